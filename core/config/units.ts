@@ -1,0 +1,120 @@
+import { z } from 'zod';
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const goDuration = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
+const isoDuration = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
+
+/** 365 days: longer ones are mistakes, and timers and sums of them would overflow somewhere. */
+const maxDurationMs = 365 * 86_400_000;
+
+/**
+ * Milliseconds of `1m30s`, `250ms`, `2d` or ISO 8601 `PT30S`; undefined for anything else. A bare number is refused:
+ * nobody can see whether it means seconds or milliseconds.
+ */
+export function parseDuration(text: string): number | undefined {
+  let total = 0;
+  if (goDuration.test(text)) {
+    for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) {
+      total += Number(amount) * (unitMs[unit ?? ''] ?? Number.NaN);
+    }
+  } else {
+    const parts = isoDuration.exec(text);
+    if (!parts || parts.slice(1).every((part) => part === undefined)) return undefined;
+    const [days, hours, minutes, seconds] = parts.slice(1).map((part) => Number(part ?? 0)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    total = days * 86_400_000 + hours * 3_600_000 + minutes * 60_000 + seconds * 1000;
+  }
+  return Number.isFinite(total) && total <= maxDurationMs ? Math.round(total) : undefined;
+}
+
+/** `90000` → `1m30s`: the shortest spelling that `parseDuration` reads back. */
+export function formatDuration(ms: number): string {
+  let rest = Math.round(ms);
+  if (rest === 0) return '0s';
+  let text = '';
+  for (const [unit, size] of [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1000],
+    ['ms', 1],
+  ] as const) {
+    const amount = Math.floor(rest / size);
+    if (amount > 0) text += `${amount}${unit}`;
+    rest -= amount * size;
+  }
+  return text;
+}
+
+const unitBytes: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** Bytes of `256KiB`, `1.5MiB`, `10GB`; undefined for anything else. */
+export function parseBytes(text: string): number | undefined {
+  const parts = /^(\d+(?:\.\d+)?)\s?([KMGT]i?B|B)$/.exec(text);
+  if (!parts) return undefined;
+  const bytes = Math.round(Number(parts[1]) * (unitBytes[parts[2] ?? ''] ?? Number.NaN));
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+const durationText = z.string().transform((text, context) => {
+  const ms = parseDuration(text);
+  if (ms === undefined) {
+    context.addIssue({
+      code: 'custom',
+      message: `expected a duration such as "30s", "1m30s" or "PT30S", got "${text}"`,
+    });
+    return z.NEVER;
+  }
+  return ms;
+});
+
+const bytesText = z.string().transform((text, context) => {
+  const bytes = parseBytes(text);
+  if (bytes === undefined) {
+    context.addIssue({ code: 'custom', message: `expected a size such as "256KiB" or "1MB", got "${text}"` });
+    return z.NEVER;
+  }
+  return bytes;
+});
+
+/** A duration in the YAML; milliseconds in the code. `duration('30s')` has a default, `duration()` is required. */
+export function duration(): typeof durationText;
+export function duration(standard: string): z.ZodPrefault<typeof durationText>;
+export function duration(standard?: string): typeof durationText | z.ZodPrefault<typeof durationText> {
+  return standard === undefined ? durationText : durationText.prefault(standard);
+}
+
+/** A size in the YAML; bytes in the code. */
+export function bytes(): typeof bytesText;
+export function bytes(standard: string): z.ZodPrefault<typeof bytesText>;
+export function bytes(standard?: string): typeof bytesText | z.ZodPrefault<typeof bytesText> {
+  return standard === undefined ? bytesText : bytesText.prefault(standard);
+}
+
+/** A string that never appears in logs, errors, metrics or `config show`. */
+export function secret(): z.ZodString {
+  return z.string().min(1).meta({ secret: true });
+}
+
+/** A function, namespace, queue or connector: a DNS label, as OpenFaaS has it. */
+export const dnsLabel = z
+  .string()
+  .max(63)
+  .regex(
+    /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+    'expected lower-case letters, digits and "-", at most 63, as in a DNS name',
+  );

@@ -1,0 +1,34 @@
+/**
+ * The two clocks of the host. Leases, backoff and timeouts are measured on `monotonic`, so that a jump of the wall
+ * clock neither expires a lease early nor stalls a retry; schedules and timestamps use `now`.
+ */
+export interface Clock {
+  /** Wall clock, milliseconds since the Unix epoch. May jump. */
+  now(): number;
+  /** Milliseconds since an arbitrary start; never goes back. */
+  monotonic(): number;
+}
+
+/** The clocks of this machine. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+};
+
+/**
+ * Resolves after `delayMs` on the monotonic clock, or at once (with `false`) when `signal` aborts.
+ * Never rejects: an aborted wait is an expected outcome, not an error.
+ */
+export function sleep(delayMs: number, signal?: AbortSignal): Promise<boolean> {
+  if (signal?.aborted) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, Math.min(delayMs, 2 ** 31 - 1), true);
+    const onAbort = (): void => done(false);
+    function done(elapsed: boolean): void {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      resolve(elapsed);
+    }
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,39 @@
+import type { Observable } from 'rxjs';
+import type { Delivery } from './delivery.ts';
+
+/**
+ * How many unsettled deliveries a source may still have. Take one before emitting a delivery; the pipeline gives it
+ * back when the delivery has been settled. A broker's prefetch is set from `limit`.
+ */
+export interface Credit {
+  readonly limit: number;
+  readonly outstanding: number;
+  /** Takes one if there is one. */
+  tryTake(): boolean;
+  /** Resolves with true once one has been taken, with false if the signal aborts first. */
+  take(signal: AbortSignal): Promise<boolean>;
+  /** For a credit that was taken and not used. */
+  giveBack(): void;
+}
+
+export interface ConnectorHealth {
+  readonly state: 'running' | 'reconnecting' | 'stopped';
+  /** Messages that wait at the source, where it can tell. */
+  readonly lag?: number | undefined;
+  readonly lastError?: string | undefined;
+  readonly reconnects: number;
+}
+
+/** A source of deliveries. */
+export interface Connector {
+  /** Opens what it needs. Routes of HTTP connectors are added here. */
+  start(): Promise<void>;
+  /**
+   * Subscribed once, by the host. Every emitted delivery has had its credit taken. Unsubscribing means: take nothing
+   * more; what was emitted is still settled. An error means that the connector is broken: it is marked failed.
+   */
+  deliveries(credit: Credit): Observable<Delivery>;
+  health(): ConnectorHealth;
+  /** Called after the last delivery has been settled, or the drain deadline has passed. */
+  stop(deadlineMs: number): Promise<void>;
+}

@@ -1,0 +1,117 @@
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import type { Clock } from './clock.ts';
+import type { Connector } from './connector.ts';
+import type { FunctionStatus, Provider } from './provider.ts';
+import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
+import type { Store } from './store.ts';
+
+export const pluginTypes = ['connector', 'queue', 'store', 'provider'] as const;
+export type PluginType = (typeof pluginTypes)[number];
+
+/** What every plugin instance is given. Each instance has its own. */
+export interface PluginHost {
+  /** The instance's name in the configuration. */
+  readonly name: string;
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly metrics: PluginMetrics;
+  /** Aborts when the instance is to stop. */
+  readonly signal: AbortSignal;
+  /** Folder of the configuration file: relative paths are meant from there. */
+  readonly baseFolder: string;
+  /** Says that the instance cannot go on: it is marked failed in /readyz, and the host lives. */
+  fail(error: unknown): void;
+}
+
+/** Counters and gauges, named `millrace_<kind>_<name>` and labelled with the instance. */
+export interface PluginMetrics {
+  counter(name: string, help: string): { inc(by?: number): void };
+  gauge(name: string, help: string): { set(value: number): void };
+}
+
+export interface ConnectorHost extends PluginHost {
+  /** The public listener, before it listens: add routes in `start`. */
+  readonly http: FastifyInstance;
+  readonly invocations: Invocations;
+  /** The store of that name, or the default one. */
+  store(name?: string): Store;
+}
+
+/** What has been accepted, on whichever queue it is. */
+export interface Invocations {
+  find(id: string): Promise<MessageRecord | undefined>;
+  /** Waits until it is final; undefined after `waitMs`, or when the signal aborts. */
+  finished(id: string, waitMs: number, signal?: AbortSignal): Promise<MessageRecord | undefined>;
+  cancel(id: string): Promise<CancelResult>;
+}
+
+export type QueueHost = PluginHost;
+export type StoreHost = PluginHost;
+
+export interface ProviderHost extends PluginHost {
+  /** Where the state of functions is told. */
+  report(status: FunctionStatus): void;
+  /** A line that a function wrote. */
+  functionLog(line: { function: string; instance: string; text: string; callId?: string | undefined }): void;
+}
+
+interface DefinitionBase<Type extends PluginType, Schema extends z.ZodType> {
+  readonly type: Type;
+  /** The word in the YAML. */
+  readonly kind: string;
+  /** One sentence: what it is for. */
+  readonly summary: string;
+  /** Validation, defaults, documentation and editor completion all come from it. Strict objects only. */
+  readonly config: Schema;
+  /** Each must parse; they are shown in the documentation. */
+  readonly examples: readonly z.input<Schema>[];
+}
+
+export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'connector', Schema> {
+  /** No I/O here: it starts in `start`. */
+  create(config: z.output<Schema>, host: ConnectorHost): Connector;
+}
+
+export interface QueueDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'queue', Schema> {
+  readonly capabilities: QueueCapabilities;
+  create(config: z.output<Schema>, host: QueueHost): Queue;
+}
+
+export interface StoreDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'store', Schema> {
+  create(config: z.output<Schema>, host: StoreHost): Store;
+}
+
+export interface ProviderDefinition<
+  Schema extends z.ZodType = z.ZodType,
+  FunctionSchema extends z.ZodObject = z.ZodObject,
+> extends DefinitionBase<'provider', Schema> {
+  /** The provider's own keys of a function in the YAML (`module`, `command`, `url`, …). */
+  readonly functionConfig: FunctionSchema;
+  create(config: z.output<Schema>, host: ProviderHost): Provider;
+}
+
+export type PluginDefinition = ConnectorDefinition | QueueDefinition | StoreDefinition | ProviderDefinition;
+
+// `define*` infer the types of `config` for `create`, then forget them: a registry holds definitions of every schema.
+export function defineConnector<Schema extends z.ZodType>(
+  definition: Omit<ConnectorDefinition<Schema>, 'type'>,
+): ConnectorDefinition {
+  return { ...definition, type: 'connector' } as unknown as ConnectorDefinition;
+}
+export function defineQueue<Schema extends z.ZodType>(
+  definition: Omit<QueueDefinition<Schema>, 'type'>,
+): QueueDefinition {
+  return { ...definition, type: 'queue' } as unknown as QueueDefinition;
+}
+export function defineStore<Schema extends z.ZodType>(
+  definition: Omit<StoreDefinition<Schema>, 'type'>,
+): StoreDefinition {
+  return { ...definition, type: 'store' } as unknown as StoreDefinition;
+}
+export function defineProvider<Schema extends z.ZodType, FunctionSchema extends z.ZodObject>(
+  definition: Omit<ProviderDefinition<Schema, FunctionSchema>, 'type'>,
+): ProviderDefinition {
+  return { ...definition, type: 'provider' } as unknown as ProviderDefinition;
+}

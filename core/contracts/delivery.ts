@@ -1,0 +1,115 @@
+import type { Receipt, Lease, NewMessage } from './queue.ts';
+import type { Body, DeadReason, Durability, Headers, Invocation, Mode, Outcome } from './invocation.ts';
+import type { FunctionEntry } from './provider.ts';
+
+/** What a source knows of a request, before anything has been decided about it. */
+export interface DeliveryRequest {
+  /** The function as the sender named it: `name` or `name.namespace`. */
+  readonly function: string;
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Headers;
+  readonly body: Body;
+  /** Set when the source, not a header, decides. */
+  readonly mode?: Mode | undefined;
+  /** What the source fixes and no header may change. */
+  readonly options?: DeliveryOptions | undefined;
+  /** Set when a queue handed the work out: everything else about it is in the message. */
+  readonly lease?: Lease | undefined;
+}
+
+export interface DeliveryOptions {
+  readonly priority?: number;
+  readonly orderKey?: string;
+  readonly dedupKey?: string;
+  readonly dedupWindowMs?: number;
+  readonly delayMs?: number;
+  readonly maxAgeMs?: number;
+}
+
+/** Given with an accepted invocation. `id` is that of the first one if this was a duplicate. */
+export interface Accepted {
+  readonly id: string;
+  readonly callId: string;
+  readonly duplicate: boolean;
+  readonly durability: Durability;
+}
+
+/**
+ * What the pipeline says to a source, exactly once:
+ * - `done`: the function ran, or the platform refused; `outcome` is the answer. A lease is acknowledged.
+ * - `accepted`: durable in one of our queues. A broker's message may be acknowledged.
+ * - `retry`: give it to us again after `delayMs`. `counted: false` hands it back as if it had not been leased.
+ * - `dead`: it will not be tried again; keep it whole.
+ * - `cancelled`: somebody asked for it to stop.
+ * `effects` are messages that must become durable together with the settlement (callbacks, follow-up invocations).
+ */
+export type Verdict =
+  | { readonly kind: 'done'; readonly outcome: Outcome; readonly effects: readonly NewMessage[] }
+  | { readonly kind: 'accepted'; readonly accepted: Accepted }
+  | { readonly kind: 'retry'; readonly delayMs: number; readonly outcome: Outcome; readonly counted: boolean }
+  | {
+      readonly kind: 'dead';
+      readonly reason: DeadReason;
+      readonly outcome: Outcome;
+      readonly effects: readonly NewMessage[];
+    }
+  | { readonly kind: 'cancelled'; readonly outcome: Outcome };
+
+/** What `decide` chose. */
+export type Decision = 'run' | 'enqueued' | 'refused';
+
+/**
+ * How a source is told the end of a delivery. `replies`: a caller waits, `done` and `accepted` are all it is ever
+ * told. `settles`: it can take the message back, so that `retry` and `dead` are meant for it as well.
+ */
+export interface Settlement {
+  readonly kind: 'replies' | 'settles';
+  /** Called exactly once by the pipeline. A rejection is logged and counted; it never stops the stream. */
+  settle(verdict: Verdict, delivery: Delivery): void | Promise<void>;
+}
+
+/**
+ * An invocation on its way through the stages, with the settlement owed to its sender. Each stage fills in its own
+ * part; a stage that finds `outcome` set by an earlier one leaves the delivery as it is.
+ */
+export class Delivery {
+  /** Instance name of the connector, or `queue:NAME` for a lease. */
+  readonly source: string;
+  readonly request: DeliveryRequest;
+  readonly settlement: Settlement;
+  /** Aborts when the sender is gone or asks to stop; undefined where that cannot happen. */
+  readonly signal: AbortSignal | undefined;
+
+  /** analyze */
+  invocation: Invocation | undefined = undefined;
+  /** analyze: only for asynchronous ones. */
+  options: DeliveryOptions | undefined = undefined;
+  /** lookup */
+  entry: FunctionEntry | undefined = undefined;
+  /** decide */
+  decision: Decision | undefined = undefined;
+  accepted: Accepted | undefined = undefined;
+  /** decide: gives back the slot of the function, if one was taken. */
+  releaseSlot: (() => void) | undefined = undefined;
+  /** Monotonic ms: when the run began. */
+  startedAt = 0;
+  /** execute, or whichever stage ended it earlier. */
+  outcome: Outcome | undefined = undefined;
+
+  constructor(source: string, request: DeliveryRequest, settlement: Settlement, signal?: AbortSignal) {
+    this.source = source;
+    this.request = request;
+    this.settlement = settlement;
+    this.signal = signal;
+  }
+}
+
+/** A delivery that has been settled: what the pipeline emits. */
+export interface Settled {
+  readonly delivery: Delivery;
+  readonly verdict: Verdict;
+}
+
+export type { Receipt };

@@ -1,0 +1,36 @@
+/** How failed attempts of queued work are repeated. */
+export interface RetryPolicy {
+  /** Attempts in all, the first included. */
+  readonly attempts: number;
+  readonly backoff: {
+    readonly kind: 'exponential' | 'linear' | 'fixed';
+    readonly initialMs: number;
+    readonly factor: number;
+    readonly maxMs: number;
+    /** `full`: anywhere between 0 and the computed delay; `none`: just that. */
+    readonly jitter: 'full' | 'none';
+  };
+  /** Failure classes (`timeout`, `connection`, `crash`, …), statuses (`503`) and classes of them (`5xx`). */
+  readonly retryOn: readonly string[];
+  /** The same words; wins over `retryOn` where it is the more exact one. */
+  readonly failOn: readonly string[];
+  readonly retryAfter: { readonly honour: boolean; readonly maxMs: number };
+}
+
+/** The one policy of a function, for calls and queued work alike. */
+export interface FunctionPolicy {
+  readonly timeoutMs: number;
+  /** Attempts at once, over all callers; also bounded by the provider's capacity. */
+  readonly concurrency: number;
+  /** Callers that may wait for a slot. */
+  readonly waiting: number;
+  /** The queue for asynchronous work, by instance name. */
+  readonly queue: string;
+  readonly retry: RetryPolicy;
+  readonly priority: number;
+  readonly maxAgeMs: number | undefined;
+  readonly result: { readonly store: boolean; readonly ttlMs: number };
+  /** Functions (`name.namespace`) that get the outcome as a new invocation. */
+  readonly onSuccess: readonly string[];
+  readonly onFailure: readonly string[];
+}

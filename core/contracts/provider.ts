@@ -1,0 +1,78 @@
+import type { Invocation, Outcome } from './invocation.ts';
+import type { FunctionPolicy } from './policy.ts';
+
+/** `cold`: deployed, no replica runs. `failed`: it cannot run until it is deployed again (the reason is in `message`). */
+export type FunctionState = 'ready' | 'cold' | 'scaling' | 'paused' | 'failed';
+
+/** What a function is, as the configuration or the API gave it. `config` is the provider's own part, parsed by its schema. */
+export interface FunctionSpec<FunctionConfig = unknown> {
+  /** `name.namespace` */
+  readonly name: string;
+  readonly provider: string;
+  readonly config: FunctionConfig;
+  readonly env: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** What a provider tells the catalog about one of its functions, each time it changes. */
+export interface FunctionStatus {
+  readonly name: string;
+  readonly state: FunctionState;
+  readonly replicas: number;
+  readonly availableReplicas: number;
+  /** How many attempts it can run at once at most. */
+  readonly capacity: number;
+  readonly message?: string | undefined;
+}
+
+/** A function as the pipeline sees it: one Map look-up away. */
+export interface FunctionEntry {
+  readonly name: string;
+  readonly provider: Provider;
+  readonly providerName: string;
+  readonly spec: FunctionSpec;
+  readonly policy: FunctionPolicy;
+  readonly status: FunctionStatus;
+}
+
+/** One attempt, as a provider gets it. */
+export interface Call {
+  readonly invocation: Invocation;
+  /** Monotonic ms. The attempt is void after it. */
+  readonly deadline: number;
+  /**
+   * Aborts at the deadline, when the caller has gone, or when the invocation is cancelled. The provider must then end
+   * the attempt: the pipeline answers without waiting for it.
+   */
+  readonly signal: AbortSignal;
+}
+
+/** One row of `/system/queues` for work that waits inside a provider. */
+export interface WorkQueueStats {
+  readonly name: string;
+  readonly waiting: number;
+  readonly running: number;
+  readonly oldestAgeMs: number;
+}
+
+/**
+ * Knows functions and runs them. Checked by `providerContract`.
+ * It reports every change of a function by `host.functions.report(status)`.
+ */
+export interface Provider {
+  start(): Promise<void>;
+  /** Makes a function runnable, or replaces it. Rejects with a clear message when the spec cannot work. */
+  deploy(spec: FunctionSpec): Promise<void>;
+  /** Attempts under way may finish. */
+  remove(name: string): Promise<void>;
+  /**
+   * Runs one attempt. An answer of the function, whatever its status, is an Outcome without `failure`; a crash, an
+   * error, a timeout is an Outcome with it. Rejects only on a bug of the provider's own.
+   */
+  invoke(entry: FunctionEntry, call: Call): Promise<Outcome>;
+  /** Asks for replicas; progress is reported by status. Absent: the provider scales by itself. */
+  scale?(name: string, replicas: number): Promise<void>;
+  workQueues?(): readonly WorkQueueStats[];
+  stop(deadlineMs: number): Promise<void>;
+}
