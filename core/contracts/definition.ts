@@ -35,6 +35,10 @@ export interface ConnectorHost extends PluginHost {
   /** The public listener, before it listens: add routes in `start`. */
   readonly http: FastifyInstance;
   readonly invocations: Invocations;
+  /** Bytes: of any body, and of one that goes through a queue. */
+  readonly limits: { readonly body: number; readonly asyncBody: number };
+  /** What the gateway calls itself: `millrace/<version>`. */
+  readonly product: string;
   /** The store of that name, or the default one. */
   store(name?: string): Store;
 }

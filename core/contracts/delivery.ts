@@ -1,4 +1,5 @@
-import type { Receipt, Lease, NewMessage } from './queue.ts';
+import type { Credit } from './connector.ts';
+import type { Lease, NewMessage } from './queue.ts';
 import type { Body, DeadReason, Durability, Headers, Invocation, Mode, Outcome } from './invocation.ts';
 import type { FunctionEntry } from './provider.ts';
 
@@ -57,6 +58,12 @@ export type Verdict =
     }
   | { readonly kind: 'cancelled'; readonly outcome: Outcome };
 
+/**
+ * `client-gone`: the caller closed the connection. `cancelled`: somebody asked for it. `stopping`: the gateway's drain
+ * deadline has passed. `lease-lost`: another holder has the message now.
+ */
+export type AbortReason = 'client-gone' | 'cancelled' | 'stopping' | 'lease-lost';
+
 /** What `decide` chose. */
 export type Decision = 'run' | 'enqueued' | 'refused';
 
@@ -79,8 +86,10 @@ export class Delivery {
   readonly source: string;
   readonly request: DeliveryRequest;
   readonly settlement: Settlement;
-  /** Aborts when the sender is gone or asks to stop; undefined where that cannot happen. */
-  readonly signal: AbortSignal | undefined;
+  /** Set by `abort`: why nobody wants the answer any more. */
+  aborted: AbortReason | undefined = undefined;
+  /** Set by the stage at work while it can be interrupted. */
+  onAbort: ((reason: AbortReason) => void) | undefined = undefined;
 
   /** analyze */
   invocation: Invocation | undefined = undefined;
@@ -97,12 +106,25 @@ export class Delivery {
   startedAt = 0;
   /** execute, or whichever stage ended it earlier. */
   outcome: Outcome | undefined = undefined;
+  /** Set by the host: what the source took for this delivery, given back once it is settled. */
+  credit: Credit | undefined = undefined;
+  /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
+  entered = false;
 
-  constructor(source: string, request: DeliveryRequest, settlement: Settlement, signal?: AbortSignal) {
+  constructor(source: string, request: DeliveryRequest, settlement: Settlement) {
     this.source = source;
     this.request = request;
     this.settlement = settlement;
-    this.signal = signal;
+  }
+
+  /**
+   * Interrupts the delivery, wherever it is. A plain call rather than an AbortSignal: most deliveries are never
+   * aborted, and a signal for each would cost more than the stages themselves. The first reason stands.
+   */
+  abort(reason: AbortReason): void {
+    if (this.aborted !== undefined) return;
+    this.aborted = reason;
+    this.onAbort?.(reason);
   }
 }
 
@@ -111,5 +133,3 @@ export interface Settled {
   readonly delivery: Delivery;
   readonly verdict: Verdict;
 }
-
-export type { Receipt };

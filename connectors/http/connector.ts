@@ -1,0 +1,175 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import { Observable, type Subscriber } from 'rxjs';
+import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
+import type { ConnectorHost } from '../../core/contracts/definition.ts';
+import { Delivery, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
+import { MillraceError } from '../../core/contracts/errors.ts';
+import type { Body, Mode } from '../../core/contracts/invocation.ts';
+import { preferOf } from '../../core/kit/headers.ts';
+import { forwardedHeaders, limited } from './request.ts';
+import { writeAccepted, writeError, writeOutcome, writeResult } from './response.ts';
+
+const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
+const otherMethods = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
+
+/**
+ * The HTTP front door of functions: one parametric route a mode, whatever the number of functions. The answer is written
+ * by the settlement, so nothing is said to a caller that the pipeline has not decided.
+ */
+export class HttpConnector implements Connector {
+  readonly #host: ConnectorHost;
+  readonly #limits: Readonly<Record<Mode, number>>;
+  #out: Subscriber<Delivery> | undefined;
+  #credit: Credit | undefined;
+
+  constructor(config: { readonly maxBody?: number | undefined }, host: ConnectorHost) {
+    this.#host = host;
+    const body = config.maxBody ?? host.limits.body;
+    this.#limits = { sync: body, async: Math.min(body, host.limits.asyncBody) };
+  }
+
+  async start(): Promise<void> {
+    await this.#host.http.register(async (routes) => {
+      // Bodies are the functions' business: no parser may read, change or refuse them.
+      routes.removeAllContentTypeParsers();
+      routes.addContentTypeParser('*', (_request, _payload, done) => done(null));
+      const config = { auth: 'public' } as const;
+      routes.route({
+        method: [...methods],
+        url: '/function/*',
+        config,
+        handler: (request, reply) => this.#handle(request, reply, '/function/', undefined),
+      });
+      routes.route({
+        method: 'POST',
+        url: '/async-function/*',
+        config,
+        handler: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
+      });
+      routes.route({
+        method: [...otherMethods],
+        url: '/async-function/*',
+        config,
+        handler: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
+      });
+    });
+  }
+
+  deliveries(credit: Credit): Observable<Delivery> {
+    return new Observable((subscriber) => {
+      this.#out = subscriber;
+      this.#credit = credit;
+      return () => {
+        this.#out = undefined;
+      };
+    });
+  }
+
+  health(): ConnectorHealth {
+    return { state: this.#out ? 'running' : 'stopped', reconnects: 0 };
+  }
+
+  async stop(): Promise<void> {
+    this.#out = undefined;
+  }
+
+  /** Not async: Fastify then waits for no promise, and the settlement writes the answer. */
+  #handle(request: FastifyRequest, reply: FastifyReply, prefix: string, forced: Mode | undefined): void {
+    reply.hijack();
+    const { raw } = request;
+    const response = reply.raw;
+    const credit = this.#credit;
+    if (!this.#out || !credit) {
+      return writeError(response, new MillraceError('gateway.stopping', 'the gateway is shutting down', { retryAfterSeconds: 1 }));
+    }
+    const target = targetOf(raw.url ?? '', prefix.length);
+    const length = raw.headers['content-length'];
+    const chunked = raw.headers['transfer-encoding'] !== undefined;
+    const limit = this.#limits[forced ?? 'sync'];
+    if (length !== undefined && Number(length) > limit) {
+      response.setHeader('connection', 'close'); // Nobody is going to read that body.
+      return writeError(response, new MillraceError('limit.body', `the body has ${length} bytes; the limit is ${limit}`));
+    }
+    if (!credit.tryTake()) {
+      const message = `the gateway has ${credit.limit} calls in flight, which is its limit`;
+      return writeError(response, new MillraceError('limit.in-flight', message, { retryAfterSeconds: 1 }));
+    }
+
+    let tooLarge = false;
+    let body: Body = null;
+    if (chunked) {
+      body = limited(raw, limit, () => {
+        tooLarge = true;
+        delivery.abort('client-gone');
+      });
+    } else if (length !== undefined && length !== '0') {
+      body = raw;
+    }
+    const settlement: Settlement = {
+      kind: 'replies',
+      settle: (verdict) => {
+        if (!tooLarge) return this.#answer(raw, reply, verdict, delivery);
+        response.setHeader('connection', 'close');
+        writeError(response, new MillraceError('limit.body', `the body is larger than ${limit} bytes`));
+      },
+    };
+    const delivery = new Delivery(
+      this.#host.name,
+      {
+        function: target.name,
+        method: raw.method ?? 'GET',
+        path: target.path,
+        query: target.query,
+        headers: forwardedHeaders(raw),
+        body,
+        mode: forced,
+      },
+      settlement,
+    );
+    response.once('close', () => {
+      if (!response.writableFinished) delivery.abort('client-gone');
+    });
+    this.#out.next(delivery);
+  }
+
+  #answer(
+    request: IncomingMessage,
+    reply: FastifyReply,
+    verdict: Verdict,
+    { invocation }: Delivery,
+  ): void | Promise<void> {
+    const response = reply.raw;
+    if (response.destroyed) return;
+    const { product } = this.#host;
+    if (verdict.kind === 'accepted') {
+      const prefer = preferOf(request.headers as Record<string, string>);
+      if (prefer && prefer.waitMs > 0) return this.#awaited(reply, verdict, prefer.waitMs);
+      if (prefer) response.setHeader('preference-applied', 'respond-async');
+      return writeAccepted(response, verdict.accepted, product);
+    }
+    // A verdict for a caller is `accepted` or `done`; the others are for sources that can take a message back.
+    return writeOutcome(response, verdict.outcome, request, invocation?.callId, product);
+  }
+
+  /** `Prefer: respond-async, wait=N`: the answer itself if it is there in time, 202 otherwise. */
+  async #awaited(reply: FastifyReply, { accepted }: Extract<Verdict, { kind: 'accepted' }>, waitMs: number): Promise<void> {
+    const response = reply.raw;
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    response.setHeader('preference-applied', `respond-async, wait=${waitMs / 1000}`);
+    const record = await this.#host.invocations.finished(accepted.id, waitMs, gone.signal);
+    if (response.destroyed) return;
+    if (record?.result && record.result !== 'expired') writeResult(response, record.result, accepted, this.#host.product);
+    else writeAccepted(response, accepted, this.#host.product);
+  }
+}
+
+/** `/function/NAME/rest?query` → its parts, as the caller spelled them. By hand: URL() costs more than the stages. */
+function targetOf(url: string, start: number): { name: string; path: string; query: string } {
+  const queryAt = url.indexOf('?', start);
+  const end = queryAt === -1 ? url.length : queryAt;
+  const slash = url.indexOf('/', start);
+  const nameEnd = slash === -1 || slash > end ? end : slash;
+  return { name: url.slice(start, nameEnd), path: url.slice(nameEnd, end), query: url.slice(end) };
+}

@@ -1,0 +1,92 @@
+import type { Delivery } from '../contracts/delivery.ts';
+import type { Invocation, Outcome } from '../contracts/invocation.ts';
+import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { NewMessage } from '../contracts/queue.ts';
+import { systemNamespace } from '../functions/catalog.ts';
+import { callbackHeaders } from './callback.ts';
+import { createId } from './ids.ts';
+import { succeeded } from './retry.ts';
+
+/** The function of Millrace's own that sends callbacks. Its lane holds them, so they are retried like anything else. */
+export const callbackFunction = `callback.${systemNamespace}`;
+
+const none: readonly NewMessage[] = [];
+const dayMs = 86_400_000;
+
+/**
+ * What follows from the end of a queued invocation: its callback, and new invocations of the functions that its policy
+ * names. They become durable in the same step as the settlement, so that neither is there without the other.
+ */
+export function effectsOf(
+  delivery: Delivery,
+  outcome: Outcome,
+  policy: FunctionPolicy | undefined,
+  nowMs: number,
+): readonly NewMessage[] {
+  const { invocation } = delivery;
+  if (!invocation) return none;
+  const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
+  if (invocation.callbackUrl === undefined && followers.length === 0) return none;
+  const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
+  if (invocation.callbackUrl !== undefined) effects.push(callback(invocation, outcome, invocation.callbackUrl, nowMs));
+  return effects;
+}
+
+function callback(invocation: Invocation, outcome: Outcome, url: string, nowMs: number): NewMessage {
+  return {
+    ...common(invocation, outcome, callbackFunction, nowMs),
+    envelope: {
+      callId: invocation.callId,
+      method: 'POST',
+      path: url,
+      query: '',
+      headers: callbackHeaders(invocation, outcome),
+      source: invocation.function,
+      depth: invocation.depth + 1,
+      acceptedAt: nowMs,
+    },
+  };
+}
+
+function follower(invocation: Invocation, outcome: Outcome, lane: string, nowMs: number): NewMessage {
+  const contentType = outcome.headers['content-type'];
+  return {
+    ...common(invocation, outcome, lane, nowMs),
+    envelope: {
+      callId: invocation.callId,
+      method: 'POST',
+      path: '',
+      query: '',
+      headers: {
+        ...(contentType !== undefined && { 'content-type': contentType }),
+        'x-call-id': invocation.callId,
+        'x-function-name': invocation.function,
+        'x-function-status': String(outcome.status),
+        'x-invocation-id': invocation.id,
+      },
+      source: invocation.function,
+      depth: invocation.depth + 1,
+      acceptedAt: nowMs,
+    },
+  };
+}
+
+function common(invocation: Invocation, outcome: Outcome, lane: string, nowMs: number): Omit<NewMessage, 'envelope'> {
+  return {
+    id: createId(nowMs),
+    lane,
+    body: bytesOf(outcome.body),
+    priority: invocation.priority,
+    maxAttempts: 5,
+    // A crash between the settlement and its bookkeeping may settle again: the follow-up must not come twice.
+    dedupKey: `effect:${invocation.id}`,
+    dedupWindowMs: dayMs,
+    resultTtlMs: dayMs,
+  };
+}
+
+/** The bytes of an answer that has been collected. */
+export function bytesOf(body: Outcome['body']): Uint8Array {
+  if (typeof body === 'string') return Buffer.from(body);
+  return body instanceof Uint8Array ? body : new Uint8Array(0);
+}

@@ -1,0 +1,193 @@
+import { Observable } from 'rxjs';
+import type { Logger } from 'pino';
+import { type Clock, sleep } from '../contracts/clock.ts';
+import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.ts';
+import { MillraceError } from '../contracts/errors.ts';
+import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
+import { endToEnd } from '../kit/headers.ts';
+import { CreditPool } from './credit.ts';
+import { bytesOf } from './effects.ts';
+import { failpoint } from './failpoint.ts';
+
+/** How long a lease lasts without an extension: so long does a dead gateway keep work from its peers. */
+const leaseTtlMs = 30_000;
+const waitMs = 20_000;
+/** At most so many of a lane in one request, so that one answer of the queue stays small. */
+const batch = 64;
+const retryPauseMs = { first: 100, last: 5000 } as const;
+
+export interface LaneOptions {
+  readonly queueName: string;
+  readonly queue: Queue;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Leases that run, by invocation id: cancelling looks here. */
+  readonly running: Map<string, Delivery>;
+  readonly resultBody: number;
+  readonly stale: () => void;
+}
+
+interface ActiveLease {
+  readonly lease: Lease;
+  readonly delivery: Delivery;
+  /** Monotonic ms. */
+  expiresAt: number;
+}
+
+/**
+ * One queue as a source of deliveries: a leased message is a delivery whose settlement is the lease. Each lane has its
+ * own credit, so that a slow function holds up nobody else; leases are extended for as long as their delivery lasts.
+ */
+export class LaneSource {
+  readonly #options: LaneOptions;
+  readonly #active = new Set<ActiveLease>();
+  #extending: NodeJS.Timeout | undefined;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#active.size;
+  }
+
+  /** Begins to extend leases. */
+  start(): void {
+    this.#extending = setInterval(() => void this.#extendAll(), leaseTtlMs / 3);
+  }
+
+  stop(): void {
+    clearInterval(this.#extending);
+  }
+
+  /** Work of one lane, at most `limit` unsettled at once. Unsubscribing takes no more. */
+  deliveries(lane: string, limit: number): Observable<Delivery> {
+    return new Observable((subscriber) => {
+      const stop = new AbortController();
+      const credit = new CreditPool(limit);
+      void this.#take(lane, credit, stop.signal, (delivery) => subscriber.next(delivery));
+      return () => stop.abort();
+    });
+  }
+
+  /** Stops what runs: its messages go back to the queue. */
+  abort(): void {
+    for (const { delivery } of this.#active) delivery.abort('stopping');
+  }
+
+  async #take(lane: string, credit: CreditPool, signal: AbortSignal, emit: (delivery: Delivery) => void): Promise<void> {
+    const { queue, logger, queueName } = this.#options;
+    let pauseMs: number = retryPauseMs.first;
+    while (await credit.take(signal)) {
+      let wanted = 1;
+      while (wanted < batch && credit.tryTake()) wanted++;
+      let leases: readonly Lease[] = [];
+      try {
+        leases = await queue.lease(lane, wanted, { ttlMs: leaseTtlMs, waitMs, signal });
+        pauseMs = retryPauseMs.first;
+      } catch (error) {
+        logger.warn({ err: error, queue: queueName, lane }, 'the queue gave no work; asking again');
+        await sleep(pauseMs, signal);
+        pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
+      }
+      for (let unused = wanted - leases.length; unused > 0; unused--) credit.giveBack();
+      if (leases.length > 0) failpoint('lease.before-dispatch');
+      for (const lease of leases) emit(this.#delivery(lease, credit));
+    }
+  }
+
+  #delivery(lease: Lease, credit: CreditPool): Delivery {
+    const { clock, queueName, running } = this.#options;
+    const { message } = lease;
+    const settlement: Settlement = {
+      kind: 'settles',
+      settle: async (verdict) => {
+        try {
+          if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
+        } finally {
+          this.#active.delete(active);
+          running.delete(message.id);
+        }
+      },
+    };
+    const { method, path, query, headers } = message.envelope;
+    const request = { function: message.lane, method, path, query, headers, body: message.body, lease };
+    const delivery = new Delivery(`queue:${queueName}`, request, settlement);
+    delivery.credit = credit;
+    const active: ActiveLease = { lease, delivery, expiresAt: clock.monotonic() + leaseTtlMs };
+    this.#active.add(active);
+    running.set(message.id, delivery);
+    return delivery;
+  }
+
+  /** A settlement that the queue cannot take now is said again for as long as the lease is ours. */
+  async #settle(active: ActiveLease, verdict: Verdict): Promise<SettleResult> {
+    const { queue, clock, logger, queueName, resultBody } = this.#options;
+    const disposition = dispositionOf(verdict, resultBody);
+    failpoint('settle.before');
+    for (let pauseMs: number = retryPauseMs.first; ; pauseMs = Math.min(pauseMs * 2, retryPauseMs.last)) {
+      try {
+        const result = await queue.settle(active.lease.receipt, disposition);
+        failpoint('settle.after');
+        return result;
+      } catch (error) {
+        const mayPass = error instanceof MillraceError && error.code === 'queue.unavailable';
+        if (!mayPass || clock.monotonic() + pauseMs >= active.expiresAt) throw error;
+        logger.warn({ err: error, queue: queueName, id: active.lease.message.id }, 'a settlement was not taken; saying it again');
+        await sleep(pauseMs);
+      }
+    }
+  }
+
+  async #extendAll(): Promise<void> {
+    const { queue, clock, logger, queueName } = this.#options;
+    const now = clock.monotonic();
+    const due = [...this.#active].filter(({ expiresAt }) => expiresAt - now < (leaseTtlMs * 2) / 3);
+    await Promise.all(
+      due.map(async (active) => {
+        try {
+          const result = await queue.extend(active.lease.receipt, leaseTtlMs);
+          if (result === 'settled') active.expiresAt = clock.monotonic() + leaseTtlMs;
+          else if (this.#active.has(active)) active.delivery.abort('lease-lost');
+        } catch (error) {
+          logger.warn({ err: error, queue: queueName, id: active.lease.message.id }, 'a lease was not extended; trying again');
+        }
+      }),
+    );
+  }
+}
+
+function dispositionOf(verdict: Verdict, resultBody: number): Disposition {
+  switch (verdict.kind) {
+    case 'done':
+      return { kind: 'ack', result: resultOf(verdict, resultBody), effects: verdict.effects };
+    case 'dead':
+      return {
+        kind: 'dead',
+        reason: verdict.reason,
+        error: errorOf(verdict),
+        result: resultOf(verdict, resultBody),
+        effects: verdict.effects,
+      };
+    case 'retry':
+      return { kind: 'retry', delayMs: verdict.delayMs, error: verdict.counted ? errorOf(verdict) : undefined, counted: verdict.counted };
+    case 'cancelled':
+      return { kind: 'cancelled' };
+    case 'accepted':
+      throw new Error('work from a queue is never enqueued again');
+  }
+}
+
+function resultOf({ outcome }: Extract<Verdict, { kind: 'done' | 'dead' }>, limit: number): StoredResult {
+  const headers = endToEnd(outcome.headers);
+  const body = bytesOf(outcome.body);
+  if (body.byteLength <= limit) return { status: outcome.status, headers, body };
+  return { status: outcome.status, headers: { ...headers, 'x-millrace-result': 'too-large' }, body: new Uint8Array(0) };
+}
+
+function errorOf({ outcome }: Extract<Verdict, { kind: 'retry' | 'dead' }>): { code: string; message: string; status: number } {
+  const { error, status } = outcome;
+  if (error) return { ...error, status };
+  const text = Buffer.from(bytesOf(outcome.body).subarray(0, 1000)).toString();
+  return { code: `http.${status}`, message: text || `the function answered ${status}`, status };
+}

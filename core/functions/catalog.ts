@@ -1,0 +1,99 @@
+import { Subject, type Observable } from 'rxjs';
+import type { Clock } from '../contracts/clock.ts';
+import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
+import { FunctionSlots } from '../delivery/slots.ts';
+
+/** The namespace of Millrace's own functions. Nobody outside can name them. */
+export const systemNamespace = 'millrace';
+
+export interface CatalogChange {
+  readonly kind: 'added' | 'changed' | 'removed';
+  readonly entry: CatalogEntry;
+}
+
+/** What the pipeline needs of one function, beside what it is. */
+export interface CatalogEntry extends FunctionEntry {
+  readonly slots: FunctionSlots;
+}
+
+/**
+ * The functions that exist: a Map that providers push into, so that finding one costs one look-up and no I/O. Every
+ * change is told to `changes`.
+ */
+export class Catalog {
+  readonly namespace: string;
+  readonly changes: Observable<CatalogChange>;
+  readonly #clock: Clock;
+  readonly #entries = new Map<string, CatalogEntry>();
+  /** Short names of the default namespace too. */
+  readonly #byAnyName = new Map<string, CatalogEntry>();
+  readonly #changes = new Subject<CatalogChange>();
+  /** What providers said about functions before they were added. */
+  readonly #early = new Map<string, FunctionStatus>();
+
+  constructor(namespace: string, clock: Clock) {
+    this.namespace = namespace;
+    this.#clock = clock;
+    this.changes = this.#changes.asObservable();
+  }
+
+  /** `name` → `name.namespace`; what has a namespace stays. The last dot separates. */
+  qualify(name: string): string {
+    return this.#byAnyName.get(name)?.name ?? (name.includes('.') ? name : `${name}.${this.namespace}`);
+  }
+
+  get(name: string): CatalogEntry | undefined {
+    return this.#byAnyName.get(name);
+  }
+
+  list(): readonly CatalogEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  add(spec: FunctionSpec, policy: FunctionPolicy, provider: Provider): CatalogEntry {
+    const before = this.#entries.get(spec.name);
+    const status = this.#early.get(spec.name) ?? before?.status ?? unknownStatus(spec.name);
+    this.#early.delete(spec.name);
+    const slots = before?.slots ?? new FunctionSlots(1, this.#clock);
+    return this.#put(
+      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, slots },
+      before ? 'changed' : 'added',
+    );
+  }
+
+  report(status: FunctionStatus): void {
+    const entry = this.#entries.get(status.name);
+    if (entry) this.#put({ ...entry, status }, 'changed');
+    else this.#early.set(status.name, status);
+  }
+
+  remove(name: string): void {
+    const entry = this.#entries.get(name);
+    this.#early.delete(name);
+    if (!entry) return;
+    this.#entries.delete(name);
+    this.#byAnyName.delete(name);
+    this.#byAnyName.delete(this.#shortName(name));
+    this.#changes.next({ kind: 'removed', entry });
+  }
+
+  #put(entry: CatalogEntry, kind: CatalogChange['kind']): CatalogEntry {
+    const { policy, status } = entry;
+    entry.slots.resize(status.capacity > 0 ? Math.min(policy.concurrency, status.capacity) : policy.concurrency);
+    this.#entries.set(entry.name, entry);
+    this.#byAnyName.set(entry.name, entry);
+    if (this.#shortName(entry.name) !== entry.name) this.#byAnyName.set(this.#shortName(entry.name), entry);
+    this.#changes.next({ kind, entry });
+    return entry;
+  }
+
+  #shortName(name: string): string {
+    const suffix = `.${this.namespace}`;
+    return name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
+  }
+}
+
+function unknownStatus(name: string): FunctionStatus {
+  return { name, state: 'cold', replicas: 0, availableReplicas: 0, capacity: 0 };
+}

@@ -1,0 +1,46 @@
+import { MillraceError } from '../contracts/errors.ts';
+import type { Headers } from '../contracts/invocation.ts';
+
+/** About one connection only (RFC 9110 §7.6.1): never passed on, in either direction. */
+export const hopByHop: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** One header's text; of one that came several times, the first. */
+export function headerOf(headers: Headers, name: string): string | undefined {
+  const value = headers[name];
+  return typeof value === 'string' || value === undefined ? value : value[0];
+}
+
+/** Without what belongs to the connection or to the framing of one body. */
+export function endToEnd(headers: Headers): Headers {
+  return Object.fromEntries(
+    Object.entries(headers).filter(([name]) => !hopByHop.has(name) && name !== 'content-length'),
+  );
+}
+
+/** What `Prefer: respond-async[, wait=N]` (RFC 7240) asks for; `waitMs` is 0 without a wait. */
+export function preferOf(headers: Headers): { readonly waitMs: number } | undefined {
+  const prefer = headerOf(headers, 'prefer');
+  if (prefer === undefined) return undefined;
+  const preferences = prefer.split(',').map((preference) => preference.trim().toLowerCase());
+  if (!preferences.includes('respond-async')) return undefined;
+  const wait = preferences.find((preference) => preference.startsWith('wait='));
+  if (wait === undefined) return { waitMs: 0 };
+  const seconds = Number(wait.slice('wait='.length));
+  if (!Number.isInteger(seconds) || seconds < 0) throw invalidHeader('Prefer', 'wait=SECONDS', wait);
+  return { waitMs: Math.min(seconds, 300) * 1000 };
+}
+
+export function invalidHeader(header: string, expected: string, got: string): MillraceError {
+  const shown = JSON.stringify(got.slice(0, 80));
+  return new MillraceError('request.invalid', `header ${header}: expected ${expected}, got ${shown}`);
+}

@@ -1,0 +1,150 @@
+import type { Delivery, DeliveryOptions } from '../contracts/delivery.ts';
+import { MillraceError } from '../contracts/errors.ts';
+import type { Headers, Invocation, Mode } from '../contracts/invocation.ts';
+import { createId } from '../delivery/ids.ts';
+import { parseDuration } from '../config/units.ts';
+import { headerOf, invalidHeader, preferOf } from '../kit/headers.ts';
+import { refuse, type PipelineServices, type Stage } from './stage.ts';
+
+const functionName = /^[-a-zA-Z_0-9.]+$/;
+
+/** A priority when neither the caller nor the function's policy names one. */
+const standardPriority = 5;
+
+/**
+ * Names what is wanted: function, mode, ids, deadline, priority, keys. Reads headers only, never the body. What a
+ * queue hands out was analyzed when it was accepted; only its attempt is new.
+ */
+export function analyze(services: PipelineServices): Stage {
+  const { catalog, clock, limits } = services;
+  return (delivery) => {
+    try {
+      delivery.invocation = delivery.request.lease ? fromLease(delivery) : fromRequest(delivery);
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      refuse(delivery, error.code === 'function.missing' ? 'missing' : 'refused', error);
+      return;
+    }
+    if (delivery.invocation.depth > limits.depth) {
+      const message = `this invocation is number ${delivery.invocation.depth} of a chain; the limit is ${limits.depth}`;
+      refuse(delivery, 'loop', new MillraceError('invocation.loop', message));
+    }
+  };
+
+  function fromRequest(delivery: Delivery): Invocation {
+    const { request } = delivery;
+    const { headers } = request;
+    if (!functionName.test(request.function) || request.function.length > 190) {
+      throw new MillraceError('function.missing', 'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."');
+    }
+    const name = catalog.qualify(request.function);
+    const policy = catalog.get(name)?.policy;
+    const mode = request.mode ?? modeOf(headers);
+    const now = clock.now();
+    const id = createId(now);
+    const callId = headerOf(headers, 'x-call-id') ?? id;
+    const options = mode === 'async' ? { ...optionsOf(headers), ...request.options } : undefined;
+    delivery.options = options;
+    const policyTimeout = policy?.timeoutMs ?? 30_000;
+    return {
+      id,
+      callId,
+      function: name,
+      mode,
+      method: request.method,
+      path: request.path,
+      query: request.query,
+      // OpenFaaS functions expect both; its start time is in nanoseconds.
+      headers: { ...headers, 'x-call-id': callId, 'x-start-time': `${now}000000` },
+      body: request.body,
+      source: delivery.source,
+      acceptedAt: now,
+      attempt: 1,
+      timeoutMs: Math.min(durationHeader(headers, 'x-timeout') ?? policyTimeout, policyTimeout),
+      priority: request.options?.priority ?? priorityOf(headers) ?? policy?.priority ?? standardPriority,
+      orderKey: options?.orderKey,
+      depth: depthOf(headers),
+      callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
+    };
+  }
+
+  function fromLease({ request }: Delivery): Invocation {
+    const { message, attempt } = request.lease ?? unreachable();
+    const { envelope } = message;
+    return {
+      id: message.id,
+      callId: envelope.callId,
+      function: message.lane,
+      mode: 'async',
+      method: envelope.method,
+      path: envelope.path,
+      query: envelope.query,
+      headers: envelope.headers,
+      body: message.body,
+      source: envelope.source,
+      acceptedAt: envelope.acceptedAt,
+      attempt,
+      timeoutMs: envelope.timeoutMs ?? catalog.get(message.lane)?.policy.timeoutMs ?? 30_000,
+      priority: message.priority,
+      orderKey: message.orderKey,
+      depth: envelope.depth,
+      callbackUrl: envelope.callbackUrl,
+    };
+  }
+}
+
+/** The mode that headers ask for: `X-Invoke-Mode: async`, or `Prefer: respond-async` (RFC 7240). */
+function modeOf(headers: Headers): Mode {
+  const mode = headerOf(headers, 'x-invoke-mode');
+  if (mode !== undefined) {
+    if (mode !== 'async' && mode !== 'sync') throw invalidHeader('X-Invoke-Mode', '"sync" or "async"', mode);
+    return mode;
+  }
+  return preferOf(headers) ? 'async' : 'sync';
+}
+
+function optionsOf(headers: Headers): DeliveryOptions {
+  const orderKey = keyHeader(headers, 'x-order-key');
+  const idempotencyKey = keyHeader(headers, 'idempotency-key');
+  const delayMs = durationHeader(headers, 'x-delay');
+  const maxAgeMs = durationHeader(headers, 'x-max-age');
+  return {
+    ...(orderKey !== undefined && { orderKey }),
+    ...(idempotencyKey !== undefined && { dedupKey: `idempotency:${idempotencyKey}` }),
+    ...(delayMs !== undefined && { delayMs }),
+    ...(maxAgeMs !== undefined && { maxAgeMs }),
+  };
+}
+
+function priorityOf(headers: Headers): number | undefined {
+  const text = headerOf(headers, 'x-priority');
+  if (text === undefined) return undefined;
+  if (!/^[0-9]$/.test(text)) throw invalidHeader('X-Priority', 'a number from 0 (lowest) to 9 (highest)', text);
+  return Number(text);
+}
+
+function depthOf(headers: Headers): number {
+  const text = headerOf(headers, 'x-call-depth');
+  if (text === undefined) return 0;
+  if (!/^\d{1,4}$/.test(text)) throw invalidHeader('X-Call-Depth', 'a number', text);
+  return Number(text);
+}
+
+function durationHeader(headers: Headers, name: string): number | undefined {
+  const text = headerOf(headers, name);
+  if (text === undefined) return undefined;
+  const ms = parseDuration(text);
+  if (ms === undefined || ms === 0) throw invalidHeader(name, 'a duration such as "250ms", "30s" or "1m30s"', text);
+  return ms;
+}
+
+function keyHeader(headers: Headers, name: string): string | undefined {
+  const text = headerOf(headers, name);
+  if (text === undefined) return undefined;
+  if (text.length === 0 || text.length > 255) throw invalidHeader(name, '1 to 255 characters', `${text.length} characters`);
+  return text;
+}
+
+function unreachable(): never {
+  throw new Error('only leases come here');
+}

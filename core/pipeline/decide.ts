@@ -1,0 +1,204 @@
+import type { Readable } from 'node:stream';
+import type { AbortReason, Delivery } from '../contracts/delivery.ts';
+import { messageOf, MillraceError } from '../contracts/errors.ts';
+import type { Body, Invocation } from '../contracts/invocation.ts';
+import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { NewMessage, Queue } from '../contracts/queue.ts';
+import type { CatalogEntry } from '../functions/catalog.ts';
+import type { SlotWait } from '../delivery/slots.ts';
+import { abortedOutcome, refuse, type PipelineServices, type Stage } from './stage.ts';
+
+/** Callbacks carry this to the queue's lane of the function that sends them. */
+const emptyBody = new Uint8Array(0);
+
+/**
+ * Chooses: run now, wait for a slot, enqueue durably, or refuse. Every limit of the gateway is applied here, and
+ * nothing is accepted that could not be kept.
+ */
+export function decide(services: PipelineServices): Stage {
+  const { catalog, limits, meter } = services;
+  let waitingNow = 0;
+
+  return (delivery) => {
+    const { invocation } = delivery;
+    if (delivery.outcome || !invocation) return;
+    const entry = catalog.get(invocation.function);
+    if (!entry) {
+      refuse(delivery, 'missing', new MillraceError('function.missing', `no function "${invocation.function}" is deployed`));
+      return;
+    }
+    const { lease } = delivery.request;
+    if (invocation.mode === 'async' && !lease) return enqueue(delivery, invocation, entry.policy);
+    if (lease && services.stopping()) {
+      delivery.abort('stopping');
+      delivery.outcome = abortedOutcome('stopping', 0);
+      return;
+    }
+    if (entry.slots.tryAcquire()) {
+      run(delivery, entry);
+      return;
+    }
+    if (!lease && (entry.slots.waiting >= entry.policy.waiting || waitingNow >= limits.waiting)) {
+      meter.refused(entry.name, 'waiting');
+      const message = `function "${entry.name}" is busy and its waiting room is full`;
+      refuse(delivery, 'overload', new MillraceError('limit.waiting', message, { retryAfterSeconds: 1 }));
+      return;
+    }
+    return waitForSlot(delivery, invocation, entry);
+  };
+
+  function run(delivery: Delivery, entry: CatalogEntry): void {
+    delivery.decision = 'run';
+    delivery.releaseSlot = () => entry.slots.release();
+    const { invocation } = delivery;
+    if (delivery.request.lease && invocation?.attempt === 1) {
+      meter.queued(entry.name, services.clock.now() - invocation.acceptedAt);
+    }
+  }
+
+  /** A caller waits no longer than its call may take; queued work waits as long as its lease is kept. */
+  async function waitForSlot(delivery: Delivery, invocation: Invocation, entry: CatalogEntry): Promise<void> {
+    waitingNow++;
+    const since = services.clock.monotonic();
+    const wait = entry.slots.wait(invocation.priority);
+    const timeoutMs = delivery.request.lease ? undefined : invocation.timeoutMs;
+    const end = await firstOf(delivery, wait, timeoutMs);
+    waitingNow--;
+    const waitedMs = services.clock.monotonic() - since;
+    if (end === 'granted') {
+      run(delivery, entry);
+      meter.waited(entry.name, waitedMs);
+      return;
+    }
+    wait.leave();
+    if (end === 'timeout') {
+      const message = `no slot of function "${entry.name}" became free within ${invocation.timeoutMs} ms`;
+      refuse(delivery, 'overload', new MillraceError('limit.waiting', message, { retryAfterSeconds: 1 }));
+    } else {
+      delivery.outcome = abortedOutcome(end, waitedMs);
+    }
+  }
+
+  async function enqueue(delivery: Delivery, invocation: Invocation, policy: FunctionPolicy): Promise<void> {
+    try {
+      if (invocation.callbackUrl !== undefined) await services.checkCallback(invocation.callbackUrl);
+      const queue = services.queues.get(policy.queue);
+      if (!queue) throw unavailable(policy.queue);
+      const body = await readBody(invocation.body, limits.asyncBody);
+      if (delivery.aborted !== undefined) {
+        delivery.outcome = abortedOutcome(delivery.aborted, 0);
+        return;
+      }
+      await accept(delivery, queue, messageOfInvocation(invocation, delivery, policy, body, limits.dedupWindowMs));
+    } catch (error) {
+      if (delivery.aborted !== undefined) {
+        delivery.outcome = abortedOutcome(delivery.aborted, 0);
+        return;
+      }
+      if (error instanceof MillraceError) return refuse(delivery, 'refused', error);
+      services.logger.error({ err: error, queue: policy.queue }, 'enqueue failed');
+      refuse(delivery, 'refused', unavailable(policy.queue, error));
+    }
+  }
+
+  async function accept(delivery: Delivery, queue: Queue, message: NewMessage): Promise<void> {
+    const [result] = await queue.enqueue([message]);
+    if (!result || result.status === 'full') {
+      meter.refused(message.lane, 'queue');
+      const text = `the queue of function "${message.lane}" is full; nothing was dropped`;
+      throw new MillraceError('queue.full', text, { retryAfterSeconds: 5 });
+    }
+    delivery.decision = 'enqueued';
+    delivery.accepted = {
+      id: result.id,
+      callId: message.envelope.callId,
+      duplicate: result.status === 'duplicate',
+      durability: queue.durability,
+    };
+  }
+}
+
+function unavailable(queue: string, cause?: unknown): MillraceError {
+  const reason = cause === undefined ? 'it is not running, see /readyz' : messageOf(cause);
+  return new MillraceError('queue.unavailable', `queue "${queue}": ${reason}`, { cause, retryAfterSeconds: 5 });
+}
+
+function messageOfInvocation(
+  invocation: Invocation,
+  { options }: Delivery,
+  policy: FunctionPolicy,
+  body: Uint8Array,
+  dedupWindowMs: number,
+): NewMessage {
+  return {
+    id: invocation.id,
+    lane: invocation.function,
+    envelope: {
+      callId: invocation.callId,
+      method: invocation.method,
+      path: invocation.path,
+      query: invocation.query,
+      headers: invocation.headers,
+      source: invocation.source,
+      depth: invocation.depth,
+      acceptedAt: invocation.acceptedAt,
+      // Only a limit of the caller's own is kept: the function's may be mended while this waits.
+      timeoutMs: invocation.timeoutMs < policy.timeoutMs ? invocation.timeoutMs : undefined,
+      callbackUrl: invocation.callbackUrl,
+    },
+    body,
+    priority: invocation.priority,
+    maxAttempts: policy.retry.attempts,
+    orderKey: options?.orderKey,
+    dedupKey: options?.dedupKey,
+    dedupWindowMs: options?.dedupKey === undefined ? undefined : (options.dedupWindowMs ?? dedupWindowMs),
+    delayMs: options?.delayMs,
+    maxAgeMs: options?.maxAgeMs ?? policy.maxAgeMs,
+    resultTtlMs: policy.result.store ? policy.result.ttlMs : 0,
+  };
+}
+
+/** The whole body in memory, refused as soon as it is larger than `maxBytes`. */
+export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array> {
+  if (body === null) return emptyBody;
+  if (body instanceof Uint8Array) {
+    if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
+    return body;
+  }
+  return readStream(body, maxBytes);
+}
+
+async function readStream(stream: Readable, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Not destroyed on return: a request's stream is its socket, and the refusal must still be written to it.
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+    size += chunk.length;
+    if (size > maxBytes) throw tooLarge(maxBytes);
+    chunks.push(chunk);
+  }
+  const [only] = chunks;
+  return chunks.length === 1 && only ? only : Buffer.concat(chunks, size);
+}
+
+function tooLarge(maxBytes: number): MillraceError {
+  return new MillraceError('limit.body', `the body is larger than ${maxBytes} bytes`);
+}
+
+function firstOf(
+  delivery: Delivery,
+  wait: SlotWait,
+  timeoutMs: number | undefined,
+): Promise<'granted' | 'timeout' | AbortReason> {
+  return new Promise((resolve) => {
+    const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs, 'timeout');
+    delivery.onAbort = end;
+    if (delivery.aborted !== undefined) end(delivery.aborted);
+    void wait.granted.then(() => end('granted'));
+    function end(result: 'granted' | 'timeout' | AbortReason): void {
+      clearTimeout(timer);
+      delivery.onAbort = undefined;
+      resolve(result);
+    }
+  });
+}

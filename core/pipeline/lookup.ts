@@ -1,0 +1,60 @@
+import { filter, firstValueFrom, race, take, timer } from 'rxjs';
+import type { Delivery } from '../contracts/delivery.ts';
+import { MillraceError } from '../contracts/errors.ts';
+import { systemNamespace } from '../functions/catalog.ts';
+import { refuse, type PipelineServices, type Stage } from './stage.ts';
+
+/**
+ * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take;
+ * a missing one is refused, and work from a queue for it is tried again later, since it may be deployed meanwhile.
+ */
+export function lookup({ catalog }: PipelineServices): Stage {
+  return (delivery) => {
+    const { invocation } = delivery;
+    if (!invocation) return;
+    const entry = catalog.get(invocation.function);
+    // Millrace's own functions run from queues only: over HTTP they would call wherever the caller says.
+    if (!entry || (!delivery.request.lease && entry.name.endsWith(`.${systemNamespace}`))) {
+      refuse(delivery, 'missing', new MillraceError('function.missing', `no function "${invocation.function}" is deployed`));
+      return;
+    }
+    delivery.entry = entry;
+    if (entry.status.state === 'ready') return;
+    if (entry.status.state === 'failed') {
+      const reason = entry.status.message ?? 'its provider could not start it';
+      refuse(delivery, 'crash', new MillraceError('function.crashed', `function "${entry.name}" cannot run: ${reason}`));
+      return;
+    }
+    // Queued work need not wait here: it is on its way to the queue, which waits better.
+    if (invocation.mode === 'async' && !delivery.request.lease) return;
+    return untilReady(delivery, entry.name, invocation.timeoutMs);
+  };
+
+  async function untilReady(delivery: Delivery, name: string, timeoutMs: number): Promise<void> {
+    const ready = firstValueFrom(
+      race(
+        catalog.changes.pipe(
+          filter(({ entry }) => entry.name === name && entry.status.state === 'ready'),
+          take(1),
+        ),
+        timer(timeoutMs),
+      ),
+      { defaultValue: 0 },
+    );
+    const entry = catalog.get(name);
+    if (entry?.status.state === 'cold') await entry.provider.scale?.(name, 1);
+    await ready;
+    const now = catalog.get(name);
+    if (now?.status.state === 'ready') {
+      delivery.entry = now;
+      return;
+    }
+    refuse(
+      delivery,
+      'overload',
+      new MillraceError('function.not-ready', `function "${name}" did not become ready within its timeout`, {
+        retryAfterSeconds: 1,
+      }),
+    );
+  }
+}

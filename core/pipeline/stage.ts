@@ -1,0 +1,89 @@
+import type { Clock } from '../contracts/clock.ts';
+import type { AbortReason, Delivery } from '../contracts/delivery.ts';
+import { errorCodes, type ErrorCode, MillraceError } from '../contracts/errors.ts';
+import type { FailureClass, Outcome } from '../contracts/invocation.ts';
+import type { RetryPolicy } from '../contracts/policy.ts';
+import type { Queue } from '../contracts/queue.ts';
+import type { Catalog } from '../functions/catalog.ts';
+import type { Deadlines } from '../delivery/deadlines.ts';
+import type { Emit } from '../observe/events.ts';
+import type { Meter } from '../observe/meter.ts';
+import type { Logger } from 'pino';
+
+/**
+ * One step of the way. It fills in its part of the delivery and returns nothing; a promise only where it must wait.
+ * It does not throw for what is to be expected: refusals and failures are outcomes (`refuse`).
+ */
+export type Stage = (delivery: Delivery) => void | Promise<void>;
+
+/** What the stages need of the gateway. */
+export interface PipelineServices {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly catalog: Catalog;
+  readonly deadlines: Deadlines;
+  readonly meter: Meter;
+  /** Tells what happened to whoever listens; free when nobody does. */
+  readonly emit: Emit;
+  /** For queued work whose function is not known any more. */
+  readonly standardRetry: RetryPolicy;
+  /** Queues that are up, by name; one that failed is missing. */
+  readonly queues: ReadonlyMap<string, Queue>;
+  /** What leases are running, by invocation id, so that they can be cancelled. */
+  readonly running: Map<string, Delivery>;
+  readonly limits: PipelineLimits;
+  /** Rejects, with the reason, a URL that callbacks may not go to. */
+  readonly checkCallback: (url: string) => void | Promise<void>;
+  /** True once the gateway is to stop: work from queues is handed back instead of begun. */
+  readonly stopping: () => boolean;
+}
+
+export interface PipelineLimits {
+  /** Bytes of a body that goes through a queue, and of a result that is kept. */
+  readonly asyncBody: number;
+  readonly resultBody: number;
+  /** Callers that may wait for a slot, over all functions. */
+  readonly waiting: number;
+  /** Invocations that may lead to one another. */
+  readonly depth: number;
+  readonly dedupWindowMs: number;
+}
+
+/** Ends the delivery with a status of the platform's own. */
+export function refuse(delivery: Delivery, failure: FailureClass, error: MillraceError): void {
+  delivery.decision ??= 'refused';
+  delivery.outcome = failed(failure, error.code, error.message, 0, error.retryAfterSeconds);
+}
+
+/** The outcome of an attempt that gave no answer of the function's own. */
+export function failed(
+  failure: FailureClass,
+  code: ErrorCode,
+  message: string,
+  durationMs: number,
+  retryAfterSeconds?: number,
+): Outcome {
+  return {
+    status: errorCodes[code].status,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ error: { code, message } }),
+    durationMs,
+    failure,
+    error: { code, message },
+    retryAfterSeconds,
+  };
+}
+
+/** The outcome of a delivery that nobody waits for any more. */
+export function abortedOutcome(reason: AbortReason, durationMs: number): Outcome {
+  switch (reason) {
+    case 'client-gone':
+      return failed('cancelled', 'invocation.client-gone', 'the caller went away before the answer', durationMs);
+    case 'cancelled':
+      return failed('cancelled', 'invocation.cancelled', 'the invocation was cancelled', durationMs);
+    case 'stopping':
+      return failed('cancelled', 'gateway.stopping', 'the gateway stopped before the function had answered', durationMs);
+    case 'lease-lost':
+      return failed('cancelled', 'queue.unavailable', 'the lease of the message was lost while it ran', durationMs);
+  }
+}
