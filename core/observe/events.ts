@@ -1,0 +1,54 @@
+import { Subject, type Observable } from 'rxjs';
+
+/** What happens in the gateway, as `/system/events` tells it. */
+export const eventTypes = [
+  'invocation.accepted',
+  'invocation.started',
+  'invocation.succeeded',
+  'invocation.failed',
+  'invocation.retried',
+  'invocation.dead',
+  'invocation.cancelled',
+  'function.changed',
+  'plugin.failed',
+  'gateway.ready',
+  'gateway.stopping',
+] as const;
+export type EventType = (typeof eventTypes)[number];
+
+export interface EventDetails {
+  /** Wall clock, ms. */
+  readonly at: number;
+  /** Of the invocation. */
+  readonly id?: string;
+  /** `name.namespace` */
+  readonly function?: string;
+  readonly attempt?: number;
+  readonly status?: number;
+  readonly delayMs?: number;
+  readonly reason?: string;
+  /** Of the function, or of the plugin. */
+  readonly state?: string;
+  readonly plugin?: string;
+  readonly error?: string;
+}
+
+export interface MillraceEvent extends EventDetails {
+  readonly type: EventType;
+}
+
+export type Emit = (type: EventType, details: EventDetails) => void;
+
+/** Tells every listener what happens; with none it costs one comparison. */
+export class Events {
+  readonly all: Observable<MillraceEvent>;
+  readonly #subject = new Subject<MillraceEvent>();
+
+  constructor() {
+    this.all = this.#subject.asObservable();
+  }
+
+  readonly emit: Emit = (type, details) => {
+    if (this.#subject.observed) this.#subject.next({ type, ...details });
+  };
+}
