@@ -81,7 +81,10 @@ export class HttpConnector implements Connector {
     const response = reply.raw;
     const credit = this.#credit;
     if (!this.#out || !credit) {
-      return writeError(response, new MillraceError('gateway.stopping', 'the gateway is shutting down', { retryAfterSeconds: 1 }));
+      return writeError(
+        response,
+        new MillraceError('gateway.stopping', 'the gateway is shutting down', { retryAfterSeconds: 1 }),
+      );
     }
     const target = targetOf(raw.url ?? '', prefix.length);
     const length = raw.headers['content-length'];
@@ -89,7 +92,10 @@ export class HttpConnector implements Connector {
     const limit = this.#limits[forced ?? 'sync'];
     if (length !== undefined && Number(length) > limit) {
       response.setHeader('connection', 'close'); // Nobody is going to read that body.
-      return writeError(response, new MillraceError('limit.body', `the body has ${length} bytes; the limit is ${limit}`));
+      return writeError(
+        response,
+        new MillraceError('limit.body', `the body has ${length} bytes; the limit is ${limit}`),
+      );
     }
     if (!credit.tryTake()) {
       const message = `the gateway has ${credit.limit} calls in flight, which is its limit`;
@@ -153,14 +159,19 @@ export class HttpConnector implements Connector {
   }
 
   /** `Prefer: respond-async, wait=N`: the answer itself if it is there in time, 202 otherwise. */
-  async #awaited(reply: FastifyReply, { accepted }: Extract<Verdict, { kind: 'accepted' }>, waitMs: number): Promise<void> {
+  async #awaited(
+    reply: FastifyReply,
+    { accepted }: Extract<Verdict, { kind: 'accepted' }>,
+    waitMs: number,
+  ): Promise<void> {
     const response = reply.raw;
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     response.setHeader('preference-applied', `respond-async, wait=${waitMs / 1000}`);
     const record = await this.#host.invocations.finished(accepted.id, waitMs, gone.signal);
     if (response.destroyed) return;
-    if (record?.result && record.result !== 'expired') writeResult(response, record.result, accepted, this.#host.product);
+    if (record?.result && record.result !== 'expired')
+      writeResult(response, record.result, accepted, this.#host.product);
     else writeAccepted(response, accepted, this.#host.product);
   }
 }

@@ -94,11 +94,7 @@ function writeWhole(
 }
 
 /** False when the function's status or headers cannot be sent; then the caller has been told so. */
-function head(
-  response: ServerResponse,
-  status: number,
-  headers: Record<string, string | readonly string[]>,
-): boolean {
+function head(response: ServerResponse, status: number, headers: Record<string, string | readonly string[]>): boolean {
   try {
     if (status < 200) throw new RangeError(`status ${status} is not a final one`);
     response.writeHead(status, headers as Record<string, string | string[]>);

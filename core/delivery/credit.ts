@@ -6,13 +6,17 @@ interface Waiter {
 
 /** The credit of one source: at most `limit` unsettled deliveries. First come, first served. */
 export class CreditPool implements Credit {
-  readonly limit: number;
+  #limit: number;
   #outstanding = 0;
   readonly #waiters = new Set<Waiter>();
   #idle: (() => void)[] = [];
 
   constructor(limit: number) {
-    this.limit = limit;
+    this.#limit = limit;
+  }
+
+  get limit(): number {
+    return this.#limit;
   }
 
   get outstanding(): number {
@@ -20,7 +24,7 @@ export class CreditPool implements Credit {
   }
 
   tryTake(): boolean {
-    if (this.#outstanding >= this.limit) return false;
+    if (this.#outstanding >= this.#limit) return false;
     this.#outstanding++;
     return true;
   }
@@ -46,21 +50,32 @@ export class CreditPool implements Credit {
 
   giveBack(): void {
     if (this.#outstanding === 0) throw new Error('a credit was given back that had not been taken');
-    for (const waiter of this.#waiters) {
-      this.#waiters.delete(waiter);
-      waiter.grant(); // From hand to hand, so that nobody can take it in between.
-      return;
-    }
     this.#outstanding--;
+    this.#serve();
     if (this.#outstanding > 0) return;
     const idle = this.#idle;
     this.#idle = [];
     for (const resolve of idle) resolve();
   }
 
+  /** A smaller limit takes nothing away; it holds for what is taken from now on. */
+  resize(limit: number): void {
+    this.#limit = limit;
+    this.#serve();
+  }
+
   /** Resolves when nothing is outstanding. */
   whenIdle(): Promise<void> {
     if (this.#outstanding === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #serve(): void {
+    for (const waiter of this.#waiters) {
+      if (this.#outstanding >= this.#limit) return;
+      this.#waiters.delete(waiter);
+      this.#outstanding++;
+      waiter.grant();
+    }
   }
 }

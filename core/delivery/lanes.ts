@@ -5,7 +5,7 @@ import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.t
 import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
 import { endToEnd } from '../kit/headers.ts';
-import { CreditPool } from './credit.ts';
+import type { CreditPool } from './credit.ts';
 import { bytesOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
 
@@ -41,14 +41,18 @@ interface ActiveLease {
 export class LaneSource {
   readonly #options: LaneOptions;
   readonly #active = new Set<ActiveLease>();
+  readonly #taking = new Set<Promise<void>>();
+  readonly #idle: (() => void)[] = [];
   #extending: NodeJS.Timeout | undefined;
 
   constructor(options: LaneOptions) {
     this.#options = options;
   }
 
-  get inFlight(): number {
-    return this.#active.size;
+  /** After every lane was unsubscribed from: resolves when the last lease has been settled. */
+  async whenIdle(): Promise<void> {
+    await Promise.all(this.#taking);
+    if (this.#active.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   /** Begins to extend leases. */
@@ -60,12 +64,13 @@ export class LaneSource {
     clearInterval(this.#extending);
   }
 
-  /** Work of one lane, at most `limit` unsettled at once. Unsubscribing takes no more. */
-  deliveries(lane: string, limit: number): Observable<Delivery> {
+  /** Work of one lane, as much unsettled at once as the credit allows. Unsubscribing takes no more. */
+  deliveries(lane: string, credit: CreditPool): Observable<Delivery> {
     return new Observable((subscriber) => {
       const stop = new AbortController();
-      const credit = new CreditPool(limit);
-      void this.#take(lane, credit, stop.signal, (delivery) => subscriber.next(delivery));
+      const taking = this.#take(lane, credit, stop.signal, (delivery) => subscriber.next(delivery));
+      this.#taking.add(taking);
+      void taking.then(() => this.#taking.delete(taking));
       return () => stop.abort();
     });
   }
@@ -75,7 +80,12 @@ export class LaneSource {
     for (const { delivery } of this.#active) delivery.abort('stopping');
   }
 
-  async #take(lane: string, credit: CreditPool, signal: AbortSignal, emit: (delivery: Delivery) => void): Promise<void> {
+  async #take(
+    lane: string,
+    credit: CreditPool,
+    signal: AbortSignal,
+    emit: (delivery: Delivery) => void,
+  ): Promise<void> {
     const { queue, logger, queueName } = this.#options;
     let pauseMs: number = retryPauseMs.first;
     while (await credit.take(signal)) {
@@ -92,8 +102,23 @@ export class LaneSource {
       }
       for (let unused = wanted - leases.length; unused > 0; unused--) credit.giveBack();
       if (leases.length > 0) failpoint('lease.before-dispatch');
-      for (const lease of leases) emit(this.#delivery(lease, credit));
+      for (const lease of leases) {
+        // Once nobody listens, an emitted delivery would vanish with its lease.
+        if (signal.aborted) await this.#handBack(lease, credit);
+        else emit(this.#delivery(lease, credit));
+      }
     }
+  }
+
+  async #handBack({ receipt }: Lease, credit: CreditPool): Promise<void> {
+    const { queue, logger, queueName } = this.#options;
+    credit.giveBack();
+    await queue.settle(receipt, { kind: 'retry', delayMs: 0, counted: false }).catch((error: unknown) => {
+      logger.warn(
+        { err: error, queue: queueName, id: receipt.id },
+        'a lease was not handed back; it runs out by itself',
+      );
+    });
   }
 
   #delivery(lease: Lease, credit: CreditPool): Delivery {
@@ -105,8 +130,9 @@ export class LaneSource {
         try {
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
         } finally {
-          this.#active.delete(active);
           running.delete(message.id);
+          this.#active.delete(active);
+          if (this.#active.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
         }
       },
     };
@@ -133,7 +159,10 @@ export class LaneSource {
       } catch (error) {
         const mayPass = error instanceof MillraceError && error.code === 'queue.unavailable';
         if (!mayPass || clock.monotonic() + pauseMs >= active.expiresAt) throw error;
-        logger.warn({ err: error, queue: queueName, id: active.lease.message.id }, 'a settlement was not taken; saying it again');
+        logger.warn(
+          { err: error, queue: queueName, id: active.lease.message.id },
+          'a settlement was not taken; saying it again',
+        );
         await sleep(pauseMs);
       }
     }
@@ -150,7 +179,10 @@ export class LaneSource {
           if (result === 'settled') active.expiresAt = clock.monotonic() + leaseTtlMs;
           else if (this.#active.has(active)) active.delivery.abort('lease-lost');
         } catch (error) {
-          logger.warn({ err: error, queue: queueName, id: active.lease.message.id }, 'a lease was not extended; trying again');
+          logger.warn(
+            { err: error, queue: queueName, id: active.lease.message.id },
+            'a lease was not extended; trying again',
+          );
         }
       }),
     );
@@ -170,7 +202,12 @@ function dispositionOf(verdict: Verdict, resultBody: number): Disposition {
         effects: verdict.effects,
       };
     case 'retry':
-      return { kind: 'retry', delayMs: verdict.delayMs, error: verdict.counted ? errorOf(verdict) : undefined, counted: verdict.counted };
+      return {
+        kind: 'retry',
+        delayMs: verdict.delayMs,
+        error: verdict.counted ? errorOf(verdict) : undefined,
+        counted: verdict.counted,
+      };
     case 'cancelled':
       return { kind: 'cancelled' };
     case 'accepted':
@@ -185,7 +222,11 @@ function resultOf({ outcome }: Extract<Verdict, { kind: 'done' | 'dead' }>, limi
   return { status: outcome.status, headers: { ...headers, 'x-millrace-result': 'too-large' }, body: new Uint8Array(0) };
 }
 
-function errorOf({ outcome }: Extract<Verdict, { kind: 'retry' | 'dead' }>): { code: string; message: string; status: number } {
+function errorOf({ outcome }: Extract<Verdict, { kind: 'retry' | 'dead' }>): {
+  code: string;
+  message: string;
+  status: number;
+} {
   const { error, status } = outcome;
   if (error) return { ...error, status };
   const text = Buffer.from(bytesOf(outcome.body).subarray(0, 1000)).toString();

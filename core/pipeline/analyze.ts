@@ -35,7 +35,10 @@ export function analyze(services: PipelineServices): Stage {
     const { request } = delivery;
     const { headers } = request;
     if (!functionName.test(request.function) || request.function.length > 190) {
-      throw new MillraceError('function.missing', 'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."');
+      throw new MillraceError(
+        'function.missing',
+        'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."',
+      );
     }
     const name = catalog.qualify(request.function);
     const policy = catalog.get(name)?.policy;
@@ -141,7 +144,8 @@ function durationHeader(headers: Headers, name: string): number | undefined {
 function keyHeader(headers: Headers, name: string): string | undefined {
   const text = headerOf(headers, name);
   if (text === undefined) return undefined;
-  if (text.length === 0 || text.length > 255) throw invalidHeader(name, '1 to 255 characters', `${text.length} characters`);
+  if (text.length === 0 || text.length > 255)
+    throw invalidHeader(name, '1 to 255 characters', `${text.length} characters`);
   return text;
 }
 

@@ -24,7 +24,11 @@ export function decide(services: PipelineServices): Stage {
     if (delivery.outcome || !invocation) return;
     const entry = catalog.get(invocation.function);
     if (!entry) {
-      refuse(delivery, 'missing', new MillraceError('function.missing', `no function "${invocation.function}" is deployed`));
+      refuse(
+        delivery,
+        'missing',
+        new MillraceError('function.missing', `no function "${invocation.function}" is deployed`),
+      );
       return;
     }
     const { lease } = delivery.request;

@@ -14,7 +14,12 @@ export function execute({ clock, deadlines, emit, logger, meter }: PipelineServi
     const startedAt = clock.monotonic();
     delivery.startedAt = startedAt;
     meter.started(entry.name);
-    emit('invocation.started', { at: clock.now(), id: invocation.id, function: entry.name, attempt: invocation.attempt });
+    emit('invocation.started', {
+      at: clock.now(),
+      id: invocation.id,
+      function: entry.name,
+      attempt: invocation.attempt,
+    });
     return new Promise((resolve) => {
       const attempt = new Attempt(invocation, startedAt + invocation.timeoutMs, end);
       delivery.onAbort = (reason) => attempt.abort(reason);
@@ -36,7 +41,8 @@ export function execute({ clock, deadlines, emit, logger, meter }: PipelineServi
           return;
         }
         // A streamed answer runs on: its deadline holds until the last byte.
-        if (typeof outcome === 'object' && isStream(outcome.body)) outcome.body.once('close', () => deadlines.forget(attempt));
+        if (typeof outcome === 'object' && isStream(outcome.body))
+          outcome.body.once('close', () => deadlines.forget(attempt));
         else deadlines.forget(attempt);
         delivery.onAbort = undefined;
         const durationMs = clock.monotonic() - startedAt;

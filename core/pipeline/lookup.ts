@@ -15,14 +15,22 @@ export function lookup({ catalog }: PipelineServices): Stage {
     const entry = catalog.get(invocation.function);
     // Millrace's own functions run from queues only: over HTTP they would call wherever the caller says.
     if (!entry || (!delivery.request.lease && entry.name.endsWith(`.${systemNamespace}`))) {
-      refuse(delivery, 'missing', new MillraceError('function.missing', `no function "${invocation.function}" is deployed`));
+      refuse(
+        delivery,
+        'missing',
+        new MillraceError('function.missing', `no function "${invocation.function}" is deployed`),
+      );
       return;
     }
     delivery.entry = entry;
     if (entry.status.state === 'ready') return;
     if (entry.status.state === 'failed') {
       const reason = entry.status.message ?? 'its provider could not start it';
-      refuse(delivery, 'crash', new MillraceError('function.crashed', `function "${entry.name}" cannot run: ${reason}`));
+      refuse(
+        delivery,
+        'crash',
+        new MillraceError('function.crashed', `function "${entry.name}" cannot run: ${reason}`),
+      );
       return;
     }
     // Queued work need not wait here: it is on its way to the queue, which waits better.

@@ -17,8 +17,10 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Pro
 
   return async (delivery) => {
     const outcome = (delivery.outcome ??= failed('internal', 'internal', 'no stage gave an outcome', 0));
-    if (delivery.decision === 'run' && delivery.entry) meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
-    const verdict = delivery.settlement.kind === 'settles' ? await settling(delivery, outcome) : answer(delivery, outcome);
+    if (delivery.decision === 'run' && delivery.entry)
+      meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
+    const verdict =
+      delivery.settlement.kind === 'settles' ? await settling(delivery, outcome) : answer(delivery, outcome);
     // A streamed answer still runs; everything else is done with its slot.
     const streams = verdict.kind === 'done' && isStream(verdict.outcome.body);
     if (!streams) releaseSlot(delivery);
@@ -71,7 +73,12 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Pro
       return { ...outcome, body: await readBody(body, limits.resultBody) };
     } catch (error) {
       discard(outcome);
-      return failed('crash', 'function.bad-response', `the streamed answer failed: ${messageOf(error)}`, outcome.durationMs);
+      return failed(
+        'crash',
+        'function.bad-response',
+        `the streamed answer failed: ${messageOf(error)}`,
+        outcome.durationMs,
+      );
     }
   }
 

@@ -82,7 +82,12 @@ export function abortedOutcome(reason: AbortReason, durationMs: number): Outcome
     case 'cancelled':
       return failed('cancelled', 'invocation.cancelled', 'the invocation was cancelled', durationMs);
     case 'stopping':
-      return failed('cancelled', 'gateway.stopping', 'the gateway stopped before the function had answered', durationMs);
+      return failed(
+        'cancelled',
+        'gateway.stopping',
+        'the gateway stopped before the function had answered',
+        durationMs,
+      );
     case 'lease-lost':
       return failed('cancelled', 'queue.unavailable', 'the lease of the message was lost while it ran', durationMs);
   }

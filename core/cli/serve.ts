@@ -1,0 +1,115 @@
+import type { Command } from 'commander';
+import { dirname, resolve } from 'node:path';
+import { loadConfig } from '../config/load.ts';
+import { secretValues } from '../config/redact.ts';
+import { messageOf, MillraceError } from '../contracts/errors.ts';
+import { compose } from '../host/compose.ts';
+import { Gateway } from '../host/gateway.ts';
+import { onStray } from '../host/plugins.ts';
+import { createLogger } from '../observe/log.ts';
+import { version } from '../version.ts';
+import type { CliContext } from './context.ts';
+import { exitCodes } from './exit-codes.ts';
+
+/**
+ * Releases of Node before these take a request apart differently from the function behind them (CVE-2026-58044), so
+ * that one caller can slip a request into another's connection.
+ */
+const safeNode: Readonly<Record<number, readonly [minor: number, patch: number]>> = { 24: [18, 1], 26: [5, 1] };
+
+/** Why this release of Node may not serve, or undefined if it may. */
+export function unsafeNode(nodeVersion: string): string | undefined {
+  const [major = 0, minor = 0, patch = 0] = nodeVersion.replace(/^v/, '').split('.').map(Number);
+  const least = safeNode[major];
+  const safe = least ? minor > least[0] || (minor === least[0] && patch >= least[1]) : major > 26;
+  if (safe) return undefined;
+  return (
+    `Node ${nodeVersion} carries a request-smuggling bug (CVE-2026-58044) and may not serve. ` +
+    'Use Node 24.18.1 or 26.5.1, or a later release of these; `npm start` brings its own.'
+  );
+}
+
+export function registerServe(program: Command, context: CliContext): void {
+  program
+    .command('serve')
+    .description('run the gateway')
+    .option('-c, --config <file>', 'the configuration', 'config/millrace.yaml')
+    .action(async ({ config }: { config: string }) => {
+      process.exitCode = await serve(config, context);
+    });
+}
+
+/** Runs until a signal asks it to stop; returns the exit code. */
+async function serve(file: string, context: CliContext): Promise<number> {
+  const unsafe = unsafeNode(process.version);
+  if (unsafe !== undefined) {
+    console.error(unsafe);
+    return exitCodes.usage;
+  }
+  const loaded = await loadConfig(file, context.registry, context.defaults);
+  for (const problem of loaded.problems) console.error(problem.text);
+  const { config } = loaded;
+  if (!config) return exitCodes.usage;
+  const { format, level } = config.observability.logs;
+  const logger = await createLogger({ format, level, secrets: secretValues(config) });
+  const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
+  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+
+  process.on('uncaughtException', stray);
+  process.on('unhandledRejection', stray);
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  try {
+    await gateway.start();
+  } catch (error) {
+    await gateway.stop(0).catch(() => undefined); // The reason for the failed start is what matters.
+    if (error instanceof MillraceError || (error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
+      console.error(`millrace cannot start: ${messageOf(error)}`);
+      return exitCodes.failed;
+    }
+    throw error;
+  }
+  logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
+  if (process.stdout.isTTY === true || process.env['MILLRACE_HINTS'] === '1')
+    console.log(whatToTry(gateway, [...config.functions.keys()]));
+  return ended;
+
+  function stop(signal: NodeJS.Signals): void {
+    logger.info({ signal }, 'stopping');
+    process.once('SIGINT', () => end(exitCodes.failed)); // Asked twice: at once.
+    gateway.stop().then(
+      () => end(exitCodes.ok),
+      (error: unknown) => {
+        logger.fatal({ err: error }, 'stopping failed');
+        end(exitCodes.failed);
+      },
+    );
+  }
+
+  function stray(error: unknown): void {
+    if (onStray(error, logger)) return;
+    logger.fatal(
+      { err: error },
+      'a bug in Millrace: ending, since what follows cannot be trusted; nothing accepted is lost',
+    );
+    end(exitCodes.failed);
+  }
+}
+
+function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[]): string {
+  const name = (functions.find((candidate) => candidate.startsWith('echo')) ?? functions[0] ?? 'NAME').replace(
+    /\.openfaas-fn$/,
+    '',
+  );
+  return `
+  Millrace ${version} listens on ${url}
+
+  call a function          curl ${url}/function/${name} -d 'hello'
+  run it later             curl -i ${url}/async-function/${name} -d 'hello'
+  fetch the result         curl '${url}/invocations/ID/result?wait=10s'
+  wait up to 5 s           curl -i ${url}/function/${name} -H 'Prefer: respond-async, wait=5' -d 'hello'
+  what is queued           npm run millrace -- queues
+  what went wrong          npm run millrace -- dead-letters list
+  metrics                  curl ${managementUrl}/metrics
+`;
+}

@@ -1,0 +1,127 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type Registry, Counter, Gauge } from 'prom-client';
+import type { Logger } from 'pino';
+import type { Clock } from '../contracts/clock.ts';
+import type { PluginHost, PluginMetrics, PluginType } from '../contracts/definition.ts';
+import { messageOf } from '../contracts/errors.ts';
+import { createContainer, provide, provideValue, token, type DependencyContainer } from './container.ts';
+
+/** What the process shares with every plugin instance. */
+export interface SharedParts {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  readonly registry: Registry;
+  readonly baseFolder: string;
+  /** Called once when an instance is marked failed. */
+  readonly onFailure: (instance: PluginInstance, error: unknown) => void;
+}
+
+export type InstanceState = 'created' | 'running' | 'failed' | 'stopped';
+
+export const pluginHostToken = token<PluginHost>('PluginHost');
+const instanceToken = token<PluginInstance>('PluginInstance');
+
+const current = new AsyncLocalStorage<PluginInstance>();
+
+/** Whose code it was that threw where nobody could catch it, as far as the async context tells. */
+export function blamed(): PluginInstance | undefined {
+  return current.getStore();
+}
+
+/**
+ * One configured plugin: its state, its scope (a child container) and the fence around its code. What it throws, at
+ * once or later, marks it failed; it never ends the process.
+ */
+export class PluginInstance {
+  readonly type: PluginType;
+  readonly kind: string;
+  readonly name: string;
+  readonly container: DependencyContainer;
+  state: InstanceState = 'created';
+  error: string | undefined;
+  readonly #shared: SharedParts;
+  readonly #stop = new AbortController();
+
+  constructor(type: PluginType, kind: string, name: string, shared: SharedParts) {
+    this.type = type;
+    this.kind = kind;
+    this.name = name;
+    this.#shared = shared;
+    this.container = createContainer();
+    provideValue(this.container, instanceToken, this);
+    provide(this.container, pluginHostToken, () => this.#host());
+  }
+
+  get host(): PluginHost {
+    return this.container.resolve(pluginHostToken);
+  }
+
+  fail(error: unknown): void {
+    if (this.state === 'failed') return;
+    this.state = 'failed';
+    this.error = messageOf(error);
+    this.#stop.abort();
+    this.#shared.onFailure(this, error);
+  }
+
+  /** Runs the plugin's code so that what it throws outside of any promise is known to be its own. */
+  within<T>(run: () => T): T {
+    return current.run(this, run);
+  }
+
+  /** Runs a step of its life; a failure is marked, not thrown. Returns whether it went well. */
+  async step(run: () => void | Promise<void>): Promise<boolean> {
+    try {
+      await this.within(run);
+      return true;
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
+  }
+
+  /** Tells the plugin to stop, and waits for it no longer than the deadline. */
+  async stop(run: (deadlineMs: number) => Promise<void>, deadlineMs: number): Promise<void> {
+    this.#stop.abort();
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      this.#shared.logger.warn({ plugin: this.name, type: this.type }, 'a plugin did not stop in time');
+      resolve();
+    }, deadlineMs + 1000);
+    await Promise.race([this.step(() => run(deadlineMs)), late]);
+    clearTimeout(timer);
+    if (this.state !== 'failed') this.state = 'stopped';
+  }
+
+  #host(): PluginHost {
+    const { logger, clock, baseFolder } = this.#shared;
+    return {
+      name: this.name,
+      logger: logger.child({ [this.type]: this.name }),
+      clock,
+      metrics: this.#metrics(),
+      signal: this.#stop.signal,
+      baseFolder,
+      fail: (error) => this.fail(error),
+    };
+  }
+
+  #metrics(): PluginMetrics {
+    const { registry } = this.#shared;
+    const { kind, name: instance, type } = this;
+    const fullName = (name: string): string => `millrace_${kind.replaceAll('-', '_')}_${name}`;
+    // Two instances of a kind share a metric and differ in its label.
+    return {
+      counter(name, help) {
+        const known = registry.getSingleMetric(fullName(name)) as Counter<string> | undefined;
+        const counter = known ?? new Counter({ name: fullName(name), help, labelNames: [type], registers: [registry] });
+        return counter.labels(instance);
+      },
+      gauge(name, help) {
+        const known = registry.getSingleMetric(fullName(name)) as Gauge<string> | undefined;
+        const gauge = known ?? new Gauge({ name: fullName(name), help, labelNames: [type], registers: [registry] });
+        return gauge.labels(instance);
+      },
+    };
+  }
+}

@@ -1,0 +1,195 @@
+import type { FastifyInstance } from 'fastify';
+import type { Config, PluginConfig } from '../config/schema.ts';
+import type { Connector } from '../contracts/connector.ts';
+import type {
+  ConnectorDefinition,
+  ConnectorHost,
+  Invocations,
+  PluginDefinition,
+  PluginType,
+  ProviderDefinition,
+  QueueDefinition,
+  StoreDefinition,
+} from '../contracts/definition.ts';
+import { MillraceError } from '../contracts/errors.ts';
+import type { Provider } from '../contracts/provider.ts';
+import type { Queue } from '../contracts/queue.ts';
+import type { Store } from '../contracts/store.ts';
+import type { Catalog } from '../functions/catalog.ts';
+import { CreditPool } from '../delivery/credit.ts';
+import { blamed, PluginInstance, type SharedParts } from './instance.ts';
+
+/** A configured connector that has started. */
+export interface RunningConnector {
+  readonly instance: PluginInstance;
+  readonly connector: Connector;
+  readonly credit: CreditPool;
+  settled: number;
+}
+
+/** Refusals that are meant for whoever starts the gateway: going on would break a promise. */
+const refusals: ReadonlySet<string> = new Set(['config.invalid', 'queue.locked', 'queue.format']);
+
+/**
+ * Every configured plugin, made and started in the order in which they need each other. One that fails is marked so
+ * and left out; the others run on.
+ */
+export class Plugins {
+  readonly instances: PluginInstance[] = [];
+  readonly stores = new Map<string, Store>();
+  readonly queues = new Map<string, Queue>();
+  readonly providers = new Map<string, Provider>();
+  readonly connectors: RunningConnector[] = [];
+  readonly #shared: SharedParts;
+  readonly #config: Config;
+  readonly #catalog: Catalog;
+  readonly #stops: { readonly instance: PluginInstance; readonly stop: (deadlineMs: number) => Promise<void> }[] = [];
+
+  constructor(shared: SharedParts, config: Config, catalog: Catalog) {
+    this.#shared = shared;
+    this.#config = config;
+    this.#catalog = catalog;
+  }
+
+  async startStores(): Promise<void> {
+    for (const { name, kind, definition, config } of this.#config.stores.values()) {
+      const instance = this.#add('store', kind, name);
+      await this.#start(
+        instance,
+        definition,
+        (made) => (made as StoreDefinition).create(config, instance.host),
+        this.stores,
+      );
+    }
+  }
+
+  async startQueues(): Promise<void> {
+    for (const { name, kind, definition, config } of this.#config.queues.values()) {
+      const instance = this.#add('queue', kind, name);
+      await this.#start(
+        instance,
+        definition,
+        (made) => (made as QueueDefinition).create(config, instance.host),
+        this.queues,
+      );
+    }
+  }
+
+  async startProviders(): Promise<void> {
+    for (const { name, kind, definition, config } of this.#config.providers.values()) {
+      const instance = this.#add('provider', kind, name);
+      const { logger } = this.#shared;
+      const host = {
+        ...instance.host,
+        report: (status: Parameters<Catalog['report']>[0]) => this.#catalog.report(status),
+        functionLog: (line: { function: string; instance: string; text: string; callId?: string | undefined }) =>
+          logger.info(line, 'function log'),
+      };
+      await this.#start(
+        instance,
+        definition,
+        (made) => contained((made as ProviderDefinition).create(config, host), instance),
+        this.providers,
+      );
+    }
+  }
+
+  async startConnectors(http: FastifyInstance, invocations: Invocations, product: string): Promise<void> {
+    const { limits } = this.#config.gateway;
+    for (const connectorConfig of this.#config.connectors.values()) {
+      if (!connectorConfig.enabled) continue;
+      const { name, kind, definition, config } = connectorConfig;
+      const instance = this.#add('connector', kind, name);
+      const host: ConnectorHost = {
+        ...instance.host,
+        http,
+        invocations,
+        limits: { body: limits.body, asyncBody: limits.asyncBody },
+        product,
+        store: (wanted = 'default') => this.#store(wanted),
+      };
+      let connector: Connector | undefined;
+      const started = await instance.step(async () => {
+        connector = (definition as ConnectorDefinition).create(config, host);
+        await connector.start();
+      });
+      if (!started || !connector) continue;
+      instance.state = 'running';
+      this.connectors.push({ instance, connector, credit: new CreditPool(connectorConfig.credit), settled: 0 });
+    }
+  }
+
+  /** Stops what was started, last first. */
+  async stop(deadlineMs: number): Promise<void> {
+    for (const { instance, stop } of this.#stops.toReversed()) await instance.stop(stop, deadlineMs);
+  }
+
+  failed(): readonly PluginInstance[] {
+    return this.instances.filter(({ state }) => state === 'failed');
+  }
+
+  #store(name: string): Store {
+    const store = this.stores.get(name);
+    if (!store) throw new MillraceError('store.unavailable', `store "${name}" is not running, see /readyz`);
+    return store;
+  }
+
+  #add(type: PluginType, kind: string, name: string): PluginInstance {
+    const instance = new PluginInstance(type, kind, name, this.#shared);
+    this.instances.push(instance);
+    return instance;
+  }
+
+  async #start<Plugin extends { start(): Promise<void>; stop(deadlineMs: number): Promise<void> }>(
+    instance: PluginInstance,
+    definition: PluginDefinition,
+    create: (definition: PluginDefinition) => Plugin,
+    into: Map<string, Plugin>,
+  ): Promise<void> {
+    let refusal: MillraceError | undefined;
+    await instance.step(async () => {
+      const plugin = create(definition);
+      try {
+        await plugin.start();
+      } catch (error) {
+        if (error instanceof MillraceError && refusals.has(error.code)) refusal = error;
+        throw error;
+      }
+      instance.state = 'running';
+      into.set(instance.name, plugin);
+      this.#stops.push({ instance, stop: (deadlineMs) => plugin.stop(deadlineMs) });
+    });
+    if (refusal) throw refusal;
+  }
+}
+
+/** The provider, with its code fenced: a function on the main thread may throw long after its call has ended. */
+function contained(provider: Provider, instance: PluginInstance): Provider {
+  const { scale, workQueues } = provider;
+  return {
+    start: () => provider.start(),
+    deploy: (spec) => provider.deploy(spec),
+    remove: (name) => provider.remove(name),
+    invoke: (entry, call) => instance.within(() => provider.invoke(entry, call)),
+    ...(scale && { scale: scale.bind(provider) }),
+    ...(workQueues && { workQueues: workQueues.bind(provider) }),
+    stop: (deadlineMs) => provider.stop(deadlineMs),
+  };
+}
+
+/**
+ * What nobody caught: a plugin's is the plugin's failure, a function's is its own affair; anything else is a bug of
+ * Millrace's, and the process must not go on in a state that nobody knows. Returns whether it may go on.
+ */
+export function onStray(error: unknown, logger: SharedParts['logger']): boolean {
+  const instance = blamed();
+  if (!instance) return false;
+  if (instance.type === 'provider' && instance.state === 'running') {
+    logger.error({ err: error, provider: instance.name }, 'a function threw outside of its call');
+    return true;
+  }
+  instance.fail(error);
+  return true;
+}
+
+export type { PluginConfig };

@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { connectors } from '../connectors/index.ts';
+import { providers } from '../plugins/providers/index.ts';
+import { queues } from '../plugins/queues/index.ts';
+import { stores } from '../plugins/stores/index.ts';
+import { registerCheck } from './cli/check.ts';
+import { registerConfigShow } from './cli/config-show.ts';
+import type { CliContext } from './cli/context.ts';
+import { registerDeadLetters } from './cli/dead-letters.ts';
+import { exitCodes } from './cli/exit-codes.ts';
+import { registerFunctions } from './cli/functions.ts';
+import { registerGenerate } from './cli/generate.ts';
+import { registerInvocations } from './cli/invocations.ts';
+import { registerInvoke } from './cli/invoke.ts';
+import { registerPlugins } from './cli/plugins.ts';
+import { registerQueues } from './cli/queues.ts';
+import { registerSchema } from './cli/schema.ts';
+import { registerServe } from './cli/serve.ts';
+import { Registry } from './host/registry.ts';
+import { version } from './version.ts';
+
+// The one place that names the built-in plugins: they register as a stranger's do, and core knows none of them.
+const context: CliContext = {
+  registry: new Registry({ connectors, queues, stores, providers }),
+  defaults: {
+    queues: { default: { kind: 'sqlite', path: 'data/queue.db' } },
+    stores: { default: { kind: 'sqlite', path: 'data/store.db' } },
+    providers: { worker: { kind: 'worker' } },
+    connectors: { http: { kind: 'http' } },
+  },
+};
+
+const program = new Command('millrace')
+  .description('An event-driven function host.')
+  .version(version)
+  .showHelpAfterError()
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
+
+registerServe(program, context);
+registerCheck(program, context);
+registerSchema(program, context);
+registerPlugins(program, context);
+registerConfigShow(program, context);
+registerGenerate(program, context);
+registerFunctions(program);
+registerInvoke(program);
+registerInvocations(program);
+registerQueues(program);
+registerDeadLetters(program);
+
+await program.parseAsync();
+// Commands set the exit code and end by themselves, but for the gateway, whose threads may outlive a late stop.
+process.exit(process.exitCode ?? exitCodes.ok);
