@@ -1,0 +1,112 @@
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
+import { type Server, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import { MillraceError } from '../contracts/errors.ts';
+import { limitBodyIdleTime } from './body-idle.ts';
+import { errorBody, replyWithError } from './error-reply.ts';
+import { type Auth, type Guard, managementGuard } from './guard.ts';
+import { acceptJsonOnly } from './json-body.ts';
+
+/** `management`: the rules of `/system` hold. `public`: whoever reaches the listener may call it. */
+export type RouteAuth = 'management' | 'public';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Every route says it; one that does not cannot be registered. */
+    auth?: RouteAuth;
+  }
+}
+
+export interface PublicServerOptions {
+  readonly auth: Auth;
+  readonly logger: Logger;
+  /** Where it is going to listen: decides whether `auth: none` may be. */
+  readonly listenHost: string;
+  /** Bytes of a body of the API's own routes; functions have limits of their own. */
+  readonly bodyLimit?: number | undefined;
+  /** How long a request body may pause, ms. */
+  readonly bodyIdleMs?: number | undefined;
+}
+
+/**
+ * The public listener: hardened, errors as JSON, and whether a route needs credentials is a property of the route that
+ * was matched, never of how its path was spelled.
+ */
+export function createPublicServer(options: PublicServerOptions): FastifyInstance {
+  const { logger } = options;
+  const guard = managementGuard(options.auth, options.listenHost);
+  const baseLogger: FastifyBaseLogger = logger;
+  const server: FastifyInstance = fastify({
+    loggerInstance: baseLogger,
+    // A logger of its own for each request would cost more than routing it.
+    childLoggerFactory: (parent) => parent,
+    logController: new LogController({ disableRequestLogging: true }),
+    http: { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 },
+    requestTimeout: 0, // An upload may take as long as it goes on: see limitBodyIdleTime.
+    bodyLimit: options.bodyLimit ?? 1_048_576,
+    trustProxy: false,
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    exposeHeadRoutes: false,
+    return503OnClosing: false, // Whoever answers says it better, and keep-alive connections are told to close.
+    routerOptions: { maxParamLength: 256 },
+    frameworkErrors: (error, _request, reply) => void replyWithError(reply, error, logger),
+    clientErrorHandler: (error, socket) => refuseBytes(socket, statusOfClientError(error)),
+  });
+  server.server.maxHeadersCount = 0; // Bounded by bytes; a bound by number would drop headers in silence.
+  limitBodyIdleTime(server.server, options.bodyIdleMs ?? 30_000);
+  refuseTunnels(server.server);
+  acceptJsonOnly(server);
+  server.setErrorHandler((error, _request, reply) => replyWithError(reply, error, logger));
+  server.setNotFoundHandler((request, reply) =>
+    reply.code(404).send(errorBody('request.invalid', `no route for ${request.method} on this path`)),
+  );
+  server.addHook('onRoute', (route) => protect(route, guard));
+  return server;
+}
+
+function protect(route: RouteOptions, guard: Guard): void {
+  const auth = route.config?.auth;
+  const underSystem = /^\/system(?:\/|$)/.test(route.url);
+  if (auth === undefined || (underSystem && auth !== 'management')) {
+    throw new MillraceError(
+      'internal',
+      `route ${String(route.method)} ${route.url} does not declare config.auth${underSystem ? ': "management"' : ''}`,
+    );
+  }
+  if (auth === 'public') return;
+  const others = route.onRequest === undefined ? [] : [route.onRequest].flat();
+  route.onRequest = [
+    (request, reply, done) => {
+      // Without `done` the request ends here, with the answer that the guard gave.
+      if (guard(request, reply)) done();
+    },
+    ...others,
+  ];
+}
+
+/** Nothing here is a proxy for other hosts. `Upgrade` is ignored, as HTTP allows: no listener, no other protocol. */
+function refuseTunnels(server: Server): void {
+  server.on('connect', (_request, socket) => refuseBytes(socket, 405));
+}
+
+function statusOfClientError(error: NodeJS.ErrnoException): number | undefined {
+  if (error.code === 'ECONNRESET') return undefined;
+  if (error.code === 'HPE_HEADER_OVERFLOW') return 431;
+  return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
+}
+
+/** Answers what never became a request, and closes: what follows on that connection cannot be trusted. */
+function refuseBytes(socket: Duplex, status: number | undefined): void {
+  if (status === undefined || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const reason = STATUS_CODES[status] ?? '';
+  const body = JSON.stringify(errorBody('request.invalid', reason));
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}

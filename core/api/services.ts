@@ -1,0 +1,51 @@
+import type { Observable } from 'rxjs';
+import type { Invocations } from '../contracts/definition.ts';
+import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
+import type { Queue } from '../contracts/queue.ts';
+import type { MillraceEvent } from '../observe/events.ts';
+
+/** Calls that wait in the gateway for a slot of their function, and those that have one. */
+export interface WaitingRoomStats {
+  readonly function: string;
+  readonly waiting: number;
+  readonly running: number;
+  readonly oldestAgeMs: number;
+}
+
+/** A connector as `/system/connectors` shows it. */
+export interface ConnectorStats {
+  readonly name: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly inFlight: number;
+  readonly credit: number;
+  readonly lag?: number | undefined;
+  readonly lastError?: string | undefined;
+  readonly reconnects: number;
+  readonly settled: number;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
+}
+
+/** All that the management API needs of the gateway. The host implements it. */
+export interface ManagementServices {
+  /** By instance name. */
+  readonly queues: ReadonlyMap<string, Queue>;
+  /** `cancel` also aborts a run in this process. */
+  readonly invocations: Invocations;
+  readonly catalog: { list(): readonly FunctionEntry[]; get(name: string): FunctionEntry | undefined };
+  readonly events: Observable<MillraceEvent>;
+  /** The namespace of functions that are named without one. */
+  readonly namespace: string;
+  waitingRooms(): readonly WaitingRoomStats[];
+  workQueues(): readonly (WorkQueueStats & { readonly provider: string })[];
+  connectors(): readonly ConnectorStats[];
+  /** A new invocation id (a ULID). */
+  nextId(): string;
+  isReady(): Readiness;
+  /** Attempts of a function since the gateway started; absent where nobody counts. */
+  invocationCount?(name: string): number;
+}
