@@ -194,7 +194,7 @@ export class Gateway {
 
   async #deployFunctions(): Promise<void> {
     const { catalog, logger } = this.#parts;
-    const { gateway, policies } = this.#config;
+    const { gateway } = this.#config;
     const retry = gateway.callbacks.retry;
     for (const queue of this.#plugins.queues.keys()) {
       catalog.add(
@@ -205,7 +205,6 @@ export class Gateway {
       break; // Its lanes in the other queues are read as soon as they hold anything.
     }
     catalog.report({ name: callbackSpec.name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
-    void policies;
     for (const {
       name,
       provider: providerName,

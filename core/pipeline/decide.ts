@@ -5,6 +5,7 @@ import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import type { SlotWait } from '../delivery/slots.ts';
 import { abortedOutcome, refuse, type PipelineServices, type Stage } from './stage.ts';
 
@@ -107,6 +108,7 @@ export function decide(services: PipelineServices): Stage {
 
   async function accept(delivery: Delivery, queue: Queue, message: NewMessage): Promise<void> {
     const [result] = await queue.enqueue([message]);
+    failpoint('accept.after-enqueue');
     if (!result || result.status === 'full') {
       meter.refused(message.lane, 'queue');
       const text = `the queue of function "${message.lane}" is full; nothing was dropped`;

@@ -4,6 +4,7 @@ import { messageOf } from '../contracts/errors.ts';
 import type { Invocation, Outcome } from '../contracts/invocation.ts';
 import type { Call } from '../contracts/provider.ts';
 import type { Expiring } from '../delivery/deadlines.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import { abortedOutcome, failed, type PipelineServices, type Stage } from './stage.ts';
 
 /** Calls the provider, with the deadline and a signal. Whatever the provider does, the attempt ends by the deadline. */
@@ -26,6 +27,7 @@ export function execute({ clock, deadlines, emit, logger, meter }: PipelineServi
       deadlines.watch(attempt);
       if (delivery.aborted !== undefined) attempt.abort(delivery.aborted);
       else entry.provider.invoke(entry, attempt).then(finish, crash);
+      failpoint('execute.running');
 
       function finish(outcome: Outcome): void {
         end(outcome);

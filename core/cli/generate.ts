@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { generatedFiles } from '../config/reference.ts';
+import type { CliContext } from './context.ts';
+import { exitCodes } from './exit-codes.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+export function registerGenerate(program: Command, { registry }: CliContext): void {
+  program
+    .command('generate', { hidden: true })
+    .description('write the files that are made from the code')
+    .option('--check', 'only tell which are out of date')
+    .action(async ({ check }: { check?: boolean }) => {
+      const stale: string[] = [];
+      for (const [file, text] of Object.entries(generatedFiles(await registry.all()))) {
+        if (present(join(root, file)) === text) continue;
+        stale.push(file);
+        if (!check) writeFileSync(join(root, file), text);
+      }
+      if (!check) return;
+      for (const file of stale) console.error(`${file} is out of date: run npm run generate`);
+      if (stale.length > 0) process.exitCode = exitCodes.failed;
+    });
+}
+
+function present(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined; // Not written yet: as stale as can be.
+  }
+}

@@ -1,0 +1,132 @@
+import { z } from 'zod';
+import type { Place, Problem } from './problem.ts';
+import { didYouMean } from './suggest.ts';
+import type { Path } from './tree.ts';
+
+/** Where data came from, as far as its file tells. */
+export interface Source {
+  place(path: Path): Place | undefined;
+  interpolated(path: Path): boolean;
+}
+
+export type Parsed<T> =
+  | { readonly value: T; readonly problems: readonly [] }
+  | { readonly value: undefined; readonly problems: Problem[] };
+
+/**
+ * Parses one part of a configuration; what is wrong is told with its place in the file. `at`: the path of the part
+ * from the root.
+ */
+export function parsePart<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  at: Path,
+  source: Source,
+): Parsed<z.output<Schema>> {
+  let result = schema.safeParse(value);
+  if (!result.success && textAgain(value, result.error.issues, at, source)) result = schema.safeParse(value);
+  if (result.success) return { value: result.data, problems: [] };
+  return { value: undefined, problems: result.error.issues.flatMap((issue) => problemsOf(issue, schema, at, source)) };
+}
+
+/** `${PASSWORD}` may hold digits only: where a text is wanted, what came from outside is one. */
+function textAgain(value: unknown, issues: readonly z.core.$ZodIssue[], at: Path, source: Source): boolean {
+  let changed = false;
+  for (const issue of issues.flatMap(flat)) {
+    if (issue.code !== 'invalid_type' || issue.expected !== 'string') continue;
+    const path = issue.path as (string | number)[];
+    if (!source.interpolated([...at, ...path])) continue;
+    const holder = path
+      .slice(0, -1)
+      .reduce<unknown>((node, key) => (node as Record<string | number, unknown> | undefined)?.[key], value);
+    const last = path.at(-1);
+    if (typeof holder !== 'object' || holder === null || last === undefined) continue;
+    const record = holder as Record<string | number, unknown>;
+    record[last] = String(record[last]);
+    changed = true;
+  }
+  return changed;
+}
+
+/** The issues of a union are those of the alternative that fits best: the one that got furthest. */
+function flat(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [issue];
+  const depth = (issues: readonly z.core.$ZodIssue[]): number => Math.max(...issues.map(({ path }) => path.length));
+  const alternatives = issue.errors.map((errors) =>
+    errors.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })),
+  );
+  const best = alternatives.toSorted((a, b) => depth(b) - depth(a) || weight(a) - weight(b))[0] ?? [];
+  const deep = depth(best) > issue.path.length || best.some(({ code }) => code === 'unrecognized_keys');
+  if (deep) return best.flatMap((inner) => flat(inner as z.core.$ZodIssue));
+  return [
+    {
+      ...issue,
+      message: alternatives.map(([first]) => expected(first?.message ?? '')).join(', or '),
+    } as z.core.$ZodIssue,
+  ];
+}
+
+/** Of alternatives that got equally far, one that is about a key says more than one about the whole. */
+function weight(issues: readonly z.core.$ZodIssue[]): number {
+  return issues.some(({ code }) => code === 'unrecognized_keys') ? 0 : 1;
+}
+
+function problemsOf(outer: z.core.$ZodIssue, schema: z.ZodType, at: Path, source: Source): Problem[] {
+  return flat(outer).flatMap((issue) => {
+    const path = [...at, ...(issue.path as (string | number)[])];
+    if (issue.code === 'unrecognized_keys') {
+      const known = keysAt(schema, issue.path as Path);
+      return issue.keys.map((key) => problem([...path, key], `unknown key${didYouMean(key, known)}`, source));
+    }
+    if (issue.code === 'invalid_key') {
+      return [problem(path, issue.issues[0]?.message ?? 'this name is not allowed', source)];
+    }
+    return [problem(path, expected(issue.message), source)];
+  });
+}
+
+/** A problem at the path, or at the nearest place above it that stands in the file. */
+export function problem(path: Path, message: string, source: Source, severity: Problem['severity'] = 'error'): Problem {
+  let place: Place | undefined;
+  for (let length = path.length; length >= 0 && !place; length--) place = source.place(path.slice(0, length));
+  return { ...(place ?? { file: '', line: 1, column: 1 }), path: path.join('.'), message, severity };
+}
+
+/** Zod's words in the tone of the others. */
+function expected(message: string): string {
+  return message
+    .replace(/^Invalid input: /, '')
+    .replace(/^expected (\S+), received undefined$/, 'is required (expected $1)')
+    .replace(', received ', ', got ')
+    .replace(/^Invalid option: /, '')
+    .replace(/^Too (big|small): /, '');
+}
+
+/** The keys that the schema knows at the path, looking through defaults, unions and records. */
+function keysAt(schema: z.ZodType, path: Path): readonly string[] {
+  const inner = unwrapped(schema);
+  if (inner instanceof z.ZodUnion) return (inner.options as z.ZodType[]).flatMap((option) => keysAt(option, path));
+  const [key, ...rest] = path;
+  if (key === undefined) return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
+  if (inner instanceof z.ZodObject) {
+    const next = inner.shape[String(key)] as z.ZodType | undefined;
+    return next ? keysAt(next, rest) : [];
+  }
+  if (inner instanceof z.ZodRecord) return keysAt(inner.valueType as z.ZodType, rest);
+  if (inner instanceof z.ZodArray) return keysAt(inner.element as z.ZodType, rest);
+  return [];
+}
+
+export function unwrapped(schema: z.ZodType): z.ZodType {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodReadonly
+  ) {
+    return unwrapped(schema.unwrap() as z.ZodType);
+  }
+  if (schema instanceof z.ZodPipe) return unwrapped(schema.in as z.ZodType);
+  return schema;
+}

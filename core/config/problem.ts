@@ -1,0 +1,32 @@
+import { MillraceError } from '../contracts/errors.ts';
+
+/** Where something stands in a file; lines and columns from 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One thing that is wrong with a configuration, and where. */
+export interface Problem extends Place {
+  /** Keys from the root, joined by dots; empty for the file itself. */
+  readonly path: string;
+  readonly message: string;
+  readonly severity: 'error' | 'warning';
+}
+
+/** `config/millrace.yaml:12:5 connectors.nightly.schedul: unknown key, did you mean "schedule"?` */
+export function formatProblem({ file, line, column, path, message, severity }: Problem): string {
+  const what = severity === 'warning' ? `warning: ${message}` : message;
+  return `${file}:${line}:${column} ${path === '' ? '' : `${path}: `}${what}`;
+}
+
+/** Thrown where a configuration is needed and there is none. Its message lists every problem. */
+export class ConfigError extends MillraceError {
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super('config.invalid', problems.map(formatProblem).join('\n'));
+    this.problems = problems;
+  }
+}

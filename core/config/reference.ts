@@ -1,0 +1,186 @@
+import { z } from 'zod';
+import { type PluginDefinition, type PluginType, pluginTypes } from '../contracts/definition.ts';
+import { unwrapped } from './issues.ts';
+import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
+
+type Json = Record<string, unknown>;
+
+const sectionOf: Readonly<Record<PluginType, string>> = {
+  connector: 'connectors',
+  queue: 'queues',
+  store: 'stores',
+  provider: 'providers',
+};
+
+/** The files that are made from the code, by their path in the repository. */
+export function generatedFiles(definitions: readonly PluginDefinition[]): Readonly<Record<string, string>> {
+  return {
+    'config/schema.json': `${JSON.stringify(jsonSchema(definitions), undefined, 2)}\n`,
+    'docs/configuration.md': configurationPage(definitions),
+    'docs/plugins.md': pluginsPage(definitions),
+  };
+}
+
+/** The JSON Schema (draft 7, as editors know it) of a configuration that uses these plugins. */
+export function jsonSchema(definitions: readonly PluginDefinition[]): Json {
+  const schema = schemaOf(rootSchema);
+  const properties = schema['properties'] as Record<string, Json>;
+  for (const type of pluginTypes) {
+    const section = properties[sectionOf[type]];
+    if (!section) continue;
+    const ofType = definitions.filter((definition) => definition.type === type);
+    section['additionalProperties'] = { oneOf: ofType.map(pluginSchemaOf) };
+  }
+  const functions = properties['functions'];
+  if (functions) functions['additionalProperties'] = functionSchemaOf(definitions);
+  properties['triggers'] = { ...properties['connectors'], description: 'Another word for connectors.' };
+  return { ...schema, title: 'Millrace configuration' };
+}
+
+function pluginSchemaOf(definition: PluginDefinition): Json {
+  const own = schemaOf(definition.config);
+  const common = definition.type === 'connector' ? (schemaOf(connectorSchema)['properties'] as Json) : {};
+  return {
+    type: 'object',
+    description: definition.summary,
+    properties: {
+      ...common,
+      kind: { const: definition.kind, description: definition.summary },
+      ...(own['properties'] as Json),
+    },
+    required: ['kind', ...((own['required'] as string[] | undefined) ?? [])],
+    additionalProperties: false,
+  };
+}
+
+function functionSchemaOf(definitions: readonly PluginDefinition[]): Json {
+  const common = schemaOf(functionSchema)['properties'] as Json;
+  const providers = definitions.filter((definition) => definition.type === 'provider');
+  return {
+    anyOf: providers.map(({ kind, functionConfig }) => {
+      const own = schemaOf(z.strictObject(functionConfig.shape));
+      return {
+        type: 'object',
+        description: `A function that a provider of kind ${kind} runs.`,
+        properties: { ...common, ...(own['properties'] as Json) },
+        ...(own['required'] !== undefined && { required: own['required'] }),
+        additionalProperties: false,
+      };
+    }),
+  };
+}
+
+function schemaOf(schema: z.ZodType): Json {
+  const made = z.toJSONSchema(schema, { io: 'input', target: 'draft-07', unrepresentable: 'any' }) as Json;
+  const { $schema: _, ...rest } = tidy(made) as Json;
+  return rest;
+}
+
+/** Without the bounds that only say what a JavaScript integer can hold. */
+function tidy(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(tidy);
+  if (typeof node !== 'object' || node === null) return node;
+  return Object.fromEntries(
+    Object.entries(node)
+      .filter(
+        ([key, value]) =>
+          !((key === 'maximum' || key === 'minimum') && Math.abs(Number(value)) === Number.MAX_SAFE_INTEGER),
+      )
+      .map(([key, value]) => [key, tidy(value)]),
+  );
+}
+
+const notice = '<!-- Made from the code by `npm run generate`. Change the descriptions there. -->\n';
+
+function configurationPage(definitions: readonly PluginDefinition[]): string {
+  const parts = [
+    `${notice}
+# Configuration
+
+One YAML file, \`config/millrace.yaml\` unless the command line says otherwise. Unknown keys are errors. Durations are
+written \`250ms\`, \`30s\`, \`1m30s\` or \`PT30S\`; sizes \`256KiB\`, \`1MB\`. \`\${VAR}\`, \`\${VAR:default}\`, \`\${VAR:?message}\`
+and \`\${file:/run/secrets/x}\` are put in once, after parsing; \`$\${\` is a literal \`\${\`. An unquoted scalar that is one
+reference only takes the type of its value (\`port: \${PORT:8080}\` is a number); where a text is wanted it stays a text.
+
+${table(rootSchema, '')}`,
+  ];
+  for (const type of pluginTypes) {
+    for (const definition of definitions
+      .filter((one) => one.type === type)
+      .toSorted((a, b) => a.kind.localeCompare(b.kind))) {
+      parts.push(
+        `## ${sectionOf[type]}: \`kind: ${definition.kind}\`\n\n${definition.summary}\n\n${table(definition.config, '')}`,
+      );
+      if (definition.type === 'provider') {
+        parts.push(`Keys of a function of this provider:\n\n${table(definition.functionConfig, '')}`);
+      }
+    }
+  }
+  return `${parts.join('\n')}`;
+}
+
+function table(schema: z.ZodType, prefix: string): string {
+  const rows = rowsOf(schema, prefix);
+  if (rows.length === 0) return 'No settings.\n';
+  return `| key | default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
+}
+
+function rowsOf(schema: z.ZodType, prefix: string): string[] {
+  const inner = unwrapped(schema);
+  if (inner instanceof z.ZodUnion) return (inner.options as z.ZodType[]).flatMap((option) => rowsOf(option, prefix));
+  if (inner instanceof z.ZodRecord) return rowsOf(inner.valueType as z.ZodType, `${prefix}NAME.`);
+  if (inner instanceof z.ZodArray) return rowsOf(inner.element as z.ZodType, `${prefix.slice(0, -1)}[].`);
+  if (!(inner instanceof z.ZodObject)) return [];
+  return Object.entries(inner.shape as Record<string, z.ZodType>).flatMap(([key, field]) => [
+    `| \`${prefix}${key}\` | ${defaultOf(field)} | ${cell(descriptionOf(field))} |`,
+    ...rowsOf(field, `${prefix}${key}.`),
+  ]);
+}
+
+function descriptionOf(schema: z.ZodType): string {
+  if (schema.description !== undefined) return schema.description;
+  const inner =
+    schema instanceof z.ZodPrefault || schema instanceof z.ZodDefault || schema instanceof z.ZodOptional
+      ? schema.unwrap()
+      : undefined;
+  return inner ? descriptionOf(inner as z.ZodType) : '';
+}
+
+function defaultOf(schema: z.ZodType): string {
+  if (schema.safeParse(undefined).success) {
+    const made = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { default?: unknown };
+    const { default: standard } = made;
+    const trivial =
+      standard === undefined ||
+      (typeof standard === 'object' && standard !== null && Object.keys(standard).length === 0);
+    return trivial ? '' : cell(`\`${typeof standard === 'string' ? standard : JSON.stringify(standard)}\``);
+  }
+  return 'required';
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
+
+function pluginsPage(definitions: readonly PluginDefinition[]): string {
+  const queues = definitions.filter((definition) => definition.type === 'queue');
+  const names = Object.keys(queues[0]?.capabilities ?? {});
+  const rows = queues.map(({ kind, capabilities }) => `| \`${kind}\` | ${Object.values(capabilities).join(' | ')} |`);
+  const list = definitions.map(({ type, kind, summary }) => `| ${type} | \`${kind}\` | ${cell(summary)} |`);
+  return `${notice}
+# Plugins
+
+| type | kind | for |
+|---|---|---|
+${list.join('\n')}
+
+## What the queues can do
+
+\`native\`: by the storage itself; \`emulated\`: by Millrace on top of it, as sound but dearer; \`none\`: asking for it is an
+error of the configuration.
+
+| queue | ${names.join(' | ')} |
+|---|${names.map(() => '---').join('|')}|
+${rows.join('\n')}
+`;
+}

@@ -1,0 +1,274 @@
+import { z } from 'zod';
+import type { PluginDefinition } from '../contracts/definition.ts';
+import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
+import { bytes, dnsLabel, duration, secret } from './units.ts';
+
+/** A function as the YAML names it: `name`, or `name.namespace`. */
+export const functionName = z
+  .string()
+  .regex(
+    /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$/,
+    'expected NAME or NAME.NAMESPACE of lower-case letters, digits and "-", at most 63 each',
+  );
+
+const failureWord = z
+  .string()
+  .regex(
+    /^(timeout|connection|crash|missing|overload|internal|[1-5]xx|[1-5]\d\d)$/,
+    'expected a status (503), a class of them (5xx), or one of timeout, connection, crash, missing, overload, internal',
+  );
+
+// A status may be written as a number in YAML.
+const failureWords = z.array(z.union([failureWord, z.int().transform(String).pipe(failureWord)]));
+
+export const retrySchema = z
+  .strictObject({
+    attempts: z.int().min(1).max(1000).default(5).describe('Attempts in all, the first included.'),
+    backoff: z
+      .strictObject({
+        kind: z.enum(['exponential', 'linear', 'fixed']).default('exponential').describe('How the delay grows.'),
+        initial: duration('1s').describe('Delay before the second attempt.'),
+        factor: z.number().min(1).max(100).default(2).describe('What an exponential delay is multiplied by each time.'),
+        max: duration('5m').describe('No delay is longer.'),
+        jitter: z
+          .enum(['full', 'none'])
+          .default('full')
+          .describe('full: anywhere between 0 and the delay, so that many failures do not come back at once.'),
+      })
+      .prefault({})
+      .describe('The delay between attempts.'),
+    retryOn: failureWords
+      .default(['timeout', 'connection', 'crash', '408', '409', '425', '429', '5xx'])
+      .describe('Failures that another attempt may mend. The more exact word wins over the less exact one.'),
+    failOn: failureWords.default(['4xx']).describe('Failures that no attempt will mend: straight to the dead letters.'),
+    retryAfter: z
+      .strictObject({
+        honour: z.boolean().default(true).describe('Wait as long as the Retry-After of a 429 or 503 says.'),
+        max: duration('10m').describe('But no longer than this.'),
+      })
+      .prefault({})
+      .describe('What a function may say about its next attempt.'),
+  })
+  .describe('How failed attempts of queued work are repeated.');
+
+const retryReference = z
+  .union([dnsLabel, retrySchema])
+  .describe('A name of policies.retry (standard and once are built in), or a policy written out.');
+
+const port = z.int().min(0).max(65_535);
+
+const basicAuth = z.strictObject({
+  basic: z
+    .strictObject({
+      user: z.string().min(1).describe('User name.'),
+      password: secret().describe('Password; best as ${file:/run/secrets/…}.'),
+    })
+    .describe('HTTP basic authentication.'),
+});
+
+const gatewaySchema = z.strictObject({
+  listen: z
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1').describe('Address of the public listener.'),
+      port: port.default(8080).describe('0 takes a free one.'),
+    })
+    .prefault({})
+    .describe('Where callers reach functions and the management API.'),
+  management: z
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1').describe('Address of the management listener.'),
+      port: port.default(8082).describe('0 takes a free one.'),
+    })
+    .prefault({})
+    .describe('Metrics and health, apart from the public port.'),
+  namespace: dnsLabel
+    .default('openfaas-fn')
+    .describe('Namespace of functions that name none; OpenFaaS clients expect this one.'),
+  auth: z
+    .union([z.literal('none'), basicAuth])
+    .default('none')
+    .describe('Who may use /system; none only while the listener is on a loopback address.'),
+  shutdown: z
+    .strictObject({
+      drain: duration('30s').describe('What is in flight may finish for so long; then it is handed back.'),
+    })
+    .prefault({})
+    .describe('Stopping.'),
+  limits: z
+    .strictObject({
+      body: bytes('6MiB').describe('Largest body of a synchronous call, and largest result that is kept.'),
+      asyncBody: bytes('1MiB').describe('Largest body of an invocation that goes through a queue.'),
+      inFlight: z.int().min(1).default(2000).describe('Calls at once, over all functions.'),
+      waiting: z.int().min(0).default(1000).describe('Calls that wait for a slot, over all functions.'),
+      depth: z.int().min(1).max(1000).default(16).describe('Invocations that may lead to one another.'),
+    })
+    .prefault({})
+    .describe('What is more than this is refused, never dropped.'),
+  callbacks: z
+    .strictObject({
+      timeout: duration('10s').describe('For one attempt, from the name look-up to the answer.'),
+      allow: z
+        .array(z.string().min(1))
+        .default([])
+        .describe(
+          'Hosts, addresses and networks (CIDR) that may be called although they are private or on this machine.',
+        ),
+      secret: secret().optional().describe('Signs callbacks; see docs/callbacks in the README.'),
+      retry: retryReference.default('standard'),
+    })
+    .prefault({})
+    .describe('Calls to X-Callback-Url with the outcome of an invocation.'),
+});
+
+const invokeSchema = z.strictObject({
+  timeout: duration('30s').describe('How long one attempt may run.'),
+  concurrency: z.int().min(1).max(100_000).default(32).describe('Attempts at once; the provider may allow fewer.'),
+  waiting: z.int().min(0).default(100).describe('Calls that may wait for one of these; more are answered 429.'),
+  queue: dnsLabel.default('default').describe('The queue for asynchronous invocations.'),
+  retry: retryReference.default('standard'),
+  priority: z.int().min(0).max(9).default(5).describe('0 (lowest) to 9, where the caller names none.'),
+  maxAge: duration().optional().describe('Queued work that has not been run by then expires.'),
+  result: z
+    .strictObject({
+      store: z.boolean().default(true).describe('Keep the outcome for GET /invocations/ID/result.'),
+      ttl: duration('24h').describe('For so long.'),
+    })
+    .prefault({})
+    .describe('Results of asynchronous invocations.'),
+  onSuccess: z
+    .array(z.strictObject({ function: functionName.describe('The function to run.') }))
+    .default([])
+    .describe('Functions that get the answer as a new invocation.'),
+  onFailure: z
+    .array(z.strictObject({ function: functionName.describe('The function to run.') }))
+    .default([])
+    .describe('Functions that get the last answer of what ended as a dead letter.'),
+});
+
+const textMap = z.record(z.string(), z.string()).default({});
+
+/** The keys of a function that are not its provider's. */
+export const functionSchema = z.looseObject({
+  provider: dnsLabel.optional().describe('Which provider runs it; may be left out when there is only one.'),
+  env: textMap.describe('Environment variables of the function.'),
+  labels: textMap.describe('Labels, as OpenFaaS has them.'),
+  annotations: textMap.describe('Annotations, as OpenFaaS has them.'),
+  invoke: invokeSchema.prefault({}).describe('How it is run, for calls and queued work alike.'),
+});
+
+/** The keys of a connector that are not its plugin's. */
+export const connectorSchema = z.looseObject({
+  kind: z.string().describe('Which plugin.'),
+  enabled: z.boolean().default(true).describe('false: as if it were not there.'),
+  credit: z.int().min(1).max(100_000).default(64).describe('Deliveries that may be unsettled at once.'),
+});
+
+export const pluginSchema = z.looseObject({ kind: z.string().describe('Which plugin.') });
+
+/** Everything that is not a plugin's own. */
+export const rootSchema = z.strictObject({
+  apiVersion: z.literal('millrace/v1').default('millrace/v1').describe('Version of this format.'),
+  include: z
+    .array(z.string())
+    .default([])
+    .describe('More files (globs, relative to this one) whose maps are merged in.'),
+  plugins: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Modules with plugins of others: paths relative to this file, or package names.'),
+  gateway: gatewaySchema.prefault({}).describe('The gateway itself.'),
+  policies: z
+    .strictObject({ retry: z.record(dnsLabel, retrySchema).default({}).describe('Retry policies by name.') })
+    .prefault({})
+    .describe('Policies that functions name.'),
+  queues: z.record(dnsLabel, pluginSchema).default({}).describe('Where asynchronous invocations are kept.'),
+  stores: z.record(dnsLabel, pluginSchema).default({}).describe('Where small records are kept.'),
+  providers: z.record(dnsLabel, pluginSchema).default({}).describe('What runs functions.'),
+  functions: z.record(functionName, functionSchema).default({}).describe('The functions.'),
+  connectors: z.record(dnsLabel, connectorSchema).default({}).describe('What brings events to functions.'),
+  observability: z
+    .strictObject({
+      logs: z
+        .strictObject({
+          format: z
+            .enum(['auto', 'json', 'pretty'])
+            .default('auto')
+            .describe('auto: pretty on a terminal, JSON elsewhere.'),
+          level: z
+            .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+            .default('info')
+            .describe('The least that is logged.'),
+        })
+        .prefault({})
+        .describe('The log, on standard output.'),
+      metrics: z
+        .strictObject({ path: z.string().startsWith('/').default('/metrics').describe('On the management listener.') })
+        .prefault({})
+        .describe('Prometheus metrics.'),
+    })
+    .prefault({})
+    .describe('What can be seen of the gateway.'),
+});
+
+export type RootConfig = z.output<typeof rootSchema>;
+export type GatewayConfig = Omit<RootConfig['gateway'], 'callbacks'> & {
+  readonly callbacks: Omit<RootConfig['gateway']['callbacks'], 'retry'> & { readonly retry: RetryPolicy };
+};
+
+/** One plugin instance: what it is called, which plugin it is, and what that plugin makes of its settings. */
+export interface PluginConfig {
+  readonly name: string;
+  readonly kind: string;
+  readonly definition: PluginDefinition;
+  readonly config: unknown;
+}
+
+export interface ConnectorConfig extends PluginConfig {
+  readonly enabled: boolean;
+  readonly credit: number;
+}
+
+export interface FunctionConfig {
+  /** `name.namespace` */
+  readonly name: string;
+  readonly provider: string;
+  /** The provider's own part. */
+  readonly config: unknown;
+  readonly env: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly policy: FunctionPolicy;
+}
+
+/** A configuration that has been checked as a whole. Never changed afterwards. */
+export interface Config {
+  readonly gateway: GatewayConfig;
+  readonly observability: RootConfig['observability'];
+  readonly queues: ReadonlyMap<string, PluginConfig>;
+  readonly stores: ReadonlyMap<string, PluginConfig>;
+  readonly providers: ReadonlyMap<string, PluginConfig>;
+  readonly connectors: ReadonlyMap<string, ConnectorConfig>;
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** For queued work whose function is not known any more. */
+  readonly standardRetry: RetryPolicy;
+  /** Every value of a field that is marked secret. */
+  readonly secrets: readonly string[];
+}
+
+/** The retry policy of the YAML in the units of the code. */
+export function retryPolicyOf(retry: z.output<typeof retrySchema>): RetryPolicy {
+  const { attempts, backoff, retryOn, failOn, retryAfter } = retry;
+  return {
+    attempts,
+    backoff: {
+      kind: backoff.kind,
+      initialMs: backoff.initial,
+      factor: backoff.factor,
+      maxMs: backoff.max,
+      jitter: backoff.jitter,
+    },
+    retryOn,
+    failOn,
+    retryAfter: { honour: retryAfter.honour, maxMs: retryAfter.max },
+  };
+}

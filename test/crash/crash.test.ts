@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { broken, check } from './checker.ts';
+import { crashRun } from './driver.ts';
+
+const failpoints = [
+  'accept.after-enqueue',
+  'queue.before-commit',
+  'queue.after-commit',
+  'lease.before-dispatch',
+  'execute.running',
+  'settle.before',
+  'settle.after',
+  'queue.dead-letter',
+];
+
+const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
+const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
+
+describe('a gateway that is killed while it works', () => {
+  it(
+    'loses nothing, ends everything once and in order, and repeats no more than was in flight',
+    { timeout: 600_000 },
+    async () => {
+      const history = await crashRun({ seed, rounds: 24, calls: 12_000, failpoints, log });
+      const verdict = check(history);
+      log(
+        `seed ${seed}: ${history.accepted.length} accepted, ${history.kills} kills, ${verdict.duplicates} duplicates`,
+      );
+      expect(history.accepted.length).toBeGreaterThanOrEqual(10_000);
+      expect(broken(verdict), `seed ${seed}`).toEqual([]);
+    },
+  );
+
+  it('is caught when it answers before it has committed', { timeout: 300_000 }, async () => {
+    const history = await crashRun({
+      seed,
+      rounds: 6,
+      calls: 3000,
+      failpoints: ['queue.before-commit'],
+      plant: 'ack-before-commit',
+    });
+    expect(check(history).lost.length).toBeGreaterThan(0);
+  });
+});

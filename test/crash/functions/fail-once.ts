@@ -1,0 +1,9 @@
+import { write } from './ledger.ts';
+
+export default async (event: { callId: string }, context: { function: string; attempt: number }): Promise<string> => {
+  write(event, context, 'start');
+  await new Promise((resolve) => setTimeout(resolve, Math.random() * 4));
+  write(event, context, 'end');
+  if (context.attempt === 1) throw new Error('the first attempt fails');
+  return 'done';
+};

@@ -1,0 +1,13 @@
+import { appendFileSync } from 'node:fs';
+
+/**
+ * One line to the ledger of executions. Appended whole by one system call, so lines of all threads are in the order in
+ * which things happened, and the death of the gateway loses none.
+ */
+export function write(
+  { callId }: { callId: string },
+  { function: name, attempt }: { function: string; attempt: number },
+  event: 'start' | 'end',
+): void {
+  appendFileSync(process.env['LEDGER'] ?? '', `${JSON.stringify({ callId, function: name, attempt, event })}\n`);
+}
