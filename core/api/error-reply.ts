@@ -10,7 +10,8 @@ export interface ErrorBody {
 /** Answers with an error. One that is not meant for people is logged, and its message stays here. */
 export function replyWithError(reply: FastifyReply, thrown: unknown, logger: Logger): FastifyReply {
   const error = publicError(thrown);
-  if (error.code === 'internal')
+  // Who has gone away mid-request is no fault of ours, and will not read this.
+  if (error.code === 'internal' && !reply.request.raw.readableAborted)
     logger.error({ err: thrown, route: reply.request.routeOptions.url }, 'a request failed');
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   // Fastify's own errors know statuses that the table of codes does not (414, 431); theirs is the more exact one.

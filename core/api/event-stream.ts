@@ -1,0 +1,63 @@
+import type { Writable } from 'node:stream';
+import type { MillraceEvent } from '../observe/events.ts';
+import { isoTime } from './schemas.ts';
+
+/**
+ * Writes events to one client as Server-Sent Events. A client that reads slowly loses the oldest ones, and is told how
+ * many: nothing else waits for it, and what is kept for it is bounded.
+ */
+export class EventStream {
+  readonly #out: Writable;
+  readonly #capacity: number;
+  #waiting: MillraceEvent[] = [];
+  #dropped = 0;
+  #full = false;
+
+  constructor(out: Writable, capacity = 1000) {
+    this.#out = out;
+    this.#capacity = capacity;
+    out.on('drain', () => this.#drain());
+  }
+
+  send(event: MillraceEvent): void {
+    if (!this.#full) {
+      this.#write(text(event.type, { ...event, at: isoTime(event.at) }));
+      return;
+    }
+    this.#waiting.push(event);
+    // Cut in halves rather than one by one: moving the whole list for every event would cost more than the event.
+    if (this.#waiting.length >= 2 * this.#capacity) this.#trim();
+  }
+
+  /** Keeps proxies from taking silence for death. */
+  heartbeat(): void {
+    if (!this.#full) this.#write(': still here\n\n');
+  }
+
+  #trim(): void {
+    const surplus = this.#waiting.length - this.#capacity;
+    if (surplus <= 0) return;
+    this.#waiting = this.#waiting.slice(surplus);
+    this.#dropped += surplus;
+  }
+
+  #drain(): void {
+    this.#full = false;
+    this.#trim();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    if (this.#dropped > 0) {
+      this.#write(text('dropped', { count: this.#dropped }));
+      this.#dropped = 0;
+    }
+    for (const event of waiting) this.send(event);
+  }
+
+  #write(data: string): void {
+    if (!this.#out.write(data)) this.#full = true;
+  }
+}
+
+function text(type: string, data: unknown): string {
+  return `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
+}

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { deadLetterRoutes } from './dead-letters.ts';
+import { eventRoutes } from './events.ts';
+import { functionRoutes } from './functions.ts';
+import { healthRoutes } from './health.ts';
+import { invocationRoutes } from './invocations.ts';
+import { openApiOf } from './openapi.ts';
+import { queueRoutes } from './queues.ts';
+import { addRoutes, type ApiRoute, route } from './route.ts';
+import type { ManagementServices } from './services.ts';
+
+let document: ReturnType<typeof openApiOf> | undefined;
+
+const openApiRoute = route({
+  method: 'GET',
+  path: '/system/openapi.json',
+  auth: 'management',
+  tag: 'about',
+  summary: 'This document.',
+  responses: { 200: { description: 'OpenAPI 3.1.', schema: z.looseObject({ openapi: z.string() }) } },
+  // Made when first asked for: nobody who only runs functions pays for it.
+  handle: () => (document ??= openApiOf(apiRoutes)),
+});
+
+/** Every route of the API: the table that registers, validates and documents them. */
+export const apiRoutes: readonly ApiRoute[] = [
+  ...healthRoutes,
+  ...invocationRoutes,
+  ...queueRoutes,
+  ...deadLetterRoutes,
+  ...functionRoutes,
+  ...eventRoutes,
+  openApiRoute,
+];
+
+/** Adds the API to the public listener: `/invocations`, `/system`, `/healthz`, `/readyz`. */
+export function registerManagement(server: FastifyInstance, services: ManagementServices): void {
+  addRoutes(server, apiRoutes, services);
+}

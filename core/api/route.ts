@@ -1,0 +1,118 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { MillraceError } from '../contracts/errors.ts';
+import type { RouteAuth } from './server.ts';
+import type { ManagementServices } from './services.ts';
+
+type Method = 'GET' | 'POST' | 'DELETE';
+type Parts = z.ZodObject | z.ZodType<undefined>;
+
+/** What a documented answer is: JSON of a schema, or another media type. */
+export interface ResponseDocument {
+  readonly description: string;
+  readonly schema?: z.ZodType;
+  readonly mediaType?: string;
+}
+
+/** What a handler may use beside its input. */
+export interface RouteContext {
+  readonly services: ManagementServices;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  /** Aborts when the caller has gone or the listener closes: nothing is worth waiting for then. */
+  readonly gone: () => AbortSignal;
+}
+
+/** One route: what registers it, validates its input and documents it. */
+export interface ApiRoute {
+  readonly method: Method;
+  /** As OpenAPI writes it: `/invocations/{id}`. */
+  readonly path: string;
+  readonly auth: RouteAuth;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string | undefined;
+  readonly params: z.ZodObject | undefined;
+  readonly query: z.ZodObject | undefined;
+  readonly body: z.ZodType | undefined;
+  readonly bodyLimit: number | undefined;
+  readonly responses: Readonly<Record<number, ResponseDocument>>;
+  handle(input: unknown, context: RouteContext): unknown;
+}
+
+interface RouteDefinition<Params extends Parts, Query extends Parts, RequestBody extends z.ZodType> {
+  readonly method: Method;
+  readonly path: string;
+  readonly auth: RouteAuth;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly params?: Params;
+  readonly query?: Query;
+  /** May be left out by the caller when it takes `undefined`. */
+  readonly body?: RequestBody;
+  readonly bodyLimit?: number;
+  readonly responses: Readonly<Record<number, ResponseDocument>>;
+  /** What it returns is sent as JSON, unless it is the reply, which then has its answer already. */
+  handle(
+    input: {
+      readonly params: z.output<Params>;
+      readonly query: z.output<Query>;
+      readonly body: z.output<RequestBody>;
+    },
+    context: RouteContext,
+  ): unknown;
+}
+
+/** Infers what `handle` gets from the schemas, then forgets it: the table holds routes of every kind. */
+export function route<
+  Params extends Parts = z.ZodType<undefined>,
+  Query extends Parts = z.ZodType<undefined>,
+  RequestBody extends z.ZodType = z.ZodType<undefined>,
+>(definition: RouteDefinition<Params, Query, RequestBody>): ApiRoute {
+  return { params: undefined, query: undefined, body: undefined, bodyLimit: undefined, ...definition } as ApiRoute;
+}
+
+/** Adds the routes of the table to the listener. */
+export function addRoutes(server: FastifyInstance, routes: readonly ApiRoute[], services: ManagementServices): void {
+  const closing = new AbortController();
+  // Long polls and event streams would otherwise hold the listener open until the drain deadline.
+  server.addHook('preClose', async () => closing.abort());
+  for (const entry of routes) {
+    server.route({
+      method: entry.method,
+      url: entry.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+      config: { auth: entry.auth },
+      ...(entry.bodyLimit !== undefined && { bodyLimit: entry.bodyLimit }),
+      handler: async (request, reply) => {
+        const input = {
+          params: parsePart('path', entry.params, request.params),
+          // Without a schema there is nothing to ask for, and a misspelt filter must not be a missing one.
+          query: parsePart('query', entry.query ?? noQuery, request.query),
+          body: entry.body ? parsePart('body', entry.body, request.body) : undefined,
+        };
+        return entry.handle(input, { services, request, reply, gone: () => goneSignal(reply, closing.signal) });
+      },
+    });
+  }
+}
+
+const noQuery = z.strictObject({});
+
+function parsePart(part: string, schema: z.ZodType | undefined, value: unknown): unknown {
+  if (!schema) return undefined;
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where = [part, ...(issue?.path ?? [])].map((step) => String(step).slice(0, 60)).join('.');
+  throw new MillraceError('request.invalid', `${where}: ${issue?.message ?? 'invalid'}`.slice(0, 300));
+}
+
+function goneSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  const abort = (): void => gone.abort();
+  reply.raw.once('close', abort);
+  closing.addEventListener('abort', abort, { once: true, signal: gone.signal });
+  if (reply.raw.destroyed || closing.aborted) abort();
+  return gone.signal;
+}
