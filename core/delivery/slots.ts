@@ -1,10 +1,13 @@
 import type { Clock } from '../contracts/clock.ts';
+import { Heap } from '../kit/heap.ts';
 
 /** Waiting this long is worth one class of priority, so that the lowest is served too. */
 const agingStepMs = 1000;
 
 interface Waiter {
   readonly rank: number;
+  /** Order of coming, among equals. */
+  readonly turn: number;
   readonly since: number;
   /** False when the waiter had given up: the slot goes to the next one. */
   offer(): boolean;
@@ -24,9 +27,10 @@ export class FunctionSlots {
   #limit: number;
   #running = 0;
   #waiting = 0;
+  #turn = 0;
   readonly #clock: Clock;
   /** A binary heap by rank; who has left stays until reached, so leaving is cheap. */
-  readonly #heap: Waiter[] = [];
+  readonly #heap = new Heap<Waiter>((a, b) => a.rank < b.rank || (a.rank === b.rank && a.turn < b.turn));
 
   constructor(limit: number, clock: Clock) {
     this.#limit = limit;
@@ -48,7 +52,7 @@ export class FunctionSlots {
   /** ms that the longest waiter has waited; 0 when nobody waits. */
   oldestAgeMs(): number {
     if (this.#waiting === 0) return 0;
-    const oldest = this.#heap.reduce((least, waiter) => Math.min(least, waiter.since), Infinity);
+    const oldest = this.#heap.values().reduce((least, waiter) => Math.min(least, waiter.since), Infinity);
     return Math.max(0, this.#clock.monotonic() - oldest);
   }
 
@@ -63,8 +67,9 @@ export class FunctionSlots {
     let state: 'waiting' | 'granted' | 'left' = 'waiting';
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting++;
-    this.#push({
+    this.#heap.push({
       rank: since - priority * agingStepMs,
+      turn: this.#turn++,
       since,
       offer: () => {
         if (state !== 'waiting') return false;
@@ -81,7 +86,7 @@ export class FunctionSlots {
         const had = state;
         state = 'left';
         if (had === 'granted') this.release();
-        if (had === 'waiting' && --this.#waiting === 0) this.#heap.length = 0;
+        if (had === 'waiting' && --this.#waiting === 0) this.#heap.clear();
       },
     };
   }
@@ -97,43 +102,8 @@ export class FunctionSlots {
   }
 
   #serve(): void {
-    while (this.#running < this.#limit && this.#heap.length > 0) {
-      if (this.#pop()?.offer()) this.#running++;
+    while (this.#running < this.#limit && this.#heap.size > 0) {
+      if (this.#heap.pop()?.offer()) this.#running++;
     }
-  }
-
-  #push(waiter: Waiter): void {
-    const heap = this.#heap;
-    let index = heap.push(waiter) - 1;
-    while (index > 0) {
-      const parent = (index - 1) >> 1;
-      const above = heap[parent];
-      if (!above || above.rank <= waiter.rank) break;
-      heap[index] = above;
-      index = parent;
-    }
-    heap[index] = waiter;
-  }
-
-  #pop(): Waiter | undefined {
-    const heap = this.#heap;
-    const first = heap[0];
-    const last = heap.pop();
-    if (!first || !last || heap.length === 0) return first;
-    let index = 0;
-    for (;;) {
-      let childIndex = 2 * index + 1;
-      let child = heap[childIndex];
-      const other = heap[childIndex + 1];
-      if (child && other && other.rank < child.rank) {
-        child = other;
-        childIndex++;
-      }
-      if (!child || child.rank >= last.rank) break;
-      heap[index] = child;
-      index = childIndex;
-    }
-    heap[index] = last;
-    return first;
   }
 }

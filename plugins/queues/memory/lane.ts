@@ -1,0 +1,150 @@
+import type { AttemptError, LaneStats, NewMessage } from '../../../core/contracts/queue.ts';
+import { Heap } from '../../../core/kit/heap.ts';
+
+export type WaitState = 'ready' | 'blocked' | 'delayed' | 'leased';
+
+/** A message that has not ended. Times are monotonic ms, but for `startedAt` and `dueAt`. */
+export interface Stored {
+  readonly message: NewMessage;
+  readonly sequence: number;
+  /** Who goes first: the time at which it was (to be) ready, less what its priority is worth. */
+  readonly rank: number;
+  state: WaitState;
+  due: number;
+  readySince: number;
+  readonly expiresAt: number;
+  attempt: number;
+  epoch: number;
+  leasedUntil: number;
+  startedAt: number | undefined;
+  dueAt: number | undefined;
+  cancelRequested: boolean;
+  readonly errors: AttemptError[];
+}
+
+interface ReadyEntry {
+  readonly stored: Stored;
+  /** The entry is void when the message has been leased or ended since. */
+  readonly epoch: number;
+}
+
+/** One function's messages: who is ready, in which order, and who waits behind whom. */
+export class MemoryLane {
+  readonly name: string;
+  paused = false;
+  readonly totals = { accepted: 0, succeeded: 0, dead: 0, expired: 0, cancelled: 0, retried: 0, stale: 0 };
+  readonly #counts: Record<WaitState, number> = { ready: 0, blocked: 0, delayed: 0, leased: 0 };
+  readonly #ready = new Heap<ReadyEntry>(
+    (a, b) =>
+      a.stored.rank < b.stored.rank || (a.stored.rank === b.stored.rank && a.stored.sequence < b.stored.sequence),
+  );
+  /** Unsettled messages of each order key, oldest first; only the first one may move. */
+  readonly #keys = new Map<string, Stored[]>();
+  readonly #members = new Set<Stored>();
+  readonly #waiters = new Set<() => void>();
+  #bytes = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  add(stored: Stored): void {
+    this.#members.add(stored);
+    this.#counts[stored.state]++;
+    this.#bytes += stored.message.body.byteLength;
+    const { orderKey } = stored.message;
+    if (orderKey === undefined) return;
+    const line = this.#keys.get(orderKey);
+    if (line) line.push(stored);
+    else this.#keys.set(orderKey, [stored]);
+  }
+
+  isHead(stored: Stored): boolean {
+    const { orderKey } = stored.message;
+    return orderKey === undefined || this.#keys.get(orderKey)?.[0] === stored;
+  }
+
+  move(stored: Stored, state: WaitState): void {
+    this.#counts[stored.state]--;
+    this.#counts[state]++;
+    stored.state = state;
+  }
+
+  makeReady(stored: Stored, since: number): void {
+    stored.readySince = since;
+    this.move(stored, 'ready');
+    this.#ready.push({ stored, epoch: stored.epoch });
+    this.wake();
+  }
+
+  next(): Stored | undefined {
+    for (let entry = this.#ready.pop(); entry; entry = this.#ready.pop()) {
+      const { stored, epoch } = entry;
+      if (this.#members.has(stored) && stored.state === 'ready' && stored.epoch === epoch) return stored;
+    }
+    return undefined;
+  }
+
+  /** Takes out what has ended; returns the one that may move now in its place. */
+  remove(stored: Stored): Stored | undefined {
+    this.#members.delete(stored);
+    this.#counts[stored.state]--;
+    this.#bytes -= stored.message.body.byteLength;
+    const { orderKey } = stored.message;
+    const line = orderKey === undefined ? undefined : this.#keys.get(orderKey);
+    if (!line || orderKey === undefined) return undefined;
+    const wasHead = line[0] === stored;
+    line.splice(line.indexOf(stored), 1);
+    if (line.length === 0) this.#keys.delete(orderKey);
+    return wasHead ? line[0] : undefined;
+  }
+
+  /** A planted bug: the next one of the key overtakes. */
+  passOver(stored: Stored): Stored | undefined {
+    const { orderKey } = stored.message;
+    const line = orderKey === undefined ? undefined : this.#keys.get(orderKey);
+    return line?.find((other) => other !== stored && other.state === 'blocked');
+  }
+
+  wake(): void {
+    for (const resolve of this.#waiters) resolve();
+    this.#waiters.clear();
+  }
+
+  /** Resolves at the next change, after `ms`, or when the signal aborts. */
+  changed(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', done);
+        this.#waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, Math.min(ms, 2 ** 31 - 1));
+      signal.addEventListener('abort', done, { once: true });
+      this.#waiters.add(done);
+    });
+  }
+
+  stats(now: number, dead: number): LaneStats {
+    let oldest = now;
+    for (const { stored, epoch } of this.#ready.values()) {
+      if (stored.state === 'ready' && stored.epoch === epoch && this.#members.has(stored)) {
+        oldest = Math.min(oldest, stored.readySince);
+      }
+    }
+    return {
+      lane: this.name,
+      ...this.#counts,
+      dead,
+      bytes: this.#bytes,
+      oldestReadyAgeMs: Math.max(0, now - oldest),
+      paused: this.paused,
+      totals: { ...this.totals },
+    };
+  }
+}
