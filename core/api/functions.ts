@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionEntry } from '../contracts/provider.ts';
 import { version } from '../version.ts';
-import { deployedFunctions, qualified } from './names.ts';
+import { deployedFunctions, qualified, shown } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { connectorView, functionName, functionStatusView, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
-import { didYouMean, shown } from './suggestion.ts';
+import { didYouMean } from '../config/suggest.ts';
 
 const tag = 'functions';
 // faas-cli sends an empty namespace when it was given none.

@@ -1,7 +1,7 @@
 import { MillraceError } from '../contracts/errors.ts';
 import { systemNamespace } from '../functions/catalog.ts';
 import type { ManagementServices } from './services.ts';
-import { didYouMean, shown } from './suggestion.ts';
+import { didYouMean } from '../config/suggest.ts';
 
 /** `fn` → `fn.namespace`; what has a namespace stays. */
 export function qualified(name: string, { namespace }: ManagementServices): string {
@@ -19,4 +19,9 @@ export function existingFunction(name: string, services: ManagementServices): st
   const functions = deployedFunctions(services).map((entry) => entry.name);
   if (functions.includes(lane)) return lane;
   throw new MillraceError('function.missing', `no function ${shown(lane)} is deployed${didYouMean(lane, functions)}`);
+}
+
+/** A name out of a request, fit for a message: quoted, cut, on one line. */
+export function shown(name: string): string {
+  return JSON.stringify(name.slice(0, 80));
 }

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
 import type { LaneStats, Queue } from '../contracts/queue.ts';
-import { qualified } from './names.ts';
+import { qualified, shown } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { functionName, queueRow, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
-import { didYouMean, shown } from './suggestion.ts';
+import { didYouMean } from '../config/suggest.ts';
 
 type QueueRow = z.input<typeof queueRow>;
 
