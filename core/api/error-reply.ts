@@ -11,12 +11,18 @@ export interface ErrorBody {
 export function replyWithError(reply: FastifyReply, thrown: unknown, logger: Logger): FastifyReply {
   const error = publicError(thrown);
   // Who has gone away mid-request is no fault of ours, and will not read this.
-  if (error.code === 'internal' && !reply.request.raw.readableAborted)
+  if (error.code === 'internal' && !reply.request.raw.readableAborted) {
     logger.error({ err: thrown, route: reply.request.routeOptions.url }, 'a request failed');
+  }
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   // Fastify's own errors know statuses that the table of codes does not (414, 431); theirs is the more exact one.
   const status = error.code === 'request.invalid' ? (clientStatusOf(thrown) ?? error.status) : error.status;
-  return reply.code(status).type('application/json').send(errorBody(error.code, error.message));
+  return asRefusal(reply).code(status).type('application/json').send(errorBody(error.code, error.message));
+}
+
+/** Marks an answer as the platform's own, in the word that OpenFaaS clients know: no function made this status. */
+export function asRefusal(reply: FastifyReply): FastifyReply {
+  return reply.header('x-openfaas-internal', 'millrace');
 }
 
 export function errorBody(code: ErrorCode, message: string): ErrorBody {

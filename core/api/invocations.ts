@@ -6,7 +6,7 @@ import { finalStates } from '../contracts/invocation.ts';
 import type { AttemptError, MessageRecord, StoredResult } from '../contracts/queue.ts';
 import { isId } from '../delivery/ids.ts';
 import { endToEnd, headerOf } from '../kit/headers.ts';
-import { errorBody } from './error-reply.ts';
+import { asRefusal, errorBody } from './error-reply.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
 import { idParams, invocationView, isoTime, refusals, waitText } from './schemas.ts';
 
@@ -184,5 +184,7 @@ function sendFailure(reply: FastifyReply, { errors, deadReason }: MessageRecord)
     (candidate) => candidate !== undefined && candidate >= 500,
   );
   const message = last?.message ?? `the invocation is a dead letter (${deadReason ?? 'unknown'})`;
-  return reply.code(status ?? 500).send(errorBody(code, message));
+  return asRefusal(reply)
+    .code(status ?? 500)
+    .send(errorBody(code, message));
 }

@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Dispatcher, request } from 'undici';
@@ -40,10 +40,13 @@ interface Asked {
 
 const maxErrorBytes = 65_536;
 
-/** Adds the common options, and turns a CliError into a message and an exit code. */
-export function gatewayCommand<Options extends ClientOptions, Arguments extends unknown[]>(
+/**
+ * Adds the common options, and turns a CliError into a message and an exit code. Each `run` declares the options and
+ * words that its command has been given; commander knows no types.
+ */
+export function gatewayCommand(
   command: Command,
-  run: (client: Client, options: Options, ...words: Arguments) => Promise<ExitCode | void>,
+  run: (client: Client, options: never, ...words: never[]) => Promise<ExitCode | void>,
 ): Command {
   return command
     .addOption(new Option('--url <url>', 'of the gateway').env('MILLRACE_URL').default('http://127.0.0.1:8080'))
@@ -55,11 +58,11 @@ export function gatewayCommand<Options extends ClientOptions, Arguments extends 
     .option('--json', 'print JSON only')
     .addHelpText('after', exitCodeHelp)
     .action(async (...given: unknown[]) => {
-      const words = given.slice(0, -2) as Arguments;
+      const words = given.slice(0, -2) as never[];
       try {
-        const options = command.opts<Options>();
+        const options = command.opts<ClientOptions>();
         const client = await Client.of(options);
-        process.exitCode = (await run(client, options, ...words)) ?? exitCodes.ok;
+        process.exitCode = (await run(client, options as never, ...words)) ?? exitCodes.ok;
       } catch (error) {
         if (!(error instanceof CliError)) throw error;
         console.error(`millrace: ${error.message}`);
@@ -111,7 +114,7 @@ export class Client {
     const authorization = path.startsWith('/system') ? this.#authorization : undefined;
     try {
       const answer = await request(`${this.#url}${path}${search && `?${search}`}`, {
-        method: method as Dispatcher.HttpMethod,
+        method,
         headers: { ...(headers as Record<string, string | string[]>), ...(authorization && { authorization }) },
         body: body ?? null,
         headersTimeout: patienceMs,
@@ -172,6 +175,11 @@ export class Client {
     }
     return new CliError(exitCodes.unreachable, `no answer from ${this.#url}: ${messageOf(error)}`);
   }
+}
+
+/** Whether the gateway itself made the answer, not the function. */
+export function isRefusal({ headers }: Answer): boolean {
+  return headers['x-openfaas-internal'] === 'millrace';
 }
 
 async function passwordIn(file: string): Promise<string> {

@@ -4,7 +4,7 @@ import pico from 'picocolors';
 
 /** Colours that follow NO_COLOR, FORCE_COLOR and whether a person reads along. */
 export const colours = pico.createColors(
-  !process.env['NO_COLOR'] && (Boolean(process.env['FORCE_COLOR']) || process.stdout.isTTY === true),
+  !process.env['NO_COLOR'] && (Boolean(process.env['FORCE_COLOR']) || process.stdout.isTTY),
 );
 
 /** For scripts: nothing else goes to standard output then. */
