@@ -1,9 +1,11 @@
+import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { DeadReason } from '../../../core/contracts/invocation.ts';
 import type {
   DeadLetter,
   DeadLetterFilter,
   DeadLetterPage,
   DeadLetters,
+  Envelope,
   MessageRecord,
   NewMessage,
   ReplayOptions,
@@ -16,15 +18,23 @@ interface Kept {
   readonly letter: DeadLetter;
 }
 
+/** What the letters need of the queue that they belong to. */
+interface Owner {
+  /** Does what is due by now, which may make letters; throws when the queue has stopped. */
+  open(): void;
+  accept(message: NewMessage): void;
+  /** Of the message of that id, if one is known. */
+  envelopeOf(id: string): Envelope | undefined;
+}
+
 export class MemoryDeadLetters implements DeadLetters {
   /** In the order of dying. */
   readonly #kept = new Map<string, Kept>();
-  readonly #replayed = new Map<string, string>();
-  readonly #accept: (message: NewMessage) => void;
+  readonly #owner: Owner;
   #sequence = 0;
 
-  constructor(accept: (message: NewMessage) => void) {
-    this.#accept = accept;
+  constructor(owner: Owner) {
+    this.#owner = owner;
   }
 
   add(message: NewMessage, record: MessageRecord, reason: DeadReason): void {
@@ -49,6 +59,7 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   async list(filter: DeadLetterFilter, limit: number, cursor?: string): Promise<DeadLetterPage> {
+    this.#owner.open();
     const before = cursor === undefined ? Infinity : Number(cursor);
     const found = [...this.#kept.values()]
       .toReversed()
@@ -62,23 +73,29 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   async get(id: string): Promise<DeadLetter | undefined> {
+    this.#owner.open();
     return this.#kept.get(id)?.letter;
   }
 
   async body(id: string): Promise<Uint8Array | undefined> {
-    return this.#kept.get(id)?.message.body;
+    this.#owner.open();
+    return this.#kept.get(id)?.message.body.slice();
   }
 
   async replay(id: string, { to, headers, body, id: newId }: ReplayOptions): Promise<boolean> {
-    if (this.#replayed.get(newId) === id) return true;
+    this.#owner.open();
+    const existing = this.#owner.envelopeOf(newId);
+    if (existing) {
+      if (existing.replayOf === id) return true;
+      throw new MillraceError('request.conflict', `the id ${newId} already belongs to another invocation`);
+    }
     const kept = this.#kept.get(id);
     if (!kept) return false;
     const { message } = kept;
     this.#kept.delete(id);
-    this.#replayed.set(newId, id);
     const edited = Object.entries({ ...message.envelope.headers, ...headers }).filter(([, value]) => value !== null);
     const { dedupKey: _key, dedupWindowMs: _window, delayMs: _delay, ...rest } = message;
-    this.#accept({
+    this.#owner.accept({
       ...rest,
       id: newId,
       lane: to ?? message.lane,
@@ -93,6 +110,7 @@ export class MemoryDeadLetters implements DeadLetters {
   }
 
   async purge(filter: DeadLetterFilter & { readonly id?: string | undefined }): Promise<number> {
+    this.#owner.open();
     let purged = 0;
     for (const [id, { letter }] of this.#kept) {
       if ((filter.id !== undefined && filter.id !== id) || !fits(letter, filter)) continue;

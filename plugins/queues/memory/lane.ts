@@ -115,16 +115,17 @@ export class MemoryLane {
     this.#waiters.clear();
   }
 
-  /** Resolves at the next change, after `ms`, or when the signal aborts. */
-  changed(ms: number, signal: AbortSignal): Promise<void> {
+  /** Resolves with true at the next change or when the signal aborts, with false after `ms`. */
+  changed(ms: number, signal: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
-      const done = (): void => {
+      const settle = (changed: boolean): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', done);
         this.#waiters.delete(done);
-        resolve();
+        resolve(changed);
       };
-      const timer = setTimeout(done, Math.min(ms, 2 ** 31 - 1));
+      const done = (): void => settle(true);
+      const timer = setTimeout(settle, Math.min(ms, 2 ** 31 - 1), false);
       signal.addEventListener('abort', done, { once: true });
       this.#waiters.add(done);
     });

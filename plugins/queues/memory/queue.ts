@@ -52,7 +52,7 @@ export class MemoryQueue implements Queue {
   readonly #messages = new Map<string, Stored>();
   readonly #finished = new Map<string, Finished>();
   readonly #dedup = new Map<string, { readonly id: string; readonly until: number }>();
-  readonly #watchers = new Map<string, (() => void)[]>();
+  readonly #watchers = new Map<string, Set<() => void>>();
   readonly #timeline: Timeline;
   #sequence = 0;
   #bytes = 0;
@@ -63,7 +63,11 @@ export class MemoryQueue implements Queue {
     this.#clock = clock;
     this.#faults = faults;
     this.#timeline = new Timeline(clock);
-    this.deadLetters = new MemoryDeadLetters((message) => void this.#accept(message));
+    this.deadLetters = new MemoryDeadLetters({
+      open: () => this.#catchUp(),
+      accept: (message) => this.#accept(message),
+      envelopeOf: (id) => (this.#messages.get(id)?.message ?? this.#finished.get(id)?.record)?.envelope,
+    });
   }
 
   async start(): Promise<void> {
@@ -86,15 +90,19 @@ export class MemoryQueue implements Queue {
   }
 
   async lease(name: string, max: number, { ttlMs, waitMs, signal }: LeaseOptions): Promise<Lease[]> {
+    this.#catchUp();
     const lane = this.#lane(name);
     const until = this.#clock.monotonic() + waitMs;
-    for (;;) {
-      this.#catchUp();
-      const leases = this.#take(lane, max, ttlMs);
-      const left = until - this.#clock.monotonic();
-      if (leases.length > 0 || left <= 0 || signal.aborted || this.#stopped) return leases;
-      await lane.changed(left, signal);
+    let leases = signal.aborted ? [] : this.#take(lane, max, ttlMs);
+    let left = waitMs;
+    while (leases.length === 0 && left > 0 && !signal.aborted && !this.#stopped) {
+      const changed = await lane.changed(left, signal);
+      this.#timeline.run();
+      if (!signal.aborted) leases = this.#take(lane, max, ttlMs);
+      // A clock that stands still must not keep the caller waiting: the timer has the last word.
+      left = changed ? until - this.#clock.monotonic() : 0;
     }
+    return leases;
   }
 
   async extend(receipt: Receipt, ttlMs: number): Promise<SettleResult> {
@@ -144,16 +152,10 @@ export class MemoryQueue implements Queue {
   }
 
   async finished(id: string, signal: AbortSignal): Promise<MessageRecord | undefined> {
-    while (!this.#finished.has(id) && !signal.aborted && !this.#stopped) {
-      if (!(await this.find(id))) return undefined;
-      if (this.#finished.has(id)) break;
-      await new Promise<void>((resolve) => {
-        const watchers = this.#watchers.get(id) ?? [];
-        this.#watchers.set(id, [...watchers, resolve]);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
-    return this.#finished.has(id) ? this.find(id) : undefined;
+    this.#catchUp();
+    if (this.#messages.has(id) && !signal.aborted) await this.#ended(id, signal);
+    const finished = this.#finished.get(id);
+    return finished && { ...finished.record, result: finished.result };
   }
 
   async cancel(id: string): Promise<CancelResult> {
@@ -175,10 +177,12 @@ export class MemoryQueue implements Queue {
   }
 
   async pause(name: string): Promise<void> {
+    this.#catchUp();
     this.#lane(name).paused = true;
   }
 
   async resume(name: string): Promise<void> {
+    this.#catchUp();
     const lane = this.#lane(name);
     lane.paused = false;
     lane.wake();
@@ -191,9 +195,25 @@ export class MemoryQueue implements Queue {
     for (const watchers of this.#watchers.values()) for (const resolve of watchers) resolve();
   }
 
-  /** Does what is due by now. */
+  /** Does what is due by now. Every operation begins with it. */
   #catchUp(): void {
+    if (this.#stopped) throw new MillraceError('queue.unavailable', 'the queue has been stopped');
     this.#timeline.run();
+  }
+
+  /** Resolves when the message ends, the queue stops or the signal aborts. */
+  #ended(id: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const watchers = this.#watchers.get(id) ?? new Set();
+      this.#watchers.set(id, watchers);
+      const done = (): void => {
+        signal.removeEventListener('abort', done);
+        watchers.delete(done);
+        resolve();
+      };
+      signal.addEventListener('abort', done, { once: true });
+      watchers.add(done);
+    });
   }
 
   #lane(name: string): MemoryLane {
@@ -254,7 +274,7 @@ export class MemoryQueue implements Queue {
     this.#bytes += message.body.byteLength;
     lane.totals.accepted++;
     lane.add(stored);
-    if (stored.expiresAt !== Infinity) this.#timeline.at(stored.expiresAt, () => this.#expire(stored));
+    if (stored.expiresAt !== Infinity) this.#timeline.at(stored.expiresAt, () => this.#expire(message.id));
     if (lane.isHead(stored)) this.#waitUntilDue(stored);
   }
 
@@ -283,7 +303,9 @@ export class MemoryQueue implements Queue {
       stored.startedAt = this.#clock.now();
       this.#leaseFor(stored, ttlMs);
       const { message, attempt, epoch } = stored;
-      leases.push({ receipt: { id: message.id, lane: lane.name, epoch }, message, attempt });
+      // Its own copy of the body: a holder that transfers or changes the bytes must not change the next attempt's.
+      const copy = { ...message, body: message.body.slice() };
+      leases.push({ receipt: { id: message.id, lane: lane.name, epoch }, message: copy, attempt });
     }
     return leases;
   }
@@ -329,10 +351,10 @@ export class MemoryQueue implements Queue {
     this.#waitUntilDue(stored);
   }
 
-  #expire(stored: Stored): void {
+  #expire(id: string): void {
+    const stored = this.#messages.get(id);
     // A running attempt may still succeed; if it asks to be repeated it is too late.
-    if (this.#messages.get(stored.message.id) !== stored || stored.state === 'leased') return;
-    this.#end(stored, 'expired', { reason: 'expired' });
+    if (stored && stored.state !== 'leased') this.#end(stored, 'expired', { reason: 'expired' });
   }
 
   #addError({ errors, attempt }: Stored, error: Omit<AttemptError, 'attempt' | 'at'>): void {
