@@ -1,0 +1,156 @@
+import { DatabaseSync } from 'node:sqlite';
+import { MillraceError, messageOf } from '../../../core/contracts/errors.ts';
+
+/** The version of the tables below. A file with a higher one was written by a newer release. */
+export const schemaVersion = 1;
+
+/** "MRqu" in the file's header: tells our files from those of other programs. */
+const applicationId = 0x4d52_7175;
+
+/**
+ * `message.state`. Up to `leased` it is unsettled; the others are final. The numbers are in the partial indexes below
+ * and in the files of our users.
+ */
+export const state = {
+  ready: 0,
+  blocked: 1,
+  delayed: 2,
+  leased: 3,
+  succeeded: 4,
+  dead: 5,
+  expired: 6,
+  cancelled: 7,
+} as const;
+
+/**
+ * Narrow rows that change in `message`, wide ones that are written once in `content`. Each state has an index of its
+ * own, so that none is slowed by the size of another. Times are queue time, but for those that end in `_at`.
+ */
+const schema = `
+  CREATE TABLE lane (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL DEFAULT 0, time INTEGER NOT NULL,
+    ready INTEGER NOT NULL DEFAULT 0, blocked INTEGER NOT NULL DEFAULT 0, delayed INTEGER NOT NULL DEFAULT 0,
+    leased INTEGER NOT NULL DEFAULT 0, letters INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+    accepted INTEGER NOT NULL DEFAULT 0, succeeded INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0,
+    expired INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+
+  CREATE TABLE message (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL,
+    rank INTEGER NOT NULL, due INTEGER NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, epoch INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL, result_ttl INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    order_key TEXT, expires INTEGER, cancel INTEGER, started_at INTEGER, finished_at INTEGER,
+    result_until INTEGER, until INTEGER, reason TEXT
+  ) STRICT;
+  CREATE UNIQUE INDEX message_by_id ON message (id);
+  CREATE INDEX message_ready ON message (lane, rank) WHERE state = 0;
+  CREATE INDEX message_waiting ON message (lane, due) WHERE state = 0;
+  CREATE INDEX message_delayed ON message (due) WHERE state = 2;
+  CREATE INDEX message_leased ON message (lane) WHERE state = 3;
+  CREATE INDEX message_keyed ON message (lane, order_key) WHERE order_key IS NOT NULL AND state < 4;
+  CREATE INDEX message_expiring ON message (expires) WHERE expires IS NOT NULL AND state < 3;
+  CREATE INDEX message_ended ON message (until) WHERE until IS NOT NULL;
+
+  CREATE TABLE content (
+    seq INTEGER PRIMARY KEY, text TEXT NOT NULL, text_sum INTEGER NOT NULL, body_sum INTEGER NOT NULL, body BLOB
+  ) STRICT;
+
+  CREATE TABLE attempt_error (
+    seq INTEGER NOT NULL, number INTEGER NOT NULL, attempt INTEGER NOT NULL, at INTEGER NOT NULL,
+    code TEXT NOT NULL, message TEXT NOT NULL, status INTEGER, PRIMARY KEY (seq, number)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE result (
+    seq INTEGER PRIMARY KEY, until INTEGER NOT NULL, status INTEGER NOT NULL, headers TEXT NOT NULL,
+    sum INTEGER NOT NULL, body BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX result_by_end ON result (until);
+
+  CREATE TABLE letter (
+    number INTEGER PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, lane INTEGER NOT NULL, reason TEXT NOT NULL,
+    died INTEGER NOT NULL, died_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX letter_by_lane ON letter (lane);
+
+  CREATE TABLE dedup (
+    lane INTEGER NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (lane, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX dedup_by_end ON dedup (until);
+`;
+
+/** `migrations[n]` leads from version n + 1 to n + 2. */
+const migrations: readonly string[] = [];
+
+/** Opens the file for this process alone. Throws a MillraceError when that cannot be, or the file is not ours. */
+export function openDatabase(path: string): DatabaseSync {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { timeout: 0 });
+    // Before anything reads the file: WAL then keeps its index in memory, and the lock until the file is closed.
+    database.exec('PRAGMA locking_mode = EXCLUSIVE');
+    claim(database, path);
+    // Acknowledged means synced: NORMAL would lose the last commits when the power fails.
+    database.exec('PRAGMA synchronous = FULL');
+    database.exec('PRAGMA cell_size_check = ON');
+    database.exec('PRAGMA cache_size = -32768');
+    database.exec('PRAGMA temp_store = MEMORY');
+    database.exec('PRAGMA wal_autocheckpoint = 4000');
+    database.exec(`PRAGMA journal_size_limit = ${64 * 2 ** 20}`);
+    return database;
+  } catch (error) {
+    database?.close();
+    throw explain(error, path);
+  }
+}
+
+/** Takes the lock and makes sure of the format, before the first byte of the file is changed. */
+function claim(database: DatabaseSync, path: string): void {
+  const owner = pragma(database, 'application_id');
+  const version = pragma(database, 'user_version');
+  const empty = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get()?.['tables'] === 0;
+  const isNew = empty && version === 0 && owner === 0;
+  if (!isNew && owner !== applicationId) {
+    throw new MillraceError(
+      'queue.format',
+      `${path} is a database of another program, or of another part of Millrace: give the queue a file of its own`,
+    );
+  }
+  if (version > schemaVersion) {
+    throw new MillraceError(
+      'queue.format',
+      `${path} has format ${version}, written by a newer release of Millrace; this one knows ${schemaVersion}: ` +
+        'run the newer release, or let it drain the queue and begin with a new file',
+    );
+  }
+  database.exec('PRAGMA journal_mode = WAL');
+  database.exec('BEGIN IMMEDIATE');
+  if (isNew) database.exec(schema);
+  else for (const step of migrations.slice(version - 1)) database.exec(step);
+  database.exec(`PRAGMA application_id = ${applicationId}`);
+  database.exec(`PRAGMA user_version = ${schemaVersion}`);
+  database.exec('COMMIT');
+}
+
+function pragma(database: DatabaseSync, name: string): number {
+  return Number(database.prepare(`PRAGMA ${name}`).get()?.[name]);
+}
+
+function explain(error: unknown, path: string): MillraceError {
+  if (error instanceof MillraceError) return error;
+  // The low byte of an extended result code is the primary one.
+  const code = Number((error as { errcode?: unknown }).errcode) & 0xff;
+  if (code === 5 || code === 6) {
+    return new MillraceError(
+      'queue.locked',
+      `another process holds ${path}: stop it, or give this queue another path`,
+      { cause: error },
+    );
+  }
+  if (code === 26) {
+    return new MillraceError('queue.format', `${path} is not a queue of Millrace: give the queue a file of its own`, {
+      cause: error,
+    });
+  }
+  return new MillraceError('queue.unavailable', `${path} cannot be opened: ${messageOf(error)}`, { cause: error });
+}
