@@ -114,8 +114,8 @@ export class HttpConnector implements Connector {
     }
     const settlement: Settlement = {
       kind: 'replies',
-      settle: (verdict) => {
-        if (!tooLarge) return this.#answer(raw, reply, verdict, delivery);
+      settle: async (verdict) => {
+        if (!tooLarge) return this.#settle(raw, reply, verdict, delivery);
         response.setHeader('connection', 'close');
         writeError(response, new MillraceError('limit.body', `the body is larger than ${limit} bytes`));
       },
@@ -139,6 +139,17 @@ export class HttpConnector implements Connector {
     this.#out.next(delivery);
   }
 
+  /** Whatever goes wrong while the answer is written, the caller is not left waiting. */
+  async #settle(request: IncomingMessage, reply: FastifyReply, verdict: Verdict, delivery: Delivery): Promise<void> {
+    try {
+      await this.#answer(request, reply, verdict, delivery);
+    } catch (error) {
+      if (reply.raw.headersSent) reply.raw.destroy();
+      else writeError(reply.raw, new MillraceError('internal', 'the answer could not be written', { cause: error }));
+      throw error;
+    }
+  }
+
   #answer(
     request: IncomingMessage,
     reply: FastifyReply,
@@ -155,7 +166,7 @@ export class HttpConnector implements Connector {
       return writeAccepted(response, verdict.accepted, product);
     }
     // A verdict for a caller is `accepted` or `done`; the others are for sources that can take a message back.
-    return writeOutcome(response, verdict.outcome, request, invocation?.callId, product);
+    return writeOutcome(response, verdict.outcome, request, invocation, product);
   }
 
   /** `Prefer: respond-async, wait=N`: the answer itself if it is there in time, 202 otherwise. */

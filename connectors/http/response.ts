@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Accepted } from '../../core/contracts/delivery.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
-import type { Headers, Outcome } from '../../core/contracts/invocation.ts';
+import type { Headers, Invocation, Outcome } from '../../core/contracts/invocation.ts';
 import type { StoredResult } from '../../core/contracts/queue.ts';
 import { hopByHop } from '../../core/kit/headers.ts';
 
@@ -11,11 +11,14 @@ export function writeOutcome(
   response: ServerResponse,
   outcome: Outcome,
   request: IncomingMessage,
-  callId: string | undefined,
+  invocation: Invocation | undefined,
   product: string,
 ): void | Promise<void> {
   const headers = answerHeaders(outcome.headers, product);
-  if (callId !== undefined) headers['x-call-id'] = callId;
+  if (invocation) {
+    headers['x-call-id'] = invocation.callId;
+    headers['x-start-time'] = `${invocation.acceptedAt}000000`;
+  }
   headers['x-duration-seconds'] = (outcome.durationMs / 1000).toFixed(6);
   if (outcome.failure !== undefined) headers['x-openfaas-internal'] = 'millrace';
   if (outcome.retryAfterSeconds !== undefined) headers['retry-after'] = String(outcome.retryAfterSeconds);

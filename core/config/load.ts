@@ -8,12 +8,15 @@ import { resolveConfig } from './resolve.ts';
 import type { Config } from './schema.ts';
 import { type Path, readTree, type Tree } from './tree.ts';
 
+/** One plugin's part of a configuration. */
+type PluginDefaults = Readonly<Record<string, unknown>> & { readonly kind: string };
+
 /** What is there when a configuration says nothing of it. Given by main: core knows no plugin. */
 export interface ConfigDefaults {
-  readonly queues: Readonly<Record<string, { readonly kind: string }>>;
-  readonly stores: Readonly<Record<string, { readonly kind: string }>>;
-  readonly providers: Readonly<Record<string, { readonly kind: string }>>;
-  readonly connectors: Readonly<Record<string, { readonly kind: string }>>;
+  readonly queues: Readonly<Record<string, PluginDefaults>>;
+  readonly stores: Readonly<Record<string, PluginDefaults>>;
+  readonly providers: Readonly<Record<string, PluginDefaults>>;
+  readonly connectors: Readonly<Record<string, PluginDefaults>>;
 }
 
 export interface Loaded {

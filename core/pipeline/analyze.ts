@@ -42,7 +42,8 @@ export function analyze(services: PipelineServices): Stage {
     }
     const name = catalog.qualify(request.function);
     const policy = catalog.get(name)?.policy;
-    const mode = request.mode ?? modeOf(headers);
+    const asked = modeOf(headers); // Also where the source decides: a header that makes no sense is told.
+    const mode = request.mode ?? asked;
     const now = clock.now();
     const id = createId(now);
     const callId = headerOf(headers, 'x-call-id') ?? id;
@@ -98,12 +99,13 @@ export function analyze(services: PipelineServices): Stage {
 
 /** The mode that headers ask for: `X-Invoke-Mode: async`, or `Prefer: respond-async` (RFC 7240). */
 function modeOf(headers: Headers): Mode {
+  const prefer = preferOf(headers);
   const mode = headerOf(headers, 'x-invoke-mode');
   if (mode !== undefined) {
     if (mode !== 'async' && mode !== 'sync') throw invalidHeader('X-Invoke-Mode', '"sync" or "async"', mode);
     return mode;
   }
-  return preferOf(headers) ? 'async' : 'sync';
+  return prefer ? 'async' : 'sync';
 }
 
 function optionsOf(headers: Headers): DeliveryOptions {

@@ -172,7 +172,7 @@ export async function crashRun(plan: Plan): Promise<History> {
       readonly leased: number;
     }
     for (;;) {
-      const { queues } = await json<{ queues: Row[] }>('/system/queues');
+      const queues = await json<readonly Row[]>('/system/queues');
       const left = queues
         .filter(({ level }) => level === 'function')
         .reduce((sum, { ready, blocked, delayed, leased }) => sum + ready + blocked + delayed + leased, 0);

@@ -1,0 +1,56 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pino } from 'pino';
+import { connectors } from '../../connectors/index.ts';
+import { loadConfig } from '../../core/config/load.ts';
+import { compose } from '../../core/host/compose.ts';
+import { Gateway } from '../../core/host/gateway.ts';
+import { Registry } from '../../core/host/registry.ts';
+import { providers } from '../../plugins/providers/index.ts';
+import { queues } from '../../plugins/queues/index.ts';
+import { stores } from '../../plugins/stores/index.ts';
+
+export const inlinePlugin = join(import.meta.dirname, 'plugins/inline.ts');
+
+/** A registry with the built-in plugins, as main makes it. */
+export function builtIns(): Registry {
+  return new Registry({ connectors, queues, stores, providers });
+}
+
+/** What a test's gateway has unless its YAML says otherwise: everything in memory, free ports. */
+export const testDefaults = {
+  queues: { default: { kind: 'memory', allowVolatile: true } },
+  stores: { default: { kind: 'memory' } },
+  providers: { inline: { kind: 'inline-test' } },
+  connectors: { http: { kind: 'http' } },
+};
+
+export interface TestGateway extends AsyncDisposable {
+  readonly gateway: Gateway;
+  readonly url: string;
+  /** The folder of its configuration. */
+  readonly folder: string;
+}
+
+/** Starts a gateway in this process on the YAML, in a folder of its own. */
+export async function testGateway(yaml: string, environment: Record<string, string> = {}): Promise<TestGateway> {
+  const file = join(mkdtempSync(join(tmpdir(), 'millrace-test-')), 'millrace.yaml');
+  const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
+  writeFileSync(file, `plugins: [${inlinePlugin}]\n${ports}${yaml}`);
+  const { config, problems } = await loadConfig(file, builtIns(), testDefaults, environment);
+  if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
+  const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
+  const gateway = new Gateway(compose(config, logger), dirname(file));
+  await gateway.start();
+  return { gateway, url: gateway.url, folder: dirname(file), [Symbol.asyncDispose]: () => gateway.stop(1000) };
+}
+
+/** Resolves with the first value that is not undefined, asking again and again; the test's own timeout ends it. */
+export async function eventually<T>(ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  for (;;) {
+    const value = await ask();
+    if (value !== undefined) return value;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { defineProvider } from '../../../core/contracts/definition.ts';
+import type { Outcome } from '../../../core/contracts/invocation.ts';
+import type { Call, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
+
+const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
+  echo: async ({ invocation }) => {
+    const { body } = invocation;
+    const chunks: Uint8Array[] = [];
+    if (body instanceof Uint8Array) chunks.push(body);
+    else if (body !== null) for await (const chunk of body) chunks.push(chunk as Uint8Array);
+    return answer(200, Buffer.concat(chunks), { 'content-type': 'application/octet-stream' });
+  },
+  fail: async () => answer(500, 'it failed'),
+  never: () => new Promise(() => undefined),
+  throws: () => Promise.reject(new Error('a bug in the provider')),
+};
+
+/** A provider of somebody else's, as a test brings it: functions that only behave. */
+export default defineProvider({
+  kind: 'inline-test',
+  summary: 'Functions of the tests, on the main thread.',
+  config: z.strictObject({}),
+  functionConfig: z.strictObject({ behaviour: z.enum(['echo', 'fail', 'never', 'throws']).describe('What it does.') }),
+  examples: [{}],
+  create: (_config, host): Provider => ({
+    start: async () => undefined,
+    deploy: async ({ name }: FunctionSpec) =>
+      host.report({ name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 1000 }),
+    remove: async () => undefined,
+    invoke: (entry, call) => {
+      const { behaviour } = entry.spec.config as { behaviour: string };
+      return behaviours[behaviour]?.(call) ?? Promise.reject(new Error(`no behaviour ${behaviour}`));
+    },
+    stop: async () => undefined,
+  }),
+});
+
+function answer(status: number, body: Uint8Array | string, headers: Outcome['headers'] = {}): Outcome {
+  return { status, headers, body, durationMs: 0, failure: undefined, error: undefined };
+}
