@@ -99,7 +99,7 @@ function configurationPage(definitions: readonly PluginDefinition[]): string {
 
 One YAML file, \`config/millrace.yaml\` unless the command line says otherwise. Unknown keys are errors. Durations are
 written \`250ms\`, \`30s\`, \`1m30s\` or \`PT30S\`; sizes \`256KiB\`, \`1MB\`. \`\${VAR}\`, \`\${VAR:default}\`, \`\${VAR:?message}\`
-and \`\${file:/run/secrets/x}\` are put in once, after parsing; \`$\${\` is a literal \`\${\`. An unquoted scalar that is one
+and \`\${file:/run/secrets/x}\` are put in once, after parsing; \`$\${\` is a literal \`\${\`. A scalar that is one
 reference only takes the type of its value (\`port: \${PORT:8080}\` is a number); where a text is wanted it stays a text.
 
 ${table(rootSchema, '')}`,

@@ -116,9 +116,7 @@ export async function resolveConfig(
     const found = new Map<string, FunctionConfig>();
     for (const [name, entry] of mapEntries(entries)) {
       const at = ['functions', name];
-      const common = parsePart(functionSchema, entry, at, source);
-      if (!common.value) continue; // Told by the root schema.
-      const { provider: named, env, labels, annotations, invoke } = common.value;
+      const named = typeof entry['provider'] === 'string' ? entry['provider'] : undefined;
       const provider = named ?? [...providers.keys()][0];
       if (named === undefined && providers.size > 1) {
         problems.push(problem(at, `name its provider: ${[...providers.keys()].join(', ')}`, source));
@@ -135,7 +133,9 @@ export async function resolveConfig(
       const own = without(entry, ['provider', 'env', 'labels', 'annotations', 'invoke']);
       const parsed = parsePart(schema, own, at, source);
       problems.push(...parsed.problems.map((one) => withCommonKeys(one, Object.keys(schema.shape))));
-      if (parsed.problems.length > 0) continue;
+      const common = parsePart(functionSchema, entry, at, source);
+      if (parsed.problems.length > 0 || !common.value) continue; // The root schema has told about the common part.
+      const { env, labels, annotations, invoke } = common.value;
       const fullName = qualified(name);
       if (found.has(fullName)) problems.push(problem(at, `function ${fullName} is defined twice`, source));
       found.set(fullName, {

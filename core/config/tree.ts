@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, Scalar } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { messageOf } from '../contracts/errors.ts';
 import { interpolate } from './interpolate.ts';
 import type { Place, Problem } from './problem.ts';
@@ -52,7 +52,7 @@ export function parseTree(
     prettyErrors: false,
   });
   const problems: Problem[] = [];
-  const places = new Map<string, Place>();
+  const places = new Map<string, Place>([['', { file: shown, line: 1, column: 1 }]]);
   const outside = new Set<string>();
   let aliases = 0;
 
@@ -124,9 +124,8 @@ export function parseTree(
     try {
       const { text: filled, changed, whole } = interpolate(node.value, environment, folder);
       if (changed) outside.add(keyOf(path));
-      // `port: ${PORT:8080}` is a number, as it would be if 8080 stood there; a quoted one stays text.
-      if (whole && node.type === Scalar.PLAIN) return plainValue(filled);
-      return filled;
+      // `port: ${PORT:8080}` is a number, as it would be if 8080 stood there; quoted too, since in `{ }` it must be.
+      return whole ? plainValue(filled) : filled;
     } catch (error) {
       add(place, path, messageOf(error));
       return undefined;
