@@ -1,0 +1,222 @@
+import type { FastifyInstance } from 'fastify';
+import { connect } from 'node:net';
+import { PassThrough } from 'node:stream';
+import { pino } from 'pino';
+import { Subject } from 'rxjs';
+import { request } from 'undici';
+import type { Auth } from '../../core/api/guard.ts';
+import { registerManagement } from '../../core/api/management.ts';
+import { createPublicServer, type PublicServerOptions } from '../../core/api/server.ts';
+import type { ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
+import { systemClock } from '../../core/contracts/clock.ts';
+import type { FunctionEntry } from '../../core/contracts/provider.ts';
+import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
+import { createId } from '../../core/delivery/ids.ts';
+import { standardRetry } from './standard-retry.ts';
+import { invocationsOf } from '../../core/host/invocations.ts';
+import type { MillraceEvent } from '../../core/observe/events.ts';
+import { memoryConfig } from '../../plugins/queues/memory/index.ts';
+import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
+
+export interface TestApi {
+  readonly url: string;
+  readonly port: number;
+  readonly server: FastifyInstance;
+  readonly queues: ReadonlyMap<string, Queue>;
+  readonly events: Subject<MillraceEvent>;
+  /** Lines that were logged. */
+  readonly log: string[];
+  readonly services: ManagementServices;
+  state: {
+    ready: Readiness;
+    connectors: readonly ConnectorStats[];
+    rooms: ReturnType<ManagementServices['waitingRooms']>;
+  };
+  send(method: string, path: string, options?: SendOptions): Promise<TestAnswer>;
+  close(): Promise<void>;
+}
+
+interface SendOptions {
+  readonly json?: unknown;
+  readonly body?: string | Uint8Array;
+  readonly headers?: Record<string, string>;
+}
+
+export interface TestAnswer {
+  readonly status: number;
+  readonly headers: Record<string, string | string[] | undefined>;
+  readonly text: string;
+  readonly bytes: Buffer;
+  // oxlint-disable-next-line typescript/no-explicit-any -- answers are looked at, field by field, by the tests.
+  json: any;
+}
+
+/** The API on a real socket, over two memory queues, with the functions `echo` and `slow`. */
+export async function startApi(
+  options: { auth?: Auth; server?: Partial<PublicServerOptions>; routes?: (server: FastifyInstance) => void } = {},
+): Promise<TestApi> {
+  const log: string[] = [];
+  const lines = new PassThrough();
+  lines.on('data', (line: Buffer) => log.push(line.toString()));
+  const server = createPublicServer({
+    auth: options.auth ?? 'none',
+    logger: pino(lines),
+    listenHost: '127.0.0.1',
+    ...options.server,
+  });
+  const queues = new Map<string, Queue>([
+    ['default', await memoryQueue()],
+    ['second', await memoryQueue()],
+  ]);
+  const events = new Subject<MillraceEvent>();
+  const functions = ['echo', 'slow'].map(entryOf);
+  const state: TestApi['state'] = {
+    ready: { ready: true, failed: [] },
+    connectors: [],
+    rooms: [],
+  };
+  const services: ManagementServices = {
+    queues,
+    invocations: invocationsOf(queues, new Map()),
+    catalog: { list: () => functions, get: (name) => functions.find((entry) => entry.name === name) },
+    events,
+    namespace: 'openfaas-fn',
+    waitingRooms: () => state.rooms,
+    workQueues: () => [{ name: 'pool', provider: 'worker', waiting: 2, running: 4, oldestAgeMs: 1500 }],
+    connectors: () => state.connectors,
+    nextId: () => createId(Date.now()),
+    isReady: () => state.ready,
+  };
+  registerManagement(server, services);
+  options.routes?.(server);
+  await server.listen({ host: '127.0.0.1', port: 0 });
+  const address = server.server.address();
+  const port = typeof address === 'object' && address ? address.port : 0;
+  const url = `http://127.0.0.1:${port}`;
+  return {
+    url,
+    port,
+    server,
+    queues,
+    events,
+    log,
+    services,
+    state,
+    send: (method, path, asked) => send(url, method, path, asked),
+    close: async () => {
+      await server.close();
+      for (const queue of queues.values()) await queue.stop(100);
+    },
+  };
+}
+
+async function send(url: string, method: string, path: string, asked: SendOptions = {}): Promise<TestAnswer> {
+  const answer = await request(`${url}${path}`, {
+    method,
+    headers: { ...(asked.json !== undefined && { 'content-type': 'application/json' }), ...asked.headers },
+    body: asked.json === undefined ? (asked.body ?? null) : JSON.stringify(asked.json),
+  });
+  const bytes = Buffer.from(await answer.body.arrayBuffer());
+  const text = bytes.toString('utf8');
+  const isJson = String(answer.headers['content-type']).startsWith('application/json');
+  return {
+    status: answer.statusCode,
+    headers: answer.headers,
+    text,
+    bytes,
+    json: isJson ? JSON.parse(text) : undefined,
+  };
+}
+
+/** What comes back for these bytes, until the other side closes. */
+export function rawExchange(port: number, bytes: string): Promise<string> {
+  return new Promise((resolve) => {
+    let answer = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    socket.on('data', (chunk) => (answer += chunk.toString('latin1')));
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve(answer));
+  });
+}
+
+async function memoryQueue(): Promise<Queue> {
+  const queue = new MemoryQueue(memoryConfig.parse({ allowVolatile: true }), systemClock);
+  await queue.start();
+  return queue;
+}
+
+function entryOf(name: string): FunctionEntry {
+  const full = `${name}.openfaas-fn`;
+  return {
+    name: full,
+    providerName: 'worker',
+    provider: {
+      start: async () => {},
+      deploy: async () => {},
+      remove: async () => {},
+      invoke: () => Promise.reject(new Error('nothing runs here')),
+      stop: async () => {},
+    },
+    spec: {
+      name: full,
+      provider: 'worker',
+      config: { module: `./${name}.ts` },
+      env: { SECRET: 'x' },
+      labels: {},
+      annotations: {},
+    },
+    policy: {
+      timeoutMs: 30_000,
+      concurrency: 4,
+      waiting: 100,
+      queue: 'default',
+      retry: standardRetry,
+      priority: 5,
+      maxAgeMs: undefined,
+      result: { store: true, ttlMs: 60_000 },
+      onSuccess: [],
+      onFailure: [],
+    },
+    status: { name: full, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 4 },
+  };
+}
+
+/** A message for a queue, with what does not matter filled in. */
+export function message(overrides: Partial<NewMessage> = {}): NewMessage {
+  const id = createId(Date.now());
+  return {
+    id,
+    lane: 'echo.openfaas-fn',
+    envelope: {
+      callId: `call-${id}`,
+      method: 'POST',
+      path: '/orders',
+      query: '?a=1',
+      headers: { 'content-type': 'text/plain' },
+      source: 'http',
+      depth: 0,
+      acceptedAt: Date.now(),
+    },
+    body: Buffer.from('hello'),
+    priority: 5,
+    maxAttempts: 3,
+    resultTtlMs: 60_000,
+    ...overrides,
+  };
+}
+
+export async function leaseOne(queue: Queue, lane = 'echo.openfaas-fn'): Promise<Lease> {
+  const [lease] = await queue.lease(lane, 1, { ttlMs: 30_000, waitMs: 0, signal: new AbortController().signal });
+  if (!lease) throw new Error('nothing to lease');
+  return lease;
+}
+
+/** Enqueues and lets it die: the letter's id. */
+export async function kill(queue: Queue, overrides: Partial<NewMessage> = {}): Promise<string> {
+  const dead = message(overrides);
+  await queue.enqueue([dead]);
+  const { receipt } = await leaseOne(queue, dead.lane);
+  const error = { code: 'function.failed', message: 'it threw', status: 500 };
+  await queue.settle(receipt, { kind: 'dead', reason: 'max_attempts', error });
+  return dead.id;
+}
