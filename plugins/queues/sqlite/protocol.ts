@@ -110,7 +110,10 @@ export interface PackedRecord {
   readonly dueAt: number | undefined;
   readonly errors: readonly AttemptError[];
   readonly deadReason: DeadReason | undefined;
-  readonly result: { readonly status: number; readonly headers: string; readonly body: Uint8Array } | 'expired' | undefined;
+  readonly result:
+    | { readonly status: number; readonly headers: string; readonly body: Uint8Array }
+    | 'expired'
+    | undefined;
 }
 
 export interface PackedLetter {
@@ -186,7 +189,7 @@ export type FromThread =
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
   | {
       readonly kind: 'done';
-      /** In the order of the operations. */
+      /** In the order of the operations; an Error for one that alone could not be done. */
       readonly answers: readonly unknown[];
       readonly late: Late;
       /** Watched ones that are final now. */
