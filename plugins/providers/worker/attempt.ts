@@ -1,0 +1,186 @@
+import { Readable } from 'node:stream';
+import type { Clock } from '../../../core/contracts/clock.ts';
+import type { ErrorCode } from '../../../core/contracts/errors.ts';
+import type { FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
+import type { Call } from '../../../core/contracts/provider.ts';
+import { failure } from './failure.ts';
+import { headerRecord, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
+import { sendBody, type Sending } from './send-body.ts';
+
+/** What an attempt asks of the thread that it runs in. */
+export interface AttemptThread {
+  post(message: ToThread): void;
+  /** The attempt is not wanted any more: it has the grace to end. */
+  abandon(attempt: Attempt): void;
+}
+
+/** What an attempt asks of whoever let it wait. */
+export interface WaitingRoom {
+  /** It was aborted before a thread was free for it. */
+  left(attempt: Attempt): void;
+}
+
+/** One attempt, on the host's side: it is answered once, and its streams end with it. */
+export class Attempt {
+  readonly number: number;
+  readonly call: Call;
+  /** What is left of the invocation's body to send: small streams have been collected by now. */
+  readonly body: Call['invocation']['body'];
+  readonly startedAt: number;
+  /** Resolved; what may still come of it is the rest of a stream. */
+  answered = false;
+  /** Aborted: whatever the thread says of it is of no interest. */
+  abandoned = false;
+  /** The thread has noticed the abort, so its event loop turns. */
+  acknowledged = false;
+  graceTimer: NodeJS.Timeout | undefined = undefined;
+  readonly #clock: Clock;
+  readonly #room: WaitingRoom;
+  readonly #resolve: (outcome: Outcome) => void;
+  #thread: AttemptThread | undefined;
+  #response: Readable | undefined;
+  #sending: Sending | undefined;
+  /** Bytes of the answer that have been taken, and that the thread has not been told of. */
+  #taken = 0;
+  #flowing = true;
+
+  constructor(
+    number: number,
+    call: Call,
+    body: Call['invocation']['body'],
+    clock: Clock,
+    startedAt: number,
+    room: WaitingRoom,
+    resolve: (outcome: Outcome) => void,
+  ) {
+    this.number = number;
+    this.call = call;
+    this.body = body;
+    this.startedAt = startedAt;
+    this.#clock = clock;
+    this.#room = room;
+    this.#resolve = resolve;
+    // An object with `handleEvent` is cheaper than a closure, and removable without keeping one.
+    call.signal.addEventListener('abort', this);
+  }
+
+  /** Sends it to the thread. */
+  begin(thread: AttemptThread, wallDeadline: number, headers: HeaderList): void {
+    this.#thread = thread;
+    const { body } = this;
+    const { id, callId, method, path, query, attempt } = this.call.invocation;
+    const wire = body === null ? null : body instanceof Uint8Array ? body : streamed;
+    thread.post([toThread.call, this.number, id, callId, method, path, query, headers, wire, attempt, wallDeadline]);
+    if (body instanceof Readable) this.#sending = sendBody(body, this.number, thread);
+  }
+
+  /** The call's signal aborted. */
+  handleEvent(): void {
+    const { reason } = this.call.signal as { reason: unknown };
+    const timeout =
+      (reason instanceof Error && reason.name === 'TimeoutError') || this.#clock.monotonic() >= this.call.deadline;
+    const message = reason instanceof Error ? reason.message : String(reason);
+    this.#abandon(message, timeout);
+    if (timeout) this.fail('timeout', 'function.timeout', 'the function did not answer within its timeout');
+    else this.fail('cancelled', 'invocation.cancelled', message);
+  }
+
+  answer(status: number, headers: HeaderList, body: Uint8Array | string | null): void {
+    this.#settle({
+      status,
+      headers: headerRecord(headers),
+      body,
+      durationMs: this.#clock.monotonic() - this.startedAt,
+      failure: undefined,
+      error: undefined,
+    });
+    this.close();
+  }
+
+  /** The answer streams: its chunks follow. */
+  head(status: number, headers: HeaderList): void {
+    if (this.answered) return;
+    this.#response = new Readable({
+      highWaterMark: windowBytes / 4,
+      read: () => this.#takeMore(),
+      destroy: (error, done) => {
+        // Destroyed by the reader: the client has gone. After the last chunk this finds nothing to abandon.
+        this.#abandon('nobody reads the answer any more', false);
+        done(error);
+      },
+    });
+    this.#settle({
+      status,
+      headers: headerRecord(headers),
+      body: this.#response,
+      durationMs: this.#clock.monotonic() - this.startedAt,
+      failure: undefined,
+      error: undefined,
+    });
+  }
+
+  chunk(bytes: Uint8Array): void {
+    const response = this.#response;
+    if (!response || response.destroyed) return;
+    this.#taken += bytes.byteLength;
+    this.#flowing = response.push(bytes);
+    if (this.#flowing) this.#takeMore();
+  }
+
+  /** The last chunk has come. */
+  end(): void {
+    this.close();
+    this.#response?.push(null);
+  }
+
+  /** Ends it without an answer; a stream that has begun breaks off. */
+  fail(failureClass: FailureClass | undefined, code: ErrorCode, message: string): void {
+    this.#settle(failure(failureClass, code, message, this.#clock.monotonic() - this.startedAt));
+    this.close();
+    if (this.#response && !this.#response.readableEnded) this.#response.destroy(new Error(message));
+  }
+
+  /** The thread has read so much of the request. */
+  credit(bytes: number): void {
+    this.#sending?.credit(bytes);
+  }
+
+  /** The thread will not read the rest of the request. */
+  unread(): void {
+    this.#sending?.stop();
+  }
+
+  /** The thread is done with it, or dead: nothing more will come. */
+  close(): void {
+    this.call.signal.removeEventListener('abort', this);
+    clearTimeout(this.graceTimer);
+    this.#sending?.stop();
+    this.#thread = undefined;
+  }
+
+  #abandon(message: string, timeout: boolean): void {
+    if (this.abandoned) return;
+    const thread = this.#thread;
+    if (!thread) {
+      if (!this.answered) this.#room.left(this);
+      return;
+    }
+    this.abandoned = true;
+    thread.post([toThread.abort, this.number, message, timeout]);
+    thread.abandon(this);
+  }
+
+  #settle(outcome: Outcome): void {
+    if (this.answered) return;
+    this.answered = true;
+    this.#resolve(outcome);
+  }
+
+  #takeMore(): void {
+    this.#flowing = true;
+    // Told in quarters of the window: a message for each chunk would double the traffic.
+    if (this.#taken < windowBytes / 4) return;
+    this.#thread?.post([toThread.credit, this.number, this.#taken]);
+    this.#taken = 0;
+  }
+}

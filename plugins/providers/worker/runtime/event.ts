@@ -1,0 +1,83 @@
+import type { FunctionEvent } from '../api.ts';
+
+export interface EventSource {
+  readonly id: string;
+  readonly callId: string;
+  readonly method: string;
+  readonly path: string;
+  /** With its `?`, or empty. */
+  readonly query: string;
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+}
+
+const noBytes = new Uint8Array(0);
+const decoder = new TextDecoder();
+
+/** What a handler of the short form gets. The query is parsed when it is asked for. */
+export class Event implements FunctionEvent {
+  readonly id: string;
+  readonly callId: string;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: FunctionEvent['headers'];
+  readonly body: Uint8Array;
+  readonly #search: string;
+  #query: URLSearchParams | undefined;
+
+  constructor(source: EventSource, body: Uint8Array | null) {
+    this.id = source.id;
+    this.callId = source.callId;
+    this.method = source.method;
+    this.path = source.path;
+    this.headers = source.headers;
+    this.body = body ?? noBytes;
+    this.#search = source.query;
+  }
+
+  get query(): URLSearchParams {
+    return (this.#query ??= new URLSearchParams(this.#search));
+  }
+
+  text(): string {
+    return decoder.decode(this.body);
+  }
+
+  json(): unknown {
+    return this.body.length === 0 ? undefined : JSON.parse(this.text());
+  }
+
+  /** So that a function that returns its event shows it whole. */
+  toJSON(): object {
+    return { ...this, query: Object.fromEntries(this.query), body: this.text() };
+  }
+}
+
+const withoutBody = new Set(['GET', 'HEAD']);
+
+/** What a function of the web-standard form gets. */
+export function requestOf(
+  source: EventSource,
+  body: Uint8Array | ReadableStream | null,
+  signal: AbortSignal | null,
+): Request {
+  const headers = new Headers();
+  for (const name in source.headers) {
+    const value = source.headers[name];
+    if (typeof value === 'string') headers.append(name, value);
+    else for (const each of value ?? []) headers.append(name, each);
+  }
+  const init: RequestInit = { method: source.method, headers, signal };
+  if (body && !withoutBody.has(source.method)) {
+    init.body = body as Uint8Array<ArrayBuffer> | ReadableStream;
+    init.duplex = 'half';
+  }
+  return new Request(urlOf(source), init);
+}
+
+function urlOf({ headers, path, query }: EventSource): string {
+  const host = headers['host'];
+  const base = `http://${typeof host === 'string' ? host : 'localhost'}`;
+  const rest = `${path || '/'}${query}`;
+  // The host is whatever the client sent: it must not keep the function from running.
+  return URL.canParse(base) ? base + rest : `http://localhost${rest}`;
+}

@@ -1,0 +1,84 @@
+import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import { fromThread, toThread, type CallMessage, type ThreadStart, type ToThread } from '../protocol.ts';
+import { ThreadCall } from './call.ts';
+import { load, type Loaded } from './load.ts';
+import { currentCall, Output } from './output.ts';
+
+/** So many calls may follow each other without the event loop's turn: timers and sockets of the function want theirs. */
+const callsPerTurn = 32;
+
+/** The thread's own side: imports the module and runs calls of it until the host ends the thread. */
+class ThreadMain {
+  readonly #port: MessagePort;
+  readonly #start: ThreadStart;
+  readonly #loaded: Loaded;
+  readonly #output: Output;
+  readonly #calls = new Map<number, ThreadCall>();
+  #callsThisTurn = 0;
+
+  constructor(start: ThreadStart, loaded: Loaded, output: Output) {
+    this.#port = start.port;
+    this.#start = start;
+    this.#loaded = loaded;
+    this.#output = output;
+  }
+
+  listen(): void {
+    this.#port.on('message', (message: ToThread) => {
+      this.#callsThisTurn = 0;
+      this.#receive(message);
+    });
+    this.#port.postMessage([fromThread.ready, 0, this.#loaded.fetches]);
+  }
+
+  #receive(message: ToThread): void {
+    if (message[0] === toThread.call) {
+      void this.#run(message);
+      return;
+    }
+    const call = this.#calls.get(message[1]);
+    if (!call) return; // It has ended meanwhile.
+    switch (message[0]) {
+      case toThread.abort:
+        call.abort(message[2], message[3]);
+        this.#port.postMessage([fromThread.aborting, call.number]);
+        return;
+      case toThread.chunk:
+        call.requestBody?.push(message[2]);
+        return;
+      case toThread.end:
+        call.requestBody?.end();
+        return;
+      case toThread.broken:
+        call.requestBody?.fail(message[2]);
+        return;
+      case toThread.credit:
+        call.credit(message[2]);
+    }
+  }
+
+  /** Never rejects: whatever the function does is told to the host. */
+  async #run(message: CallMessage): Promise<void> {
+    const call = new ThreadCall(this.#port, message, this.#start, this.#output.log);
+    this.#calls.set(call.number, call);
+    try {
+      await currentCall.run(call, call.run, this.#loaded);
+    } finally {
+      this.#output.flush();
+      this.#calls.delete(call.number);
+    }
+    // The next call has often come already; taking it here saves the way through the event loop.
+    if (this.#calls.size > 0 || ++this.#callsThisTurn >= callsPerTurn) return;
+    const next = receiveMessageOnPort(this.#port);
+    if (next) this.#receive(next.message as ToThread);
+  }
+}
+
+parentPort?.once('message', (start: ThreadStart) => {
+  const output = new Output(start.port);
+  output.capture();
+  load(start.module).then(
+    (loaded) => new ThreadMain(start, loaded, output).listen(),
+    (error: Error) => start.port.postMessage([fromThread.failed, 0, error.message]),
+  );
+});

@@ -1,0 +1,202 @@
+import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from 'node:worker_threads';
+import { Attempt, type AttemptThread } from './attempt.ts';
+import { fromThread, type FromThread, headerList, type ThreadStart, type ToThread } from './protocol.ts';
+import type { PoolSettings } from './settings.ts';
+
+/** What a thread tells the pool that made it. */
+export interface ThreadOwner {
+  /** The module has been imported: it takes calls. */
+  ready(thread: Thread): void;
+  /** It was busy, and could take another call. */
+  free(thread: Thread): void;
+  /** It has ended. `importError` is set if it never became ready. */
+  gone(thread: Thread, importError: string | undefined): void;
+  log(thread: Thread, text: string, callId: string | undefined): void;
+}
+
+// The same file beside this one, whether it is run as it is or was built.
+const runtime = new URL(`./runtime/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
+
+/** One worker thread with one function's module in it, and the attempts that run there. */
+export class Thread implements AttemptThread {
+  readonly settings: PoolSettings;
+  readonly attempts = new Map<number, Attempt>();
+  state: 'starting' | 'ready' | 'retired' | 'gone' = 'starting';
+  /** Takes a Request; else a body must be whole. */
+  fetches = false;
+  /** Monotonic ms: since when nothing runs in it. */
+  idleSince = 0;
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #owner: ThreadOwner;
+  readonly #startTimer: NodeJS.Timeout;
+  #error: string | undefined;
+
+  constructor(settings: PoolSettings, env: Readonly<Record<string, string>>, owner: ThreadOwner) {
+    this.settings = settings;
+    this.#owner = owner;
+    this.#worker = new Worker(runtime, {
+      env,
+      argv: [],
+      execArgv: [],
+      stdin: false,
+      stdout: true,
+      stderr: true,
+      name: settings.function.slice(0, 60),
+      resourceLimits: { maxOldGenerationSizeMb: Math.max(8, Math.round(settings.memory / 2 ** 20)) },
+    });
+    // A port of our own: `parentPort` is the function's to use, and what it says there goes nowhere.
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const start: ThreadStart = {
+      port: port2,
+      module: settings.moduleUrl,
+      function: settings.function,
+      maxBody: settings.maxBody,
+    };
+    this.#worker.postMessage(start, [port2]);
+    port1.on('message', (message: FromThread) => this.#receive(message));
+    this.#worker.on('error', (error) => {
+      this.#error ??= errorText(error);
+    });
+    this.#worker.on('exit', (code) => this.#exited(code));
+    // What reaches these comes from outside of JavaScript, such as V8's own last words.
+    for (const stream of [this.#worker.stdout, this.#worker.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => owner.log(this, text.trimEnd(), undefined));
+    }
+    this.#startTimer = setTimeout(() => this.kill('did not finish being imported in time'), settings.startMs);
+  }
+
+  get id(): number {
+    return this.#worker.threadId;
+  }
+
+  get hasRoom(): boolean {
+    return this.state === 'ready' && this.attempts.size < this.settings.perThread;
+  }
+
+  run(attempt: Attempt, wallDeadline: number): void {
+    this.attempts.set(attempt.number, attempt);
+    attempt.begin(this, wallDeadline, headerList(attempt.call.invocation.headers));
+  }
+
+  post(message: ToThread): void {
+    this.#port.postMessage(message);
+  }
+
+  /**
+   * After the grace the thread is ended, unless others run in it and its event loop turns: then nothing runs away, and
+   * they may finish, but it takes no more.
+   */
+  abandon(attempt: Attempt): void {
+    attempt.graceTimer = setTimeout(() => {
+      if (!this.attempts.has(attempt.number)) return;
+      const others = [...this.attempts.values()].some((other) => !other.abandoned);
+      if (others && attempt.acknowledged) {
+        this.attempts.delete(attempt.number);
+        this.retire();
+      } else this.kill('was ended: a call in it did not stop within its grace');
+    }, this.settings.graceMs);
+  }
+
+  /** Takes no more calls, and ends when those in it have. */
+  retire(): void {
+    if (this.state === 'gone') return;
+    this.state = 'retired';
+    if (this.attempts.size === 0) this.kill('was not needed any more');
+  }
+
+  /** Ends it now. What runs in it crashes. */
+  kill(reason: string): void {
+    this.#error ??= reason;
+    void this.#worker.terminate();
+  }
+
+  #receive(message: FromThread): void {
+    switch (message[0]) {
+      case fromThread.ready:
+        clearTimeout(this.#startTimer);
+        this.fetches = message[2];
+        if (this.state !== 'starting') return;
+        this.state = 'ready';
+        this.#owner.ready(this);
+        return;
+      case fromThread.failed:
+        this.kill(message[2]);
+        return;
+      case fromThread.log:
+        this.#owner.log(this, message[3], message[2]);
+        return;
+      default:
+        this.#receiveOf(message);
+    }
+  }
+
+  #receiveOf(message: Exclude<FromThread, readonly [0 | 1 | 11, ...unknown[]]>): void {
+    const attempt = this.attempts.get(message[1]);
+    if (!attempt) return;
+    switch (message[0]) {
+      case fromThread.answer:
+        this.#done(attempt);
+        attempt.answer(message[2], message[3], message[4]);
+        break;
+      case fromThread.thrown:
+        this.#done(attempt);
+        attempt.fail(message[2] === 'limit.body' ? 'refused' : undefined, message[2], message[3]);
+        break;
+      case fromThread.head:
+        attempt.head(message[2], message[3]);
+        return;
+      case fromThread.chunk:
+        attempt.chunk(message[2]);
+        return;
+      case fromThread.end:
+        this.#done(attempt);
+        attempt.end();
+        break;
+      case fromThread.broken:
+        this.#done(attempt);
+        attempt.fail(undefined, 'function.failed', message[2]);
+        break;
+      case fromThread.credit:
+        attempt.credit(message[2]);
+        return;
+      case fromThread.unread:
+        attempt.unread();
+        return;
+      case fromThread.aborting:
+        attempt.acknowledged = true;
+        return;
+    }
+    if (this.state === 'retired') this.retire();
+    else this.#owner.free(this);
+  }
+
+  #done(attempt: Attempt): void {
+    this.attempts.delete(attempt.number);
+  }
+
+  #exited(code: number): void {
+    clearTimeout(this.#startTimer);
+    // What it had sent before its end still counts.
+    for (let next = receiveMessageOnPort(this.#port); next; next = receiveMessageOnPort(this.#port)) {
+      this.#receive(next.message as FromThread);
+    }
+    const wasStarting = this.state === 'starting';
+    this.state = 'gone';
+    this.#port.close();
+    const how = this.#error ?? `ended itself with code ${code}`;
+    for (const attempt of this.attempts.values()) {
+      attempt.fail('crash', 'function.crashed', `the function's thread ${how}`);
+      attempt.close();
+    }
+    this.attempts.clear();
+    this.#owner.gone(this, wasStarting ? how : undefined);
+  }
+}
+
+function errorText(error: unknown): string {
+  const isError = error instanceof Error;
+  if (isError && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'ran out of memory';
+  return isError ? `crashed: ${error.message}` : `crashed: ${String(error)}`;
+}
