@@ -1,0 +1,136 @@
+/**
+ * What the embedded queue does in a second: `node bench/queue.ts [backlog]`. Prints one line a figure. The backlog
+ * (default 1,000,000) is enqueued into a second lane before the second round, which must be no slower than the first.
+ */
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { systemClock } from '../core/contracts/clock.ts';
+import type { PluginHost } from '../core/contracts/definition.ts';
+import type { NewMessage } from '../core/contracts/queue.ts';
+import { createId } from '../core/delivery/ids.ts';
+import { sqliteConfig } from '../plugins/queues/sqlite/index.ts';
+import { SqliteQueue } from '../plugins/queues/sqlite/queue.ts';
+
+const backlog = Number(process.argv[2] ?? 1_000_000);
+const cycle = Number(process.argv[3] ?? 100_000);
+// Beside the sources and not in /tmp, which may be memory.
+const folder = mkdtempSync(join(import.meta.dirname, '..', '.bench-'));
+const path = join(folder, 'queue.sqlite');
+const body = Buffer.alloc(256, 'b');
+const signal = new AbortController().signal;
+
+const host: PluginHost = {
+  name: 'bench',
+  logger: pino({ level: 'warn' }),
+  clock: systemClock,
+  metrics: { counter: () => ({ inc: () => {} }), gauge: () => ({ set: () => {} }) },
+  signal,
+  baseFolder: folder,
+  fail: (error) => {
+    throw error;
+  },
+};
+
+function message(lane: string): NewMessage {
+  const id = createId(Date.now());
+  return {
+    id,
+    lane,
+    envelope: {
+      callId: id,
+      method: 'POST',
+      path: '/',
+      query: '',
+      headers: { 'content-type': 'application/json', 'user-agent': 'bench/1', 'x-request-id': id },
+      source: 'http',
+      depth: 0,
+      acceptedAt: Date.now(),
+    },
+    body,
+    priority: 5,
+    maxAttempts: 3,
+    resultTtlMs: 3_600_000,
+  };
+}
+
+async function open(): Promise<SqliteQueue> {
+  const queue = new SqliteQueue(sqliteConfig.parse({ path }), host);
+  await queue.start();
+  return queue;
+}
+
+async function parallel(count: number, work: () => Promise<void>): Promise<void> {
+  await Promise.all(Array.from({ length: count }, work));
+}
+
+async function enqueue(queue: SqliteQueue, lane: string, count: number): Promise<number[]> {
+  let left = count;
+  const latencies: number[] = [];
+  await parallel(64, async () => {
+    while (left-- > 0) {
+      const start = performance.now();
+      await queue.enqueue([message(lane)]);
+      latencies.push(performance.now() - start);
+    }
+  });
+  return latencies;
+}
+
+async function drain(queue: SqliteQueue, lane: string, count: number): Promise<void> {
+  let left = count;
+  await parallel(4, async () => {
+    while (left > 0) {
+      const leases = await queue.lease(lane, 32, { ttlMs: 30_000, waitMs: 0, signal });
+      if (leases.length === 0) return;
+      left -= leases.length;
+      await Promise.all(leases.map(({ receipt }) => queue.settle(receipt, { kind: 'ack' })));
+    }
+  });
+}
+
+function report(name: string, count: number, ms: number, latencies: number[] = []): number {
+  const perSecond = Math.round((count / ms) * 1000);
+  const sorted = latencies.toSorted((a, b) => a - b);
+  const quantile = (q: number): string => (sorted[Math.floor(sorted.length * q)] ?? 0).toFixed(1);
+  const tail = sorted.length > 0 ? `  p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms` : '';
+  console.log(`${name.padEnd(44)} ${String(perSecond).padStart(8)}/s${tail}`);
+  return perSecond;
+}
+
+async function measure(queue: SqliteQueue, lane: string, what: string): Promise<void> {
+  let start = performance.now();
+  const latencies = await enqueue(queue, lane, cycle);
+  report(`enqueue, 64 in flight, ${what}`, cycle, performance.now() - start, latencies);
+  start = performance.now();
+  await drain(queue, lane, cycle);
+  report(`lease and ack, 4 × 32, ${what}`, cycle, performance.now() - start);
+}
+
+let queue = await open();
+await enqueue(queue, 'warm', 5000);
+await drain(queue, 'warm', 5000);
+await measure(queue, 'busy', 'empty');
+if (backlog > 0) {
+  const before = process.memoryUsage().rss;
+  const start = performance.now();
+  for (let done = 0; done < backlog; done += 500) {
+    await queue.enqueue(Array.from({ length: 500 }, () => message('busy')));
+  }
+  report('enqueue by 500', backlog, performance.now() - start);
+  const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+  console.log(`memory grown by ${grown.toFixed(0)} MiB, file ${(statSync(path).size / 2 ** 20).toFixed(0)} MiB`);
+  await measure(queue, 'busy', `behind ${backlog}`);
+  await measure(queue, 'other', `beside ${backlog}`);
+  const stopping = performance.now();
+  await queue.stop(60_000);
+  console.log(`stop ${(performance.now() - stopping).toFixed(0)} ms`);
+  const opening = performance.now();
+  queue = await open();
+  console.log(`start with ${backlog} queued: ${(performance.now() - opening).toFixed(0)} ms`);
+  const first = performance.now();
+  await queue.lease('busy', 1, { ttlMs: 30_000, waitMs: 0, signal });
+  console.log(`first lease ${(performance.now() - first).toFixed(0)} ms later`);
+}
+await queue.stop(60_000);
+rmSync(folder, { recursive: true });
