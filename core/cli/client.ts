@@ -60,7 +60,7 @@ export function gatewayCommand(
     .action(async (...given: unknown[]) => {
       const words = given.slice(0, -2) as never[];
       try {
-        const options = command.opts<ClientOptions>();
+        const options = optionsOf(command) as ClientOptions;
         const client = await Client.of(options);
         process.exitCode = (await run(client, options as never, ...words)) ?? exitCodes.ok;
       } catch (error) {
@@ -69,6 +69,24 @@ export function gatewayCommand(
         process.exitCode = error.exitCode;
       }
     });
+}
+
+/**
+ * The options of a command and of the groups above it. Commander gives `queues pause x --url U` to `queues`, which knows
+ * the option too: what was typed counts, wherever it landed.
+ */
+function optionsOf(command: Command): unknown {
+  const options: Record<string, unknown> = {};
+  const typed = new Set<string>();
+  for (let level: Command | null = command; level; level = level.parent) {
+    for (const [name, value] of Object.entries(level.opts())) {
+      const isTyped = level.getOptionValueSource(name) === 'cli';
+      if (name in options && (!isTyped || typed.has(name))) continue;
+      options[name] = value;
+      if (isTyped) typed.add(name);
+    }
+  }
+  return options;
 }
 
 /** A gateway at the other end of HTTP. Failures are CliErrors that say what to do next. */

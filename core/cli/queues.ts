@@ -28,9 +28,7 @@ const clearScreen = '\u001b[2J\u001b[H';
 
 export function registerQueues(program: Command): void {
   const group = program.command('queues').description('show what waits, at every level');
-  // Otherwise `queues` would take the options of its subcommands for its own.
   group
-    .enablePositionalOptions()
     .option('--watch', 'again every second, until Ctrl-C')
     .option('--all', 'also waiting rooms and pools with nothing in them');
   gatewayCommand(group, async (client, options: QueuesOptions) => {
