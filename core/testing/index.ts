@@ -1,4 +1,5 @@
 export { storeCases, storeContract, type StoreBench, type StoreCase } from './store-contract.ts';
 export { manualClock, type ManualClock } from './manual-clock.ts';
 export { queueCases, queueContract, runQueueCase, type QueueContractOptions } from './queue-contract.ts';
+export { queueModel, type QueueModelOptions } from './queue-model.ts';
 export { type QueueBench, type QueueCase, type QueueNeed, type QueueSettings } from './queue-trial.ts';

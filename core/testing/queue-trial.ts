@@ -186,6 +186,7 @@ export class QueueTrial {
 export function expectConserved({ lane, totals, ready, blocked, delayed, leased }: LaneStats): void {
   const { accepted, succeeded, dead, expired, cancelled } = totals;
   const accounted = ready + blocked + delayed + leased + succeeded + dead + expired + cancelled;
+  for (const count of [ready, blocked, delayed, leased]) expect(count).toBeGreaterThanOrEqual(0);
   expect(accounted, `G10: of ${accepted} accepted in ${lane}, ${accounted} are accounted for`).toBe(accepted);
 }
 

@@ -288,7 +288,8 @@ export class MemoryQueue implements Queue {
     lane.move(stored, 'delayed');
     const { epoch } = stored;
     this.#timeline.at(stored.due, () => {
-      if (stored.state === 'delayed' && stored.epoch === epoch) lane.makeReady(stored, stored.due);
+      const waits = this.#messages.get(stored.message.id) === stored && stored.state === 'delayed';
+      if (waits && stored.epoch === epoch) lane.makeReady(stored, stored.due);
     });
   }
 
