@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type PluginDefinition, type PluginType, pluginTypes } from '../contracts/definition.ts';
+import { errorCodes } from '../contracts/errors.ts';
 import { unwrapped } from './issues.ts';
 import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
 
@@ -17,6 +18,7 @@ export function generatedFiles(definitions: readonly PluginDefinition[]): Readon
   return {
     'config/schema.json': `${JSON.stringify(jsonSchema(definitions), undefined, 2)}\n`,
     'docs/configuration.md': configurationPage(definitions),
+    'docs/errors.md': errorsPage(),
     'docs/plugins.md': pluginsPage(definitions),
   };
 }
@@ -181,6 +183,22 @@ error of the configuration.
 
 | queue | ${names.join(' | ')} |
 |---|${names.map(() => '---').join('|')}|
+${rows.join('\n')}
+`;
+}
+
+function errorsPage(): string {
+  const rows = Object.entries(errorCodes).map(
+    ([code, { status, retryable, summary }]) => `| \`${code}\` | ${status} | ${retryable ? 'yes' : 'no'} | ${cell(summary)} |`,
+  );
+  return `${notice}
+# Errors
+
+Every error of the platform's own is JSON, \`{"error": {"code": …, "message": …}}\`, with header
+\`X-OpenFaaS-Internal: millrace\` on function routes, so that it can be told from a function's own answer. Codes are stable.
+
+| code | status | may pass by itself | meaning |
+|---|---|---|---|
 ${rows.join('\n')}
 `;
 }

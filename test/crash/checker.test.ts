@@ -29,6 +29,17 @@ describe('the checker of the crash test', () => {
   it('excuses what expired or was cancelled', () => {
     expect(complaints({ executions: [], terminals: [{ id: 'i1', state: 'expired' }] })).toBe('');
   });
+  it('excuses what kills alone made a dead letter, if the letter is there', () => {
+    const history = {
+      executions: [],
+      accepted: [{ ...call, function: 'bad' }],
+      terminals: [{ id: 'i1', state: 'dead' }],
+    };
+    expect(
+      complaints({ ...history, dead: [{ id: 'i1', reason: 'crashed', body: 'sha', attempts: 3, errors: 3 }] }),
+    ).toBe('');
+    expect(complaints({ ...history, dead: [] })).toMatch(/1 lost: i1/);
+  });
   it('finds an invocation without an end, and one with two', () => {
     expect(complaints({ terminals: [] })).toMatch(/without exactly one end/);
     expect(complaints({ terminals: [{ id: 'i1', state: 'running' }] })).toMatch(/without exactly one end/);

@@ -70,13 +70,15 @@ export function check(history: History): Verdict {
   const ends = new Map<string, string[]>();
   for (const { id, state } of history.terminals) ends.set(id, [...(ends.get(id) ?? []), state]);
   const known = new Set(history.accepted.map(({ callId }) => callId));
+  // Attempts are counted before the run, so kills alone may use them up; then the message is kept whole, not lost.
+  const kept = new Set(history.dead.filter(({ reason }) => reason === 'crashed').map(({ id }) => id));
 
   const lost: string[] = [];
   const withoutEnd: string[] = [];
   let duplicates = 0;
   for (const { callId, id, function: name } of history.accepted) {
     const states = ends.get(id) ?? [];
-    const excused = states.includes('expired') || states.includes('cancelled');
+    const excused = states.includes('expired') || states.includes('cancelled') || kept.has(id);
     if (!ran.has(callId) && !excused) lost.push(id);
     if (states.length !== 1 || !finals.has(states[0] ?? ''))
       withoutEnd.push(`${id}: ${states.join(', ') || 'nothing'}`);

@@ -20,6 +20,8 @@ export interface Plan {
 }
 
 const functions = ['ok', 'fail-once', 'fail-always', 'crash', 'keyed'] as const;
+/** How often each is called; a crash costs a new thread for every attempt, so there are few. */
+const shareOf = { ok: 0.5, 'fail-once': 0.15, 'fail-always': 0.13, crash: 0.02, keyed: 0.2 } as const;
 const concurrencyOf = { ok: 8, 'fail-once': 4, 'fail-always': 4, crash: 2, keyed: 8 } as const;
 const keys = 40;
 
@@ -126,7 +128,7 @@ export async function crashRun(plan: Plan): Promise<History> {
 
   /** False when there was no answer. */
   async function call(pool: Pool, worker: number): Promise<boolean> {
-    const name = functions[Math.floor(random() ** 2 * functions.length)] ?? 'ok';
+    const name = pickFunction(random());
     // Only one sender uses a key: the order of acceptance is then known.
     const key = name === 'keyed' ? `k${worker + 32 * Math.floor((random() * keys) / 32)}` : undefined;
     const number = key === undefined ? 0 : (orders.get(key) ?? 0) + 1;
@@ -206,6 +208,15 @@ export async function crashRun(plan: Plan): Promise<History> {
       drift: drifts.length === 0 ? Number.NaN : drifts.reduce((sum, one) => sum + Math.abs(one), 0),
     };
   }
+}
+
+function pickFunction(draw: number): (typeof functions)[number] {
+  let left = draw;
+  for (const name of functions) {
+    left -= shareOf[name];
+    if (left < 0) return name;
+  }
+  return 'ok';
 }
 
 async function deadLetters(pool: Pool, json: <T>(path: string) => Promise<T>): Promise<DeadRecord[]> {

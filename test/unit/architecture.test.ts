@@ -1,0 +1,52 @@
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '../..');
+
+/** Every source file with the files of ours that it imports, both relative to the repository. */
+const imports = new Map(
+  globSync('{core,connectors,plugins}/**/*.ts', { cwd: root }).map((file) => {
+    const text = readFileSync(join(root, file), 'utf8');
+    const targets = [...text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map(([, target]) =>
+      relative(root, join(root, dirname(file), target ?? '')),
+    );
+    return [file, targets] as const;
+  }),
+);
+
+/** What of the core a connector or a plugin may use. */
+const open = /^core\/(contracts\/|kit\/|config\/units\.ts$|delivery\/failpoint\.ts$|host\/registry\.ts$)/;
+
+function offenders(from: RegExp, allowed: (target: string, file: string) => boolean): string[] {
+  return [...imports].flatMap(([file, targets]) =>
+    from.test(file) ? targets.filter((target) => !allowed(target, file)).map((target) => `${file} → ${target}`) : [],
+  );
+}
+
+describe('imports go downwards only', () => {
+  it('are found at all', () => {
+    expect(imports.size).toBeGreaterThan(80);
+    expect(imports.get('core/pipeline/pipeline.ts')).toContain('core/pipeline/analyze.ts');
+  });
+  it('core knows no connector and no plugin, but for main', () => {
+    expect(offenders(/^core\/(?!main\.ts)/, (target) => target.startsWith('core/') || target === 'package.json')).toEqual([]);
+  });
+  it('contracts know nothing but contracts', () => {
+    expect(offenders(/^core\/contracts\//, (target) => target.startsWith('core/contracts/'))).toEqual([]);
+  });
+  it('connectors and plugins know contracts and kit, and never each other', () => {
+    const folderOf = (file: string): string => file.split('/').slice(0, file.startsWith('plugins/') ? 3 : 2).join('/');
+    const own = (target: string, file: string): boolean => target.startsWith(`${folderOf(file)}/`);
+    const registries = /^(connectors|plugins\/[a-z]+)\/index\.ts$/;
+    const others = offenders(
+      /^(connectors|plugins)\//,
+      (target, file) => registries.test(file) || open.test(target) || own(target, file),
+    );
+    expect(others).toEqual([]);
+  });
+  it('tsyringe is imported in the composition root only', () => {
+    const users = [...imports.keys()].filter((file) => /from 'tsyringe'/.test(readFileSync(join(root, file), 'utf8')));
+    expect(users).toEqual(['core/host/container.ts']);
+  });
+});
