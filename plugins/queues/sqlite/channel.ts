@@ -175,7 +175,14 @@ export class Channel {
       operations: batch.calls.map(({ operation }) => operation),
       bodies,
     };
-    this.#thread.postMessage(message, bodies ? [bodies.buffer] : []);
+    try {
+      this.#thread.postMessage(message, bodies ? [bodies.buffer] : []);
+    } catch (error) {
+      // A value that cannot be cloned came from a caller that ignores the types. Only this batch is refused.
+      this.#underWay = undefined;
+      for (const { reject } of batch.calls) reject(this.#unavailable(messageOf(error), error));
+      this.#schedule();
+    }
   }
 
   #answered(message: FromThread): void {

@@ -1,3 +1,4 @@
+import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Headers } from '../../../core/contracts/invocation.ts';
 import type {
   DeadLetter,
@@ -19,14 +20,14 @@ export function packMessage(message: NewMessage, pack: Pack): PackedMessage {
     id,
     lane,
     JSON.stringify(rest),
-    message.priority,
-    message.maxAttempts,
+    whole('priority', message.priority),
+    whole('maxAttempts', message.maxAttempts),
     message.orderKey === undefined ? null : keyText(message.orderKey),
     message.dedupKey === undefined ? null : keyText(message.dedupKey),
-    message.dedupWindowMs ?? 0,
-    message.delayMs ?? 0,
-    message.maxAgeMs ?? null,
-    message.resultTtlMs,
+    whole('dedupWindowMs', message.dedupWindowMs ?? 0),
+    whole('delayMs', message.delayMs ?? 0),
+    message.maxAgeMs === undefined ? null : whole('maxAgeMs', message.maxAgeMs),
+    whole('resultTtlMs', message.resultTtlMs),
     pack(body),
   ];
 }
@@ -88,6 +89,13 @@ function packResult({ status, headers, body }: StoredResult, pack: Pack): Packed
 
 function envelopeOf(text: string): Envelope {
   return (JSON.parse(text) as { envelope: Envelope }).envelope;
+}
+
+/** One number that SQLite would not take as an integer would fail the whole batch, with what others sent in it. */
+function whole(name: string, value: number): number {
+  const rounded = Math.ceil(value);
+  if (Math.abs(rounded) <= 2 ** 50) return rounded;
+  throw new MillraceError('request.invalid', `${name} of a message is not a number that can be kept: ${value}`);
 }
 
 /** SQLite keeps UTF-8, and a text only up to its first NUL: what does not fit is escaped, so that keys stay distinct. */

@@ -90,11 +90,21 @@ class QueueFile {
         this.#step.undo();
         this.#lanes.undo();
       }
+      if (isFull(error)) this.#recycle();
       throw error;
     }
     this.#step.keep();
     this.#lanes.keep();
     failpoint('queue.after-commit');
+  }
+
+  /** Lets the log begin again in the space that it has: what is there can then still be settled on a full disk. */
+  #recycle(): void {
+    try {
+      this.#database.exec('PRAGMA wal_checkpoint(RESTART)');
+    } catch {
+      // The file itself must grow for it. The next batch finds out whether there is space again.
+    }
   }
 
   #attempt(operation: Operation): unknown {
@@ -208,6 +218,11 @@ class QueueFile {
     if (record && record.finishedAt === undefined) this.#step.watched.add(id);
     return record;
   }
+}
+
+/** SQLITE_FULL */
+function isFull(error: unknown): boolean {
+  return (Number((error as { errcode?: unknown }).errcode) & 0xff) === 13;
 }
 
 /** Big bodies of leases, which nobody here needs any more. */
