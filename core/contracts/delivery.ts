@@ -107,7 +107,7 @@ export class Delivery {
   /** execute, or whichever stage ended it earlier. */
   outcome: Outcome | undefined = undefined;
   /** Set by the host: what the source took for this delivery, given back once it is settled. */
-  credit: Credit | undefined = undefined;
+  credit: Pick<Credit, 'giveBack'> | undefined = undefined;
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
   entered = false;
 
@@ -128,8 +128,8 @@ export class Delivery {
   }
 }
 
-/** A delivery that has been settled: what the pipeline emits. */
+/** A delivery that has been settled: what the pipeline emits. Without a verdict a bug kept it from being settled. */
 export interface Settled {
   readonly delivery: Delivery;
-  readonly verdict: Verdict;
+  readonly verdict: Verdict | undefined;
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { catchError, EMPTY, mergeAll, type Observable, Subject, Subscription, tap } from 'rxjs';
+import { catchError, EMPTY, mergeAll, type Observable, Subject, Subscription } from 'rxjs';
 import { createPublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import type { ManagementServices } from '../api/services.ts';
@@ -16,6 +16,7 @@ import type { PipelineServices } from '../pipeline/stage.ts';
 import type { DependencyContainer } from './container.ts';
 import { invocationsOf } from './invocations.ts';
 import { LaneManager } from './lane-manager.ts';
+import type { PluginInstance } from './instance.ts';
 import { managementServer } from './management-server.ts';
 import { Plugins, type RunningConnector } from './plugins.ts';
 import {
@@ -170,14 +171,14 @@ export class Gateway {
   #take(running: RunningConnector): void {
     const { instance, connector, credit } = running;
     const out = new Subject<Delivery>();
-    this.#sources.next(
-      out.pipe(
-        tap((delivery) => {
-          delivery.credit = credit;
-          running.settled++;
-        }),
-      ),
-    );
+    this.#sources.next(out);
+    const settled = {
+      giveBack: (): void => {
+        running.inFlight--;
+        running.settled++;
+        credit.giveBack();
+      },
+    };
     void instance.step(() => {
       const taking = connector
         .deliveries(credit)
@@ -187,8 +188,18 @@ export class Gateway {
             return EMPTY;
           }),
         )
-        .subscribe((delivery) => out.next(delivery));
+        .subscribe((delivery) => {
+          if (running.inFlight >= credit.outstanding) {
+            // Without bounds it would flood the gateway. What it emitted is not run, and not acknowledged either.
+            instance.fail(new Error('it emitted a delivery for which it had taken no credit'));
+            return;
+          }
+          running.inFlight++;
+          delivery.credit = settled;
+          out.next(delivery);
+        });
       this.#taking.set(running, taking);
+      instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
     });
   }
 
@@ -283,27 +294,33 @@ export class Gateway {
       connectors: () =>
         plugins.instances
           .filter(({ type }) => type === 'connector')
-          .map((instance) => {
-            const running = plugins.connectors.find((candidate) => candidate.instance === instance);
-            const health = running?.connector.health();
-            return {
-              name: instance.name,
-              kind: instance.kind,
-              state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
-              inFlight: running?.credit.outstanding ?? 0,
-              credit: running?.credit.limit ?? 0,
-              lag: health?.lag,
-              lastError: instance.error ?? health?.lastError,
-              reconnects: health?.reconnects ?? 0,
-              settled: running?.settled ?? 0,
-            };
-          }),
+          .map((instance) => connectorView(instance, plugins.connectors)),
       isReady: () => ({
         ready: this.#state === 'ready' && plugins.failed().length === 0,
         failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
       }),
     };
   }
+}
+
+/** A connector as `/system/connectors` shows it. */
+function connectorView(
+  instance: PluginInstance,
+  connectors: readonly RunningConnector[],
+): ReturnType<ManagementServices['connectors']>[number] {
+  const running = connectors.find((candidate) => candidate.instance === instance);
+  const health = running && instance.attempt(() => running.connector.health());
+  return {
+    name: instance.name,
+    kind: instance.kind,
+    state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
+    inFlight: running?.inFlight ?? 0,
+    credit: running?.credit.limit ?? 0,
+    lag: health?.lag,
+    lastError: instance.error ?? health?.lastError,
+    reconnects: health?.reconnects ?? 0,
+    settled: running?.settled ?? 0,
+  };
 }
 
 /** Whether the promise was there in time. */

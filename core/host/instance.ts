@@ -80,6 +80,16 @@ export class PluginInstance {
     }
   }
 
+  /** Asks the plugin something; undefined, and marked failed, if it throws. */
+  attempt<T>(ask: () => T): T | undefined {
+    try {
+      return this.within(ask);
+    } catch (error) {
+      this.fail(error);
+      return undefined;
+    }
+  }
+
   /** Tells the plugin to stop, and waits for it no longer than the deadline. */
   async stop(run: (deadlineMs: number) => Promise<void>, deadlineMs: number): Promise<void> {
     this.#stop.abort();

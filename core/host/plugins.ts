@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import type { Config, PluginConfig } from '../config/schema.ts';
+import type { Config } from '../config/schema.ts';
 import type { Connector } from '../contracts/connector.ts';
 import type {
   ConnectorDefinition,
@@ -24,6 +24,8 @@ export interface RunningConnector {
   readonly instance: PluginInstance;
   readonly connector: Connector;
   readonly credit: CreditPool;
+  /** Deliveries that were emitted and are not settled yet; never more than credits were taken. */
+  inFlight: number;
   settled: number;
 }
 
@@ -115,7 +117,13 @@ export class Plugins {
       });
       if (!started || !connector) continue;
       instance.state = 'running';
-      this.connectors.push({ instance, connector, credit: new CreditPool(connectorConfig.credit), settled: 0 });
+      this.connectors.push({
+        instance,
+        connector,
+        credit: new CreditPool(connectorConfig.credit),
+        inFlight: 0,
+        settled: 0,
+      });
     }
   }
 
@@ -191,5 +199,3 @@ export function onStray(error: unknown, logger: SharedParts['logger']): boolean 
   instance.fail(error);
   return true;
 }
-
-export type { PluginConfig };

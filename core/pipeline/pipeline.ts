@@ -24,17 +24,19 @@ export function pipeline(services: PipelineServices): OperatorFunction<Delivery,
       return EMPTY;
     }
     delivery.entered = true;
-    return run(delivery);
+    // Nothing below rejects; if it did, one delivery's bug would end the stream of all.
+    return run(delivery).catch((error: unknown) => {
+      services.logger.fatal({ err: error, source: delivery.source }, 'a delivery was not settled');
+      return { delivery, verdict: undefined };
+    });
   });
 
   async function run(delivery: Delivery): Promise<Settled> {
-    try {
-      const passing = pass(delivery);
-      if (passing) await passing;
-      return { delivery, verdict: await settle(delivery) };
-    } finally {
-      delivery.credit?.giveBack();
-    }
+    const passing = pass(delivery);
+    if (passing) await passing;
+    const verdict = await settle(delivery);
+    delivery.credit?.giveBack();
+    return { delivery, verdict };
   }
 }
 

@@ -34,10 +34,14 @@ export interface TestGateway extends AsyncDisposable {
 }
 
 /** Starts a gateway in this process on the YAML, in a folder of its own. */
-export async function testGateway(yaml: string, environment: Record<string, string> = {}): Promise<TestGateway> {
+export async function testGateway(
+  yaml: string,
+  environment: Record<string, string> = {},
+  plugins: readonly string[] = [inlinePlugin],
+): Promise<TestGateway> {
   const file = join(mkdtempSync(join(tmpdir(), 'millrace-test-')), 'millrace.yaml');
   const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
-  writeFileSync(file, `plugins: [${inlinePlugin}]\n${ports}${yaml}`);
+  writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
   const { config, problems } = await loadConfig(file, builtIns(), testDefaults, environment);
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
   const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
