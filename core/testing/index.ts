@@ -3,3 +3,11 @@ export { manualClock, type ManualClock } from './manual-clock.ts';
 export { queueCases, queueContract, runQueueCase, type QueueContractOptions } from './queue-contract.ts';
 export { queueModel, type QueueModelOptions } from './queue-model.ts';
 export { type QueueBench, type QueueCase, type QueueNeed, type QueueSettings } from './queue-trial.ts';
+export {
+  providerCases,
+  providerContract,
+  type ProviderBench,
+  type ProviderCase,
+  type Role,
+} from './provider-contract.ts';
+export { makeCall, makeEntry, makeInvocation } from './calls.ts';

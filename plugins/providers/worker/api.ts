@@ -12,8 +12,8 @@ export interface FunctionModule {
   readonly fetch?: FetchHandler;
 }
 
-/** The short form: what it returns is made into an answer by the rules of `FunctionResult`. */
-export type Handler = (event: FunctionEvent, context: FunctionContext) => FunctionResult | Promise<FunctionResult>;
+/** The short form: what it returns, or its promise resolves with, is made into an answer by the rules of `FunctionResult`. */
+export type Handler = (event: FunctionEvent, context: FunctionContext) => FunctionResult;
 
 /** The web-standard form. `request.body` streams, whatever its size; `request.signal` is `context.signal`. */
 export type FetchHandler = (request: Request, context: FunctionContext) => Response | Promise<Response>;

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream';
 import type { Clock } from '../../../core/contracts/clock.ts';
 import type { ErrorCode } from '../../../core/contracts/errors.ts';
-import type { FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
+import type { Body, FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call } from '../../../core/contracts/provider.ts';
 import { failure } from './failure.ts';
-import { headerRecord, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
-import { sendBody, type Sending } from './send-body.ts';
+import { headerRecord, postable, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
+import { drain, sendBody, type Sending } from './send-body.ts';
 
 /** What an attempt asks of the thread that it runs in. */
 export interface AttemptThread {
@@ -24,9 +24,11 @@ export interface WaitingRoom {
 export class Attempt {
   readonly number: number;
   readonly call: Call;
-  /** What is left of the invocation's body to send: small streams have been collected by now. */
-  readonly body: Call['invocation']['body'];
+  /** The invocation's body; of a short stream, its bytes once they have come. */
+  body: Body;
   readonly startedAt: number;
+  /** It is in the queue for a thread. */
+  queued = false;
   /** Resolved; what may still come of it is the rest of a stream. */
   answered = false;
   /** Aborted: whatever the thread says of it is of no interest. */
@@ -47,7 +49,6 @@ export class Attempt {
   constructor(
     number: number,
     call: Call,
-    body: Call['invocation']['body'],
     clock: Clock,
     startedAt: number,
     room: WaitingRoom,
@@ -55,11 +56,13 @@ export class Attempt {
   ) {
     this.number = number;
     this.call = call;
-    this.body = body;
+    this.body = call.invocation.body;
     this.startedAt = startedAt;
     this.#clock = clock;
     this.#room = room;
     this.#resolve = resolve;
+    // A body may break off while it waits; without a listener that would end the process.
+    if (this.body instanceof Readable) this.body.on('error', () => undefined);
     // An object with `handleEvent` is cheaper than a closure, and removable without keeping one.
     call.signal.addEventListener('abort', this);
   }
@@ -69,7 +72,7 @@ export class Attempt {
     this.#thread = thread;
     const { body } = this;
     const { id, callId, method, path, query, attempt } = this.call.invocation;
-    const wire = body === null ? null : body instanceof Uint8Array ? body : streamed;
+    const wire = body === null ? null : body instanceof Uint8Array ? postable(body) : streamed;
     thread.post([toThread.call, this.number, id, callId, method, path, query, headers, wire, attempt, wallDeadline]);
     if (body instanceof Readable) this.#sending = sendBody(body, this.number, thread);
   }
@@ -94,7 +97,6 @@ export class Attempt {
       failure: undefined,
       error: undefined,
     });
-    this.close();
   }
 
   /** The answer streams: its chunks follow. */
@@ -129,14 +131,13 @@ export class Attempt {
 
   /** The last chunk has come. */
   end(): void {
-    this.close();
     this.#response?.push(null);
   }
 
   /** Ends it without an answer; a stream that has begun breaks off. */
   fail(failureClass: FailureClass | undefined, code: ErrorCode, message: string): void {
     this.#settle(failure(failureClass, code, message, this.#clock.monotonic() - this.startedAt));
-    this.close();
+    this.#letGo();
     if (this.#response && !this.#response.readableEnded) this.#response.destroy(new Error(message));
   }
 
@@ -152,10 +153,15 @@ export class Attempt {
 
   /** The thread is done with it, or dead: nothing more will come. */
   close(): void {
-    this.call.signal.removeEventListener('abort', this);
     clearTimeout(this.graceTimer);
-    this.#sending?.stop();
     this.#thread = undefined;
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.call.signal.removeEventListener('abort', this);
+    if (this.#sending) this.#sending.stop();
+    else if (this.body instanceof Readable) drain(this.body);
   }
 
   #abandon(message: string, timeout: boolean): void {

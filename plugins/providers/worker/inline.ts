@@ -1,104 +1,152 @@
 import { Readable } from 'node:stream';
+import { format } from 'node:util';
 import type { Clock } from '../../../core/contracts/clock.ts';
+import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { messageOf } from '../../../core/contracts/errors.ts';
-import type { Outcome } from '../../../core/contracts/invocation.ts';
+import type { Body, Invocation, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call } from '../../../core/contracts/provider.ts';
 import type { FunctionContext, FunctionLog } from './api.ts';
 import { failure } from './failure.ts';
-import { answerOf, answerOfResponse, BadResponse } from './runtime/answer.ts';
+import { answerOf, answerOfResponse, BadResponse, type Answer } from './runtime/answer.ts';
 import { Event, requestOf } from './runtime/event.ts';
 import { load, type Loaded } from './runtime/load.ts';
-import { collect } from './send-body.ts';
+import { collect, TooLong } from './send-body.ts';
 import type { PoolSettings } from './settings.ts';
 
 /**
  * A function on the main thread (`isolation: none`): the cheapest way to run one, for small and trusted ones. It shares
- * everything with the gateway, its event loop first of all: what blocks here blocks every caller.
+ * everything with the gateway, its event loop first of all: what blocks here blocks every caller, and nothing can end
+ * it. The pipeline answers at the deadline all the same.
  */
 export class InlineFunction {
   readonly settings: PoolSettings;
-  readonly #clock: Clock;
-  readonly #log: FunctionLog;
+  readonly #host: ProviderHost;
   #loaded: Loaded | undefined;
+  #failure = 'the module has not been imported';
+  #generation = 0;
 
-  constructor(settings: PoolSettings, clock: Clock, log: FunctionLog) {
+  constructor(settings: PoolSettings, host: ProviderHost) {
     this.settings = settings;
-    this.#clock = clock;
-    this.#log = log;
+    this.#host = host;
   }
 
-  /** Imports the module. Rejects with what is wrong with it. */
-  async load(generation: number): Promise<void> {
-    // Modules are cached by their URL: another query is another module.
-    this.#loaded = await load(
-      generation === 0 ? this.settings.moduleUrl : `${this.settings.moduleUrl}?v=${generation}`,
-    );
-  }
-
-  async run(call: Call): Promise<Outcome> {
-    const loaded = this.#loaded;
-    const startedAt = this.#clock.monotonic();
-    if (!loaded) return failure('crash', 'function.crashed', 'the module has not been imported', 0);
-    const { invocation } = call;
+  /** Imports the module, again if it was before. Rejects with what is wrong with it. */
+  async load(): Promise<void> {
+    const generation = ++this.#generation;
+    // Modules are cached by their URL: another query is another module. What it imports itself is not taken up anew.
+    const url = `${this.settings.moduleUrl}?loaded=${Date.now()}-${generation}`;
     try {
-      const context = new InlineContext(call, this.settings, this.#log, this.#clock);
-      const answer = loaded.fetches
-        ? answerOfResponse(await loaded.handle(requestOf(invocation, webBody(invocation.body), call.signal), context))
-        : answerOf(await loaded.handle(await eventOf(call, this.settings.maxBody), context));
-      const { status, headers, body } = answer;
-      const whole = body === null || typeof body === 'string' || body instanceof Uint8Array;
-      return {
-        status,
-        headers,
-        body: whole ? body : Readable.from(body, { objectMode: false }),
-        durationMs: this.#clock.monotonic() - startedAt,
-        failure: undefined,
-        error: undefined,
-      };
+      const loaded = await load(url);
+      if (generation === this.#generation) this.#loaded = loaded;
     } catch (error) {
-      const durationMs = this.#clock.monotonic() - startedAt;
-      if (error instanceof RangeError && error.message.startsWith('the body is longer')) {
-        return failure('refused', 'limit.body', error.message, durationMs);
-      }
-      const code = error instanceof BadResponse ? 'function.bad-response' : 'function.failed';
-      return failure(undefined, code, messageOf(error), durationMs);
+      this.#loaded = undefined;
+      this.#failure = messageOf(error);
+      throw error;
     }
+  }
+
+  /** Not async: a function that answers at once costs one promise, the one that is returned. */
+  invoke(call: Call): Promise<Outcome> {
+    const loaded = this.#loaded;
+    if (!loaded) return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+    const { clock } = this.#host;
+    const startedAt = clock.monotonic();
+    const { invocation } = call;
+    const { body } = invocation;
+    try {
+      const context = new InlineContext(call, this.settings, this.#host);
+      if (loaded.fetches) {
+        const result = loaded.handle(requestOf(invocation, webBody(body), call.signal), context);
+        return this.#settle(Promise.resolve(result).then(answerOfResponse), startedAt);
+      }
+      if (body instanceof Readable) {
+        const bytes = collect(body, this.settings.maxBody);
+        const result = bytes.then((whole) => loaded.handle(new Event(invocation, whole), context));
+        return this.#settle(result.then(answerOf), startedAt);
+      }
+      if (body !== null && body.byteLength > this.settings.maxBody) throw new TooLong(this.settings.maxBody);
+      const result = loaded.handle(new Event(invocation, body), context);
+      if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
+      return Promise.resolve(outcomeOf(answerOf(result), startedAt, clock));
+    } catch (error) {
+      return Promise.resolve(failedOutcome(error, startedAt, clock));
+    }
+  }
+
+  #settle(answer: Promise<Answer>, startedAt: number): Promise<Outcome> {
+    const { clock } = this.#host;
+    return answer.then(
+      (answer) => outcomeOf(answer, startedAt, clock),
+      (error: unknown) => failedOutcome(error, startedAt, clock),
+    );
   }
 }
 
-/** The signal and the deadline are made only if the function asks for them. */
-class InlineContext implements FunctionContext {
-  readonly function: string;
-  readonly attempt: number;
-  readonly log: FunctionLog;
-  readonly env: FunctionContext['env'];
-  readonly #call: Call;
-  readonly #clock: Clock;
+function outcomeOf({ status, headers, body }: Answer, startedAt: number, clock: Clock): Outcome {
+  const whole = body === null || typeof body === 'string' || body instanceof Uint8Array;
+  return {
+    status,
+    headers,
+    body: whole ? body : Readable.from(body, { objectMode: false }),
+    durationMs: clock.monotonic() - startedAt,
+    failure: undefined,
+    error: undefined,
+  };
+}
 
-  constructor(call: Call, settings: PoolSettings, log: FunctionLog, clock: Clock) {
-    this.function = settings.function;
-    this.attempt = call.invocation.attempt;
-    this.log = log;
-    this.env = settings.env;
+function failedOutcome(error: unknown, startedAt: number, clock: Clock): Outcome {
+  const durationMs = clock.monotonic() - startedAt;
+  if (error instanceof TooLong) return failure('refused', 'limit.body', error.message, durationMs);
+  const code = error instanceof BadResponse ? 'function.bad-response' : 'function.failed';
+  return failure(undefined, code, messageOf(error), durationMs);
+}
+
+/** What costs something is made only if the function asks for it. */
+class InlineContext implements FunctionContext {
+  readonly #call: Call;
+  readonly #settings: PoolSettings;
+  readonly #host: ProviderHost;
+
+  constructor(call: Call, settings: PoolSettings, host: ProviderHost) {
     this.#call = call;
-    this.#clock = clock;
+    this.#settings = settings;
+    this.#host = host;
+  }
+
+  get function(): string {
+    return this.#settings.function;
+  }
+
+  get attempt(): number {
+    return this.#call.invocation.attempt;
+  }
+
+  get env(): FunctionContext['env'] {
+    return this.#settings.env;
   }
 
   get deadline(): number {
-    return this.#clock.now() + (this.#call.deadline - this.#clock.monotonic());
+    const { clock } = this.#host;
+    return Math.round(clock.now() + this.#call.deadline - clock.monotonic());
   }
 
   get signal(): AbortSignal {
     return this.#call.signal;
   }
+
+  get log(): FunctionLog {
+    return logOf(this.#host, this.#call.invocation);
+  }
 }
 
-function eventOf({ invocation }: Call, maxBody: number): Event | Promise<Event> {
-  const { body } = invocation;
-  if (body === null || body instanceof Uint8Array) return new Event(invocation, body);
-  return collect(body, maxBody).then((bytes) => new Event(invocation, bytes));
+function logOf(host: ProviderHost, { function: name, callId }: Invocation): FunctionLog {
+  const line =
+    (level: string) =>
+    (...values: readonly unknown[]): void =>
+      host.functionLog({ function: name, instance: 'main', text: `${level} ${format(...values)}`, callId });
+  return { debug: line('DEBUG'), info: line('INFO'), warn: line('WARN'), error: line('ERROR') };
 }
 
-function webBody(body: Call['invocation']['body']): Uint8Array | ReadableStream | null {
-  return body instanceof Readable ? (Readable.toWeb(body) as unknown as ReadableStream) : body;
+function webBody(body: Body): Uint8Array | ReadableStream | null {
+  return body instanceof Readable ? Readable.toWeb(body) : body;
 }

@@ -1,182 +1,321 @@
+import { Readable } from 'node:stream';
 import type { Clock } from '../../../core/contracts/clock.ts';
+import { messageOf } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
-import type { Call, WorkQueueStats } from '../../../core/contracts/provider.ts';
+import type { Call, FunctionStatus, WorkQueueStats } from '../../../core/contracts/provider.ts';
 import { Attempt, type WaitingRoom } from './attempt.ts';
 import { failure } from './failure.ts';
-import { type PoolSettings, threadEnv } from './settings.ts';
+import { collect } from './send-body.ts';
+import { threadEnv, type PoolSettings } from './settings.ts';
 import { Thread, type ThreadOwner } from './thread.ts';
+import { Waiting } from './waiting.ts';
 
-/** What a pool tells the provider. */
+/** Streams that say they are no longer than this are sent in one message, once they have come. */
+const smallBody = 64 * 1024;
+const firstRetryMs = 1000;
+const lastRetryMs = 60_000;
+
 export interface PoolOwner {
-  /** Threads came or went, or the module cannot be imported (`error`). */
-  changed(pool: Pool): void;
-  log(line: { function: string; instance: string; text: string; callId?: string | undefined }): void;
+  readonly clock: Clock;
+  report(status: FunctionStatus): void;
+  log(instance: string, text: string, callId: string | undefined): void;
 }
 
-/** A failed import is not tried again for every call that comes: so long it is answered from memory, ms. */
-const importPauseMs = 1000;
-
 /**
- * The warm threads of one function, and the attempts that wait for one. Threads are started when calls need them, up to
- * `max`, and ended when they have been idle; a reload retires all of them, so that new calls meet the new module.
+ * The threads of one function. A call goes to a thread with room; if there is none, one is started while there may be
+ * more, and the call waits its turn. A thread that ends is replaced when the next call needs it.
  */
-export class Pool implements ThreadOwner, WaitingRoom {
+export class Pool implements WaitingRoom, ThreadOwner {
   settings: PoolSettings;
-  /** Why the module cannot be imported; undefined once it could. */
-  importError: string | undefined;
-  readonly #clock: Clock;
   readonly #owner: PoolOwner;
+  /** Those of the present generation: new calls go here. */
   readonly #threads = new Set<Thread>();
-  readonly #waiting = new Set<Attempt>();
-  #nextNumber = 1;
-  #failedAt = -Infinity;
+  /** Those that only finish what they began. */
+  readonly #retired = new Set<Thread>();
+  readonly #waiting = new Waiting();
+  #collecting = 0;
+  #number = 0;
+  /** Why the module cannot be imported. */
+  #failure: string | undefined;
+  #retryMs = firstRetryMs;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #fillTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
-  #whenEmpty: (() => void) | undefined;
-  #stopping = false;
+  #closed = false;
+  #empty: Promise<void> | undefined;
+  #onEmpty: (() => void) | undefined;
+  #reported: FunctionStatus | undefined;
 
-  constructor(settings: PoolSettings, clock: Clock, owner: PoolOwner) {
+  constructor(settings: PoolSettings, owner: PoolOwner) {
     this.settings = settings;
-    this.#clock = clock;
     this.#owner = owner;
-    this.#startUpToMin();
   }
 
-  get threads(): number {
-    return this.#current().length;
+  /** Reports the function and starts the threads that it always has. */
+  start(): void {
+    this.#report();
+    this.#fill();
   }
 
-  get capacity(): number {
-    return this.settings.max * this.settings.perThread;
-  }
-
-  stats(): WorkQueueStats {
-    const [oldest] = this.#waiting;
-    let running = 0;
-    for (const thread of this.#threads) running += thread.attempts.size;
-    return {
-      name: this.settings.function,
-      waiting: this.#waiting.size,
-      running,
-      oldestAgeMs: oldest ? this.#clock.monotonic() - oldest.startedAt : 0,
-    };
-  }
-
-  run(call: Call, body: Call['invocation']['body']): Promise<Outcome> {
+  invoke(call: Call): Promise<Outcome> {
+    const { clock } = this.#owner;
+    const startedAt = clock.monotonic();
+    if (this.#failure !== undefined) {
+      return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+    }
     return new Promise((resolve) => {
-      const now = this.#clock.monotonic();
-      if (this.importError !== undefined && now - this.#failedAt < importPauseMs) {
-        resolve(failure('crash', 'function.crashed', this.importError, 0));
-        return;
-      }
-      const attempt = new Attempt(this.#nextNumber++, call, body, this.#clock, now, this, resolve);
-      if (call.signal.aborted) {
-        attempt.handleEvent();
-        return;
-      }
-      this.#waiting.add(attempt);
-      this.#dispatch();
+      const attempt = new Attempt(++this.#number, call, clock, startedAt, this, resolve);
+      if (call.signal.aborted) attempt.handleEvent();
+      else if (attempt.body instanceof Readable && isSmall(call)) void this.#collect(attempt, attempt.body);
+      else this.#place(attempt);
     });
   }
 
-  /** The module has changed: new calls go to threads that import it anew. */
+  /** Every call that follows runs on new threads: the module was changed, or the function deployed anew. */
   reload(settings: PoolSettings): void {
     this.settings = settings;
-    this.importError = undefined;
-    this.#failedAt = -Infinity;
-    for (const thread of this.#threads) thread.retire();
-    this.#startUpToMin();
-    this.#dispatch();
-    this.#owner.changed(this);
+    const wasFailed = this.#failure !== undefined;
+    this.#failure = undefined;
+    this.#retryMs = firstRetryMs;
+    clearTimeout(this.#retryTimer);
+    for (const thread of this.#threads) this.#retire(thread);
+    // After a failure nobody calls until it is known that the module is sound.
+    if (wasFailed) this.#spawn();
+    this.#fill();
+    this.#place();
+    this.#report();
   }
 
-  /** Lets what runs finish until the deadline, then ends every thread. */
-  async stop(deadlineMs: number): Promise<void> {
-    this.#stopping = true;
+  /** Resolves when everything that was accepted has ended. */
+  close(): Promise<void> {
+    if (this.#empty) return this.#empty;
+    this.#closed = true;
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#fillTimer);
     clearInterval(this.#idleTimer);
-    for (const attempt of this.#waiting) attempt.fail('cancelled', 'gateway.stopping', 'the gateway is shutting down');
-    this.#waiting.clear();
-    if (this.#threads.size === 0) return;
-    const empty = new Promise<void>((resolve) => (this.#whenEmpty = resolve));
-    for (const thread of this.#threads) thread.retire();
-    const timer = setTimeout(() => {
-      for (const thread of this.#threads) thread.kill('was ended: the gateway is shutting down');
-    }, deadlineMs);
-    await empty;
-    clearTimeout(timer);
+    this.#empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+    this.#retireIfUnused();
+    return this.#empty;
   }
 
-  ready(): void {
-    this.importError = undefined;
-    this.#owner.changed(this);
-    this.#dispatch();
+  /** Ends everything now. */
+  async kill(): Promise<void> {
+    for (let attempt = this.#waiting.take(); attempt; attempt = this.#waiting.take()) {
+      attempt.fail('cancelled', 'gateway.stopping', 'the gateway stopped before the function had answered');
+    }
+    const threads = [...this.#threads, ...this.#retired];
+    for (const thread of threads) thread.kill('was ended: the gateway is stopping');
+    await Promise.all(threads.map(({ ended }) => ended));
   }
 
-  free(thread: Thread): void {
-    if (thread.attempts.size === 0) thread.idleSince = this.#clock.monotonic();
-    this.#dispatch();
-  }
-
-  gone(thread: Thread, importError: string | undefined): void {
-    this.#threads.delete(thread);
-    // A thread of before a reload says nothing about the module as it is now.
-    if (importError !== undefined && thread.settings === this.settings && !this.#stopping) {
-      this.importError = importError;
-      this.#failedAt = this.#clock.monotonic();
-      for (const attempt of this.#waiting) attempt.fail('crash', 'function.crashed', importError);
-      this.#waiting.clear();
-    } else this.#dispatch();
-    this.#owner.changed(this);
-    if (this.#threads.size === 0) this.#whenEmpty?.();
+  stats(): WorkQueueStats {
+    const oldest = this.#waiting.oldest();
+    let running = 0;
+    for (const thread of this.#threads) running += thread.attempts.size;
+    for (const thread of this.#retired) running += thread.attempts.size;
+    return {
+      name: this.settings.function,
+      waiting: this.#waiting.length,
+      running,
+      oldestAgeMs: oldest ? this.#owner.clock.monotonic() - oldest.startedAt : 0,
+    };
   }
 
   left(attempt: Attempt): void {
-    this.#waiting.delete(attempt);
+    if (attempt.queued) this.#waiting.left();
+    this.#retireIfUnused();
+  }
+
+  ready(thread: Thread): void {
+    thread.idleSince = this.#owner.clock.monotonic();
+    this.#retryMs = firstRetryMs;
+    this.#failure = undefined;
+    this.#report();
+    this.#place();
+    this.#watchIdle();
+  }
+
+  free(thread: Thread): void {
+    if (this.#waiting.length > 0) this.#place();
+    else if (this.#closed) this.#retireIfUnused();
+    else if (thread.attempts.size === 0) thread.idleSince = this.#owner.clock.monotonic();
+  }
+
+  gone(thread: Thread, importError: string | undefined): void {
+    const wasRetired = this.#retired.delete(thread);
+    this.#threads.delete(thread);
+    if (importError !== undefined && !wasRetired && ![...this.#threads].some(({ state }) => state === 'ready')) {
+      this.#fail(importError);
+    }
+    // Not at once: a module that ends its threads by itself would keep a core busy with starting them.
+    if (!wasRetired && !this.#closed) this.#fillTimer ??= setTimeout(() => this.#fill(), firstRetryMs).unref();
+    this.#place();
+    this.#retireIfUnused();
+    this.#report();
   }
 
   log(thread: Thread, text: string, callId: string | undefined): void {
-    if (text !== '')
-      this.#owner.log({ function: this.settings.function, instance: `thread-${thread.id}`, text, callId });
+    this.#owner.log(`${this.settings.function}-${thread.id}`, text, callId);
   }
 
-  /** First come, first served; a thread is started when more wait than those that start will take. */
-  #dispatch(): void {
-    if (this.#stopping) return;
-    const threads = this.#current();
-    for (const attempt of this.#waiting) {
-      const thread = threads.find(({ hasRoom }) => hasRoom);
+  async #collect(attempt: Attempt, body: Readable): Promise<void> {
+    this.#collecting += 1;
+    try {
+      attempt.body = await collect(body, smallBody);
+    } catch (error) {
+      attempt.fail('cancelled', 'invocation.client-gone', `the body broke off: ${messageOf(error)}`);
+    }
+    this.#collecting -= 1;
+    if (attempt.answered) this.#retireIfUnused();
+    else this.#place(attempt);
+  }
+
+  /** Gives what waits to the threads with room, the newcomer last. */
+  #place(newcomer?: Attempt): void {
+    if (newcomer) {
+      const thread = this.#waiting.length === 0 ? this.#roomiest() : undefined;
+      if (thread) {
+        this.#run(thread, newcomer);
+        return;
+      }
+      newcomer.queued = true;
+      this.#waiting.push(newcomer);
+    }
+    while (this.#waiting.length > 0) {
+      const thread = this.#roomiest();
       if (!thread) break;
-      this.#waiting.delete(attempt);
-      thread.run(attempt, this.#clock.now() + (attempt.call.deadline - this.#clock.monotonic()));
+      const attempt = this.#waiting.take();
+      if (attempt) this.#run(thread, attempt);
     }
-    const starting = threads.filter(({ state }) => state === 'starting').length;
-    let missing = Math.ceil(this.#waiting.size / this.settings.perThread) - starting;
-    for (let room = this.settings.max - threads.length; missing > 0 && room > 0; room--, missing--) this.#start();
+    this.#spawnForWaiting();
   }
 
-  #start(): void {
-    this.#threads.add(new Thread(this.settings, threadEnv(this.settings.env), this));
-    this.#idleTimer ??= setInterval(() => this.#endIdle(), Math.max(100, this.settings.idleMs / 4)).unref();
+  #run(thread: Thread, attempt: Attempt): void {
+    attempt.queued = false;
+    const { call } = attempt;
+    const { settings } = thread;
+    if (!thread.fetches && declaredBytes(attempt) > settings.maxBody) {
+      const message = `the body is larger than the ${settings.maxBody} bytes that the function takes`;
+      attempt.fail('refused', 'limit.body', message);
+      return;
+    }
+    const { clock } = this.#owner;
+    thread.run(attempt, Math.round(clock.now() + call.deadline - clock.monotonic()));
   }
 
-  #startUpToMin(): void {
-    while (this.#current().length < this.settings.min) this.#start();
-  }
-
-  #endIdle(): void {
-    const now = this.#clock.monotonic();
-    let spare = this.#current().length - this.settings.min;
+  /** The thread with the fewest calls; the first of them, so that the others may fall idle and end. */
+  #roomiest(): Thread | undefined {
+    let best: Thread | undefined;
     for (const thread of this.#threads) {
-      const idle =
-        thread.state === 'ready' && thread.attempts.size === 0 && now - thread.idleSince >= this.settings.idleMs;
-      if (idle && spare-- > 0) thread.retire();
+      if (!thread.hasRoom) continue;
+      if (thread.attempts.size === 0) return thread;
+      if (!best || thread.attempts.size < best.attempts.size) best = thread;
     }
-    if (this.#threads.size > 0) return;
-    clearInterval(this.#idleTimer);
-    this.#idleTimer = undefined;
+    return best;
   }
 
-  /** Those that take calls, or will. */
-  #current(): Thread[] {
-    return [...this.#threads].filter(({ state }) => state === 'ready' || state === 'starting');
+  #spawnForWaiting(): void {
+    if (this.#waiting.length === 0 || this.#failure !== undefined) return;
+    let coming = 0;
+    for (const thread of this.#threads) if (thread.state === 'starting') coming += this.settings.perThread;
+    while (coming < this.#waiting.length && this.#threads.size < this.settings.max) {
+      this.#spawn();
+      coming += this.settings.perThread;
+    }
   }
+
+  #fill(): void {
+    clearTimeout(this.#fillTimer);
+    this.#fillTimer = undefined;
+    if (this.#closed || this.#failure !== undefined) return;
+    while (this.#threads.size < this.settings.min) this.#spawn();
+  }
+
+  #spawn(): void {
+    this.#threads.add(new Thread(this.settings, threadEnv(this.settings.env), this));
+  }
+
+  #retire(thread: Thread): void {
+    this.#threads.delete(thread);
+    this.#retired.add(thread);
+    thread.retire();
+  }
+
+  /** The module cannot be imported: nobody need wait for it. It may be for a passing reason, so it is tried again. */
+  #fail(reason: string): void {
+    this.#failure = reason;
+    for (let attempt = this.#waiting.take(); attempt; attempt = this.#waiting.take()) {
+      attempt.fail('crash', 'function.crashed', reason);
+    }
+    if (this.#closed) return;
+    this.#retryTimer = setTimeout(() => this.#spawn(), this.#retryMs).unref();
+    this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs);
+  }
+
+  /** Threads that nothing has run in for a while are ended, down to the least number. One timer for all of them. */
+  #watchIdle(): void {
+    if (this.#idleTimer || this.#closed) return;
+    this.#idleTimer = setInterval(
+      () => {
+        const now = this.#owner.clock.monotonic();
+        for (const thread of this.#threads) {
+          if (this.#threads.size <= this.settings.min) break;
+          if (thread.state !== 'ready' || thread.attempts.size > 0) continue;
+          if (now - thread.idleSince >= this.settings.idleMs) this.#retire(thread);
+        }
+        if (this.#threads.size > 0) return;
+        clearInterval(this.#idleTimer);
+        this.#idleTimer = undefined;
+      },
+      Math.max(50, this.settings.idleMs / 4),
+    ).unref();
+  }
+
+  /** After `close`: threads end once nothing is left that could need them. */
+  #retireIfUnused(): void {
+    if (!this.#closed || this.#collecting > 0 || this.#waiting.length > 0) return;
+    for (const thread of this.#threads) this.#retire(thread);
+    if (this.#retired.size === 0) this.#onEmpty?.();
+  }
+
+  #report(): void {
+    if (this.#closed) return;
+    const { function: name, max, perThread } = this.settings;
+    let ready = 0;
+    for (const thread of this.#threads) if (thread.state === 'ready') ready += 1;
+    const failed = this.#failure !== undefined;
+    const status: FunctionStatus = {
+      name,
+      state: failed ? 'failed' : 'ready',
+      // A call starts the thread that it needs within milliseconds, so there is always one to count on.
+      replicas: Math.max(1, this.#threads.size),
+      availableReplicas: failed ? 0 : Math.max(1, ready),
+      capacity: max * perThread,
+      message: this.#failure,
+    };
+    const before = this.#reported;
+    if (
+      before?.state === status.state &&
+      before.replicas === status.replicas &&
+      before.availableReplicas === status.availableReplicas &&
+      before.capacity === status.capacity &&
+      before.message === status.message
+    ) {
+      return;
+    }
+    this.#reported = status;
+    this.#owner.report(status);
+  }
+}
+
+function isSmall({ invocation }: Call): boolean {
+  const declared = Number(invocation.headers['content-length'] ?? Number.NaN);
+  return declared <= smallBody;
+}
+
+function declaredBytes({ body, call }: Attempt): number {
+  if (body === null) return 0;
+  return body instanceof Uint8Array ? body.byteLength : Number(call.invocation.headers['content-length'] ?? 0);
 }

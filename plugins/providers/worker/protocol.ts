@@ -75,6 +75,9 @@ export type FromThread =
   | readonly [kind: typeof fromThread.aborting, call: number]
   | readonly [kind: typeof fromThread.log, call: 0, callId: string | undefined, text: string];
 
+/** How the thread's code reaches the host. */
+export type Tell = (message: FromThread) => void;
+
 export type ThrownCode = 'function.failed' | 'function.bad-response' | 'limit.body';
 
 /** What a thread is given at its start, with its end of the port. */

@@ -1,32 +1,25 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
-import { format } from 'node:util';
 import type { z } from 'zod';
 import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider, WorkQueueStats } from '../../../core/contracts/provider.ts';
-import type { FunctionLog } from './api.ts';
 import { failure } from './failure.ts';
 import type { workerConfig, workerFunction } from './index.ts';
 import { InlineFunction } from './inline.ts';
-import { Pool } from './pool.ts';
-import { collect } from './send-body.ts';
+import { Pool, type PoolOwner } from './pool.ts';
 import type { PoolSettings } from './settings.ts';
 import { ModuleWatch } from './watch.ts';
 
-/** A body that says it is no longer than this is collected first, so that it occupies no thread while it comes. */
-const shortBody = 64 * 1024;
 /** Functions on the main thread are bounded by their policy alone. */
 const inlineCapacity = 100_000;
 
 interface Deployed {
   readonly module: string;
   readonly runner: Pool | InlineFunction;
-  generation: number;
 }
 
 /** Runs functions in threads of this process, or on its main one. */
@@ -34,7 +27,10 @@ export class WorkerProvider implements Provider {
   readonly #config: z.output<typeof workerConfig>;
   readonly #host: ProviderHost;
   readonly #functions = new Map<string, Deployed>();
+  /** Pools of functions that were removed, while something still runs in them. */
+  readonly #closing = new Set<Pool>();
   readonly #watch: ModuleWatch;
+  #stopping = false;
 
   constructor(config: z.output<typeof workerConfig>, host: ProviderHost) {
     this.#config = config;
@@ -51,19 +47,20 @@ export class WorkerProvider implements Provider {
       throw new MillraceError('config.invalid', `function ${spec.name}: there is no file ${module}`);
     }
     const settings = this.#settings(spec, config, module);
-    await this.remove(spec.name);
+    const before = this.#functions.get(spec.name);
+    if (before) this.#forget(spec.name, before);
     if (config.isolation === 'none') {
-      const runner = new InlineFunction(settings, this.#host.clock, this.#log(spec.name));
-      const deployed: Deployed = { module, runner, generation: 0 };
-      this.#functions.set(spec.name, deployed);
-      await this.#import(spec.name, deployed, runner);
+      if (before?.runner instanceof Pool) this.#close(before.runner);
+      const runner = new InlineFunction(settings, this.#host);
+      this.#functions.set(spec.name, { module, runner });
+      await this.#import(runner);
     } else {
-      const runner = new Pool(settings, this.#host.clock, {
-        changed: (pool) => this.#report(spec.name, pool),
-        log: (line) => this.#host.functionLog(line),
-      });
-      this.#functions.set(spec.name, { module, runner, generation: 0 });
-      this.#report(spec.name, runner);
+      // What runs goes on in the threads of before; calls that wait get the new ones.
+      const kept = before?.runner instanceof Pool ? before.runner : undefined;
+      const runner = kept ?? new Pool(settings, this.#poolOwner(spec.name));
+      this.#functions.set(spec.name, { module, runner });
+      if (kept) kept.reload(settings);
+      else runner.start();
     }
     if (this.#config.watch) this.#watch.add(module);
   }
@@ -71,27 +68,17 @@ export class WorkerProvider implements Provider {
   async remove(name: string): Promise<void> {
     const deployed = this.#functions.get(name);
     if (!deployed) return;
-    this.#functions.delete(name);
-    if (![...this.#functions.values()].some(({ module }) => module === deployed.module))
-      this.#watch.remove(deployed.module);
-    // What runs may finish, in its own time: nobody waits for it here.
-    if (deployed.runner instanceof Pool) void deployed.runner.stop(this.#config.grace);
+    this.#forget(name, deployed);
+    if (deployed.runner instanceof Pool) this.#close(deployed.runner);
   }
 
   invoke({ name }: FunctionEntry, call: Call): Promise<Outcome> {
     const runner = this.#functions.get(name)?.runner;
-    if (!runner) return Promise.resolve(failure('missing', 'function.missing', `function ${name} is not deployed`, 0));
-    if (runner instanceof InlineFunction) return runner.run(call);
-    const { body, headers } = call.invocation;
-    if (!(body instanceof Readable)) return runner.run(call, body);
-    const length = Number(headers['content-length']);
-    if (!(length <= shortBody)) return runner.run(call, body);
-    const startedAt = this.#host.clock.monotonic();
-    return collect(body, shortBody).then(
-      (bytes) => runner.run(call, bytes),
-      (error: unknown) =>
-        failure('cancelled', 'invocation.client-gone', messageOf(error), this.#host.clock.monotonic() - startedAt),
-    );
+    if (runner && !this.#stopping) return runner.invoke(call);
+    const refusal = this.#stopping
+      ? failure('overload', 'gateway.stopping', 'the gateway is shutting down', 0)
+      : failure('missing', 'function.missing', `function ${name} is not deployed`, 0);
+    return Promise.resolve(refusal);
   }
 
   workQueues(): readonly WorkQueueStats[] {
@@ -99,9 +86,40 @@ export class WorkerProvider implements Provider {
   }
 
   async stop(deadlineMs: number): Promise<void> {
+    this.#stopping = true;
     this.#watch.stop();
-    const pools = [...this.#functions.values()].map(({ runner }) => runner).filter((runner) => runner instanceof Pool);
-    await Promise.all(pools.map((pool) => pool.stop(deadlineMs)));
+    for (const { runner } of this.#functions.values()) if (runner instanceof Pool) this.#close(runner);
+    this.#functions.clear();
+    const pools = [...this.#closing];
+    const timer = setTimeout(() => {
+      for (const pool of pools) void pool.kill();
+    }, deadlineMs);
+    await Promise.all(pools.map((pool) => pool.close()));
+    clearTimeout(timer);
+  }
+
+  #forget(name: string, { module }: Deployed): void {
+    this.#functions.delete(name);
+    if (![...this.#functions.values()].some((other) => other.module === module)) this.#watch.remove(module);
+  }
+
+  /** What was accepted may finish, in its own time: nobody waits for it here. */
+  #close(pool: Pool): void {
+    this.#closing.add(pool);
+    void pool.close().then(() => this.#closing.delete(pool));
+  }
+
+  #poolOwner(name: string): PoolOwner {
+    const { clock, logger } = this.#host;
+    return {
+      clock,
+      report: (status) => {
+        if (status.state === 'failed')
+          logger.error({ function: name, reason: status.message }, 'a function cannot run');
+        this.#host.report(status);
+      },
+      log: (instance, text, callId) => this.#host.functionLog({ function: name, instance, text, callId }),
+    };
   }
 
   #settings(spec: FunctionSpec, config: z.output<typeof workerFunction>, module: string): PoolSettings {
@@ -122,28 +140,15 @@ export class WorkerProvider implements Provider {
     };
   }
 
-  /** A pool without threads is ready all the same: the next call starts one. */
-  #report(name: string, pool: Pool): void {
-    if (this.#functions.get(name)?.runner !== pool) return; // Replaced meanwhile.
-    const { threads, capacity, importError } = pool;
-    this.#host.report({
-      name,
-      state: 'ready',
-      replicas: Math.max(1, threads),
-      availableReplicas: importError === undefined ? Math.max(1, threads) : 0,
-      capacity,
-      message: importError,
-    });
-  }
-
-  async #import(name: string, deployed: Deployed, runner: InlineFunction): Promise<void> {
+  async #import(runner: InlineFunction): Promise<void> {
+    const { function: name } = runner.settings;
     const status = { name, replicas: 1, capacity: inlineCapacity };
     try {
-      await runner.load(deployed.generation);
+      await runner.load();
       this.#host.report({ ...status, state: 'ready', availableReplicas: 1 });
     } catch (error) {
       const message = messageOf(error);
-      this.#host.logger.error({ function: name, reason: message }, 'a function cannot be imported');
+      this.#host.logger.error({ function: name, reason: message }, 'a function cannot run');
       this.#host.report({ ...status, state: 'failed', availableReplicas: 0, message });
     }
   }
@@ -151,19 +156,10 @@ export class WorkerProvider implements Provider {
   #moduleChanged(module: string): void {
     for (const [name, deployed] of this.#functions) {
       if (deployed.module !== module) continue;
-      deployed.generation++;
       this.#host.logger.info({ function: name }, 'the module has changed: taking it up');
       const { runner } = deployed;
-      if (runner instanceof Pool) runner.reload({ ...runner.settings });
-      else void this.#import(name, deployed, runner);
+      if (runner instanceof Pool) runner.reload(runner.settings);
+      else void this.#import(runner);
     }
-  }
-
-  #log(name: string): FunctionLog {
-    const line =
-      (level: string) =>
-      (...values: readonly unknown[]) =>
-        this.#host.functionLog({ function: name, instance: 'main', text: `${level} ${format(...values)}` });
-    return { debug: line('DEBUG'), info: line('INFO'), warn: line('WARN'), error: line('ERROR') };
   }
 }

@@ -52,17 +52,30 @@ export function sendBody(body: Readable, call: number, thread: { post(message: T
   };
 }
 
+/** Reads a body that nobody wants. */
+export function drain(body: Readable): void {
+  body.on('error', () => undefined).resume();
+}
+
+/** The body is longer than the function takes. */
+export class TooLong extends Error {
+  constructor(maxBytes: number) {
+    super(`the body is larger than the ${maxBytes} bytes that the function takes`);
+  }
+}
+
 /**
- * The bytes of a body that says that it is short, or the stream itself. Rejects when the body breaks off.
- * A short one goes to a thread in one message, and does not occupy it while it comes.
+ * The bytes of a body that is short. Rejects when it breaks off. In one message to a thread, it does not occupy the
+ * thread while it comes.
  */
 export async function collect(body: Readable, maxBytes: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
+  body.on('error', () => undefined); // The iterator throws it as well; without a listener it would end the process.
   for await (const chunk of body.iterator({ destroyOnReturn: false })) {
     const bytes = chunk instanceof Uint8Array ? chunk : Buffer.from(String(chunk));
     size += bytes.byteLength;
-    if (size > maxBytes) throw new RangeError(`the body is longer than ${maxBytes} bytes`);
+    if (size > maxBytes) throw new TooLong(maxBytes);
     chunks.push(bytes);
   }
   return new Uint8Array(Buffer.concat(chunks, size));

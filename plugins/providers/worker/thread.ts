@@ -1,5 +1,5 @@
 import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from 'node:worker_threads';
-import { Attempt, type AttemptThread } from './attempt.ts';
+import type { Attempt, AttemptThread } from './attempt.ts';
 import { fromThread, type FromThread, headerList, type ThreadStart, type ToThread } from './protocol.ts';
 import type { PoolSettings } from './settings.ts';
 
@@ -26,15 +26,21 @@ export class Thread implements AttemptThread {
   fetches = false;
   /** Monotonic ms: since when nothing runs in it. */
   idleSince = 0;
+  /** Resolves when it has ended, for whatever reason. */
+  readonly ended: Promise<void>;
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #owner: ThreadOwner;
   readonly #startTimer: NodeJS.Timeout;
   #error: string | undefined;
+  #tellEnded: () => void = () => undefined;
 
   constructor(settings: PoolSettings, env: Readonly<Record<string, string>>, owner: ThreadOwner) {
     this.settings = settings;
     this.#owner = owner;
+    this.ended = new Promise((resolve) => {
+      this.#tellEnded = resolve;
+    });
     this.#worker = new Worker(runtime, {
       env,
       argv: [],
@@ -81,7 +87,7 @@ export class Thread implements AttemptThread {
   }
 
   post(message: ToThread): void {
-    this.#port.postMessage(message);
+    this.#port.postMessage(message, []);
   }
 
   /**
@@ -93,7 +99,7 @@ export class Thread implements AttemptThread {
       if (!this.attempts.has(attempt.number)) return;
       const others = [...this.attempts.values()].some((other) => !other.abandoned);
       if (others && attempt.acknowledged) {
-        this.attempts.delete(attempt.number);
+        this.#done(attempt);
         this.retire();
       } else this.kill('was ended: a call in it did not stop within its grace');
     }, this.settings.graceMs);
@@ -174,6 +180,7 @@ export class Thread implements AttemptThread {
 
   #done(attempt: Attempt): void {
     this.attempts.delete(attempt.number);
+    attempt.close();
   }
 
   #exited(code: number): void {
@@ -187,11 +194,12 @@ export class Thread implements AttemptThread {
     this.#port.close();
     const how = this.#error ?? `ended itself with code ${code}`;
     for (const attempt of this.attempts.values()) {
-      attempt.fail('crash', 'function.crashed', `the function's thread ${how}`);
       attempt.close();
+      attempt.fail('crash', 'function.crashed', `the function's thread ${how}`);
     }
     this.attempts.clear();
     this.#owner.gone(this, wasStarting ? how : undefined);
+    this.#tellEnded();
   }
 }
 

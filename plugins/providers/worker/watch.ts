@@ -5,6 +5,11 @@ import type { Logger } from 'pino';
 /** An editor writes a file in several steps; a change counts once it has been quiet for so long, ms. */
 const quietMs = 100;
 
+/** What a module may import; not the copies that editors put beside it. */
+const source = /\.(?:[cm]?[jt]s|json|wasm)$/;
+/** Large, and changed by nobody who writes a function. */
+const dependencies = /(?:^|[\\/])node_modules(?:[\\/]|$)/;
+
 /** Tells when a file beside or below a module has changed. One watch a folder, however many modules are in it. */
 export class ModuleWatch {
   readonly #logger: Logger;
@@ -28,8 +33,8 @@ export class ModuleWatch {
       return;
     }
     try {
-      const watcher = watch(folder, { recursive: true, persistent: false }, (_event, name) => {
-        if (name !== null && !name.includes('node_modules')) this.#changed(folder, join(folder, name));
+      const watcher = watch(folder, { recursive: true, persistent: false, ignore: dependencies }, (_event, name) => {
+        if (name !== null && source.test(name) && !dependencies.test(name)) this.#changed(folder, join(folder, name));
       });
       watcher.on('error', (error) => this.#logger.warn({ err: error, folder }, 'a folder cannot be watched any more'));
       this.#folders.set(folder, { watcher, modules: new Set([module]) });

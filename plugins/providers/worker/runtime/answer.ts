@@ -102,7 +102,7 @@ function headersOf(given: unknown, type: Record<string, string>): Answer['header
   const add = (key: string, value: unknown): void => {
     const name = key.toLowerCase();
     if (value === undefined || value === null) return;
-    const values = Array.isArray(value) ? value.map(String) : [String(value)];
+    const values = (Array.isArray(value) ? (value as unknown[]) : [value]).map((each) => String(each));
     if (!headerName.test(name) || name === '__proto__') throw new BadResponse(`"${key}" is not a name of a header`);
     if (!values.every((each) => headerValue.test(each))) {
       throw new BadResponse(`the header "${key}" has characters that headers may not have`);
@@ -113,7 +113,7 @@ function headersOf(given: unknown, type: Record<string, string>): Answer['header
     headers[name] = all.length === 1 ? (all[0] ?? '') : all;
   };
   if (typeof given === 'object' && Symbol.iterator in given) {
-    for (const [key, value] of given as Iterable<readonly [string, unknown]>) add(String(key), value);
+    for (const [key, value] of given as Iterable<readonly [string, unknown]>) add(key, value);
   } else {
     for (const [key, value] of Object.entries(given)) add(key, value);
   }

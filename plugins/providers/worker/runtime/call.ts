@@ -1,4 +1,3 @@
-import type { MessagePort } from 'node:worker_threads';
 import type { FunctionContext, FunctionLog } from '../api.ts';
 import {
   fromThread,
@@ -7,6 +6,7 @@ import {
   postable,
   streamed,
   type CallMessage,
+  type Tell,
   type ThreadStart,
   type ThrownCode,
   windowBytes,
@@ -30,7 +30,7 @@ export class ThreadCall implements FunctionContext, EventSource {
   readonly function: string;
   readonly log: FunctionLog;
   readonly requestBody: RequestBody | undefined;
-  readonly #port: MessagePort;
+  readonly #tell: Tell;
   readonly #maxBody: number;
   readonly #bytes: Uint8Array | null;
   #controller: AbortController | undefined;
@@ -40,8 +40,8 @@ export class ThreadCall implements FunctionContext, EventSource {
   #credit = windowBytes;
   #onCredit: (() => void) | undefined;
 
-  constructor(port: MessagePort, message: CallMessage, start: ThreadStart, log: FunctionLog) {
-    this.#port = port;
+  constructor(tell: Tell, message: CallMessage, start: ThreadStart, log: FunctionLog) {
+    this.#tell = tell;
     this.#maxBody = start.maxBody;
     this.number = message[1];
     this.id = message[2];
@@ -56,7 +56,7 @@ export class ThreadCall implements FunctionContext, EventSource {
     this.log = log;
     const body = message[8];
     this.#bytes = body === streamed ? null : body;
-    this.requestBody = body === streamed ? new RequestBody(port, this.number) : undefined;
+    this.requestBody = body === streamed ? new RequestBody(tell, this.number) : undefined;
   }
 
   get signal(): AbortSignal {
@@ -96,14 +96,14 @@ export class ThreadCall implements FunctionContext, EventSource {
           );
       const { status, headers, body } = answer;
       if (typeof body === 'string' || body === null) {
-        this.#port.postMessage([fromThread.answer, this.number, status, headerList(headers), body]);
+        this.#tell([fromThread.answer, this.number, status, headerList(headers), body]);
       } else if (body instanceof Uint8Array) {
-        this.#port.postMessage([fromThread.answer, this.number, status, headerList(headers), postable(body)]);
+        this.#tell([fromThread.answer, this.number, status, headerList(headers), postable(body)]);
       } else {
         await this.#stream(answer, body);
       }
     } catch (error) {
-      this.#port.postMessage([fromThread.thrown, this.number, codeOf(error), describe(error)]);
+      this.#tell([fromThread.thrown, this.number, codeOf(error), describe(error)]);
     }
     this.requestBody?.discard();
   };
@@ -126,23 +126,23 @@ export class ThreadCall implements FunctionContext, EventSource {
     second.catch(() => undefined); // Looked at below, perhaps a turn of the event loop later.
     if (await doneInThisTurn(second)) {
       const whole = (await first).value ?? null;
-      this.#port.postMessage([fromThread.answer, this.number, status, headerList(headers), whole && postable(whole)]);
+      this.#tell([fromThread.answer, this.number, status, headerList(headers), whole && postable(whole)]);
       return;
     }
-    this.#port.postMessage([fromThread.head, this.number, status, headerList(headers)]);
+    this.#tell([fromThread.head, this.number, status, headerList(headers)]);
     try {
       let chunk = await first;
       for (let next = second; !chunk.done; next = chunks.next()) {
         if (this.#aborted) throw this.#aborted;
         const bytes = postable(chunk.value);
         this.#credit -= bytes.byteLength;
-        this.#port.postMessage([fromThread.chunk, this.number, bytes]);
+        this.#tell([fromThread.chunk, this.number, bytes]);
         if (this.#credit <= 0) await this.#moreCredit();
         chunk = (await next) ?? { done: true, value: undefined };
       }
-      this.#port.postMessage([fromThread.end, this.number]);
+      this.#tell([fromThread.end, this.number]);
     } catch (error) {
-      this.#port.postMessage([fromThread.broken, this.number, describe(error)]);
+      this.#tell([fromThread.broken, this.number, describe(error)]);
     }
   }
 

@@ -48,7 +48,8 @@ export class Event implements FunctionEvent {
 
   /** So that a function that returns its event shows it whole. */
   toJSON(): object {
-    return { ...this, query: Object.fromEntries(this.query), body: this.text() };
+    const { id, callId, method, path, headers } = this;
+    return { id, callId, method, path, query: Object.fromEntries(this.query), headers, body: this.text() };
   }
 }
 

@@ -1,5 +1,13 @@
 import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import { fromThread, toThread, type CallMessage, type ThreadStart, type ToThread } from '../protocol.ts';
+import {
+  fromThread,
+  toThread,
+  type CallMessage,
+  type FromThread,
+  type Tell,
+  type ThreadStart,
+  type ToThread,
+} from '../protocol.ts';
 import { ThreadCall } from './call.ts';
 import { load, type Loaded } from './load.ts';
 import { currentCall, Output } from './output.ts';
@@ -10,14 +18,16 @@ const callsPerTurn = 32;
 /** The thread's own side: imports the module and runs calls of it until the host ends the thread. */
 class ThreadMain {
   readonly #port: MessagePort;
+  readonly #tell: Tell;
   readonly #start: ThreadStart;
   readonly #loaded: Loaded;
   readonly #output: Output;
   readonly #calls = new Map<number, ThreadCall>();
   #callsThisTurn = 0;
 
-  constructor(start: ThreadStart, loaded: Loaded, output: Output) {
+  constructor(start: ThreadStart, tell: Tell, loaded: Loaded, output: Output) {
     this.#port = start.port;
+    this.#tell = tell;
     this.#start = start;
     this.#loaded = loaded;
     this.#output = output;
@@ -28,7 +38,7 @@ class ThreadMain {
       this.#callsThisTurn = 0;
       this.#receive(message);
     });
-    this.#port.postMessage([fromThread.ready, 0, this.#loaded.fetches]);
+    this.#tell([fromThread.ready, 0, this.#loaded.fetches]);
   }
 
   #receive(message: ToThread): void {
@@ -41,7 +51,7 @@ class ThreadMain {
     switch (message[0]) {
       case toThread.abort:
         call.abort(message[2], message[3]);
-        this.#port.postMessage([fromThread.aborting, call.number]);
+        this.#tell([fromThread.aborting, call.number]);
         return;
       case toThread.chunk:
         call.requestBody?.push(message[2]);
@@ -59,7 +69,7 @@ class ThreadMain {
 
   /** Never rejects: whatever the function does is told to the host. */
   async #run(message: CallMessage): Promise<void> {
-    const call = new ThreadCall(this.#port, message, this.#start, this.#output.log);
+    const call = new ThreadCall(this.#tell, message, this.#start, this.#output.log);
     this.#calls.set(call.number, call);
     try {
       await currentCall.run(call, call.run, this.#loaded);
@@ -75,10 +85,11 @@ class ThreadMain {
 }
 
 parentPort?.once('message', (start: ThreadStart) => {
-  const output = new Output(start.port);
+  const tell = (message: FromThread): void => start.port.postMessage(message, []);
+  const output = new Output(tell);
   output.capture();
   load(start.module).then(
-    (loaded) => new ThreadMain(start, loaded, output).listen(),
-    (error: Error) => start.port.postMessage([fromThread.failed, 0, error.message]),
+    (loaded) => new ThreadMain(start, tell, loaded, output).listen(),
+    (error: Error) => tell([fromThread.failed, 0, error.message]),
   );
 });

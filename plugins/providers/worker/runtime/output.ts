@@ -1,8 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { format } from 'node:util';
-import type { MessagePort } from 'node:worker_threads';
 import type { FunctionLog } from '../api.ts';
-import { fromThread } from '../protocol.ts';
+import { fromThread, type Tell } from '../protocol.ts';
 
 const maxLineLength = 64 * 1024;
 /** A second's worth: what is more is dropped and counted, since a function in a loop writes faster than anybody reads. */
@@ -17,7 +16,7 @@ export const currentCall = new AsyncLocalStorage<{ readonly callId: string }>();
  * without a newline waits for the rest of its line, or for the end of the call.
  */
 export class Output {
-  readonly #port: MessagePort;
+  readonly #tell: Tell;
   #rest = '';
   #restCall: string | undefined;
   #secondStart = 0;
@@ -25,8 +24,8 @@ export class Output {
   #characters = 0;
   #dropped = 0;
 
-  constructor(port: MessagePort) {
-    this.#port = port;
+  constructor(tell: Tell) {
+    this.#tell = tell;
   }
 
   /** Takes the place of the thread's own stdout and stderr, which `console` writes to. */
@@ -89,13 +88,13 @@ export class Output {
     this.#lines += 1;
     this.#characters += text.length;
     const line = text.length > maxLineLength ? `${text.slice(0, maxLineLength)}… (cut)` : text;
-    this.#port.postMessage([fromThread.log, 0, callId, line]);
+    this.#tell([fromThread.log, 0, callId, line]);
   }
 
   #tellDropped(): void {
     if (this.#dropped === 0) return;
     const notice = `${this.#dropped} lines were dropped: more than ${linesPerSecond} lines or 2 MiB in a second`;
     this.#dropped = 0;
-    this.#port.postMessage([fromThread.log, 0, undefined, notice]);
+    this.#tell([fromThread.log, 0, undefined, notice]);
   }
 }

@@ -1,20 +1,19 @@
-import type { MessagePort } from 'node:worker_threads';
-import { fromThread } from '../protocol.ts';
+import { fromThread, type Tell } from '../protocol.ts';
 
 /** The body is longer than the function takes. */
 export class TooLarge extends Error {}
 
 /** A request's body that comes in chunks. The host sends as much as has been read, and a window more. */
 export class RequestBody {
-  readonly #port: MessagePort;
+  readonly #tell: Tell;
   readonly #call: number;
   #waiting: Uint8Array[] = [];
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(port: MessagePort, call: number) {
-    this.#port = port;
+  constructor(tell: Tell, call: number) {
+    this.#tell = tell;
     this.#call = call;
   }
 
@@ -39,7 +38,7 @@ export class RequestBody {
     this.#waiting = [];
     if (this.#ended || this.#error) return;
     this.#ended = true;
-    this.#port.postMessage([fromThread.unread, this.#call]);
+    this.#tell([fromThread.unread, this.#call]);
   }
 
   async collect(maxBytes: number): Promise<Uint8Array> {
@@ -81,7 +80,7 @@ export class RequestBody {
       });
     }
     const chunk = this.#waiting.shift();
-    if (chunk) this.#port.postMessage([fromThread.credit, this.#call, chunk.byteLength]);
+    if (chunk) this.#tell([fromThread.credit, this.#call, chunk.byteLength]);
     return chunk;
   }
 }
