@@ -60,7 +60,7 @@ export function createPublicServer(options: PublicServerOptions): FastifyInstanc
   acceptJsonOnly(server);
   server.setErrorHandler((error, _request, reply) => replyWithError(reply, error, logger));
   server.setNotFoundHandler((request, reply) =>
-    reply.code(404).send(errorBody('request.invalid', `no route for ${request.method} on this path`)),
+    reply.code(404).send(errorBody('route.unknown', `no route for ${request.method} on this path`)),
   );
   server.addHook('onRoute', (route) => protect(route, guard));
   return server;

@@ -15,6 +15,7 @@ export const errorCodes = {
     retryable: false,
     summary: 'The request comes from a web page of another origin.',
   },
+  'route.unknown': { status: 404, retryable: false, summary: 'There is no such path, or not for this method.' },
   'request.conflict': { status: 409, retryable: false, summary: 'The request does not fit the present state.' },
   'request.media-type': { status: 415, retryable: false, summary: 'The management API takes application/json only.' },
   'function.missing': { status: 404, retryable: true, summary: 'No function of that name is deployed.' },

@@ -271,7 +271,7 @@ export class Gateway {
   }
 
   #services(invocations: ManagementServices['invocations']): ManagementServices {
-    const { catalog, clock, events } = this.#parts;
+    const { catalog, clock, events, meter } = this.#parts;
     const plugins = this.#plugins;
     return {
       queues: plugins.queues,
@@ -279,6 +279,7 @@ export class Gateway {
       catalog,
       namespace: this.#config.gateway.namespace,
       events: events.all,
+      invocationCount: (name) => meter.invocationCount(name),
       nextId: () => createId(clock.now()),
       waitingRooms: () =>
         catalog.list().map(({ name, slots }) => ({

@@ -10,6 +10,7 @@ interface FunctionMeters {
   readonly started: CounterChild;
   readonly byCode: Map<number, { readonly count: CounterChild; readonly seconds: HistogramChild }>;
   inflight: number;
+  ended: number;
 }
 
 /**
@@ -115,6 +116,7 @@ export class Meter {
   ended(name: string, status: number, durationMs: number): void {
     const meters = this.#of(name);
     meters.inflight--;
+    meters.ended++;
     let child = meters.byCode.get(status);
     if (!child) {
       const code = String(status);
@@ -123,6 +125,11 @@ export class Meter {
     }
     child.count.inc();
     child.seconds.observe(durationMs / 1000);
+  }
+
+  /** Attempts that ended since the start. */
+  invocationCount(name: string): number {
+    return this.#functions.get(name)?.ended ?? 0;
   }
 
   waited(name: string, ms: number): void {
@@ -156,7 +163,7 @@ export class Meter {
   #of(name: string): FunctionMeters {
     let meters = this.#functions.get(name);
     if (!meters) {
-      meters = { started: this.#started.labels(name), byCode: new Map(), inflight: 0 };
+      meters = { started: this.#started.labels(name), byCode: new Map(), inflight: 0, ended: 0 };
       this.#functions.set(name, meters);
     }
     return meters;
