@@ -42,11 +42,17 @@ export class Output {
   }
 
   readonly log: FunctionLog = {
-    debug: (...values) => this.write(`DEBUG ${format(...values)}\n`),
-    info: (...values) => this.write(`INFO ${format(...values)}\n`),
-    warn: (...values) => this.write(`WARN ${format(...values)}\n`),
-    error: (...values) => this.write(`ERROR ${format(...values)}\n`),
+    debug: (...values) => this.#log('DEBUG', values),
+    info: (...values) => this.#log('INFO', values),
+    warn: (...values) => this.#log('WARN', values),
+    error: (...values) => this.#log('ERROR', values),
   };
+
+  /** A line of its own, whatever was being written. */
+  #log(level: string, values: readonly unknown[]): void {
+    this.flush();
+    this.write(`${level} ${format(...values)}\n`);
+  }
 
   write(text: string): void {
     const callId = currentCall.getStore()?.callId;
