@@ -70,7 +70,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
     throw error;
   }
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
-  if (process.stdout.isTTY === true || process.env['MILLRACE_HINTS'] === '1')
+  if (process.stdout.isTTY || process.env['MILLRACE_HINTS'] === '1')
     console.log(whatToTry(gateway, [...config.functions.keys()]));
   return ended;
 

@@ -62,7 +62,7 @@ function flat(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] {
     {
       ...issue,
       message: alternatives.map(([first]) => expected(first?.message ?? '')).join(', or '),
-    } as z.core.$ZodIssue,
+    },
   ];
 }
 

@@ -118,7 +118,7 @@ ${table(rootSchema, '')}`,
       }
     }
   }
-  return `${parts.join('\n')}`;
+  return parts.join('\n');
 }
 
 function table(schema: z.ZodType, prefix: string): string {
@@ -189,7 +189,8 @@ ${rows.join('\n')}
 
 function errorsPage(): string {
   const rows = Object.entries(errorCodes).map(
-    ([code, { status, retryable, summary }]) => `| \`${code}\` | ${status} | ${retryable ? 'yes' : 'no'} | ${cell(summary)} |`,
+    ([code, { status, retryable, summary }]) =>
+      `| \`${code}\` | ${status} | ${retryable ? 'yes' : 'no'} | ${cell(summary)} |`,
   );
   return `${notice}
 # Errors

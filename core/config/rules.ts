@@ -43,8 +43,8 @@ function functions(config: Config, source: Source): Problem[] {
     // Connectors that run a function name it by this key.
     const target = (own as { readonly function?: unknown } | undefined)?.function;
     if (typeof target !== 'string') continue;
-    const known = [...config.functions.keys()];
-    if (known.includes(target) || known.includes(`${target}.${config.gateway.namespace}`)) continue;
+    const known = new Set(config.functions.keys());
+    if (known.has(target) || known.has(`${target}.${config.gateway.namespace}`)) continue;
     const text = `no function "${target}"${didYouMean(target, shortNames(config))}`;
     problems.push(problem(['connectors', name, 'function'], text, source));
   }

@@ -123,12 +123,12 @@ export class PluginInstance {
     // Two instances of a kind share a metric and differ in its label.
     return {
       counter(name, help) {
-        const known = registry.getSingleMetric(fullName(name)) as Counter<string> | undefined;
+        const known = registry.getSingleMetric(fullName(name)) as Counter | undefined;
         const counter = known ?? new Counter({ name: fullName(name), help, labelNames: [type], registers: [registry] });
         return counter.labels(instance);
       },
       gauge(name, help) {
-        const known = registry.getSingleMetric(fullName(name)) as Gauge<string> | undefined;
+        const known = registry.getSingleMetric(fullName(name)) as Gauge | undefined;
         const gauge = known ?? new Gauge({ name: fullName(name), help, labelNames: [type], registers: [registry] });
         return gauge.labels(instance);
       },

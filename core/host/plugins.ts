@@ -173,14 +173,13 @@ export class Plugins {
 
 /** The provider, with its code fenced: a function on the main thread may throw long after its call has ended. */
 function contained(provider: Provider, instance: PluginInstance): Provider {
-  const { scale, workQueues } = provider;
   return {
     start: () => provider.start(),
     deploy: (spec) => provider.deploy(spec),
     remove: (name) => provider.remove(name),
     invoke: (entry, call) => instance.within(() => provider.invoke(entry, call)),
-    ...(scale && { scale: scale.bind(provider) }),
-    ...(workQueues && { workQueues: workQueues.bind(provider) }),
+    ...(provider.scale && { scale: (name, replicas) => provider.scale?.(name, replicas) ?? Promise.resolve() }),
+    ...(provider.workQueues && { workQueues: () => provider.workQueues?.() ?? [] }),
     stop: (deadlineMs) => provider.stop(deadlineMs),
   };
 }

@@ -11,7 +11,7 @@ export interface LogOptions {
 
 /** The process's logger: JSON lines on standard output, one event a line, the message constant and the data in fields. */
 export async function createLogger({ format, level, secrets }: LogOptions): Promise<Logger> {
-  const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY === true);
+  const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
   const sink = pretty ? await prettySink() : process.stdout;
   // Short values would blank out half of every line, and are no secrets.
   const hidden = secrets.filter((secret) => secret.length >= 4);

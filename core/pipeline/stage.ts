@@ -1,6 +1,7 @@
 import type { Clock } from '../contracts/clock.ts';
 import type { AbortReason, Delivery } from '../contracts/delivery.ts';
-import { errorCodes, type ErrorCode, MillraceError } from '../contracts/errors.ts';
+import type { MillraceError } from '../contracts/errors.ts';
+import { errorCodes, type ErrorCode } from '../contracts/errors.ts';
 import type { FailureClass, Outcome } from '../contracts/invocation.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';

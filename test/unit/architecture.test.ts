@@ -30,13 +30,19 @@ describe('imports go downwards only', () => {
     expect(imports.get('core/pipeline/pipeline.ts')).toContain('core/pipeline/analyze.ts');
   });
   it('core knows no connector and no plugin, but for main', () => {
-    expect(offenders(/^core\/(?!main\.ts)/, (target) => target.startsWith('core/') || target === 'package.json')).toEqual([]);
+    expect(
+      offenders(/^core\/(?!main\.ts)/, (target) => target.startsWith('core/') || target === 'package.json'),
+    ).toEqual([]);
   });
   it('contracts know nothing but contracts', () => {
     expect(offenders(/^core\/contracts\//, (target) => target.startsWith('core/contracts/'))).toEqual([]);
   });
   it('connectors and plugins know contracts and kit, and never each other', () => {
-    const folderOf = (file: string): string => file.split('/').slice(0, file.startsWith('plugins/') ? 3 : 2).join('/');
+    const folderOf = (file: string): string =>
+      file
+        .split('/')
+        .slice(0, file.startsWith('plugins/') ? 3 : 2)
+        .join('/');
     const own = (target: string, file: string): boolean => target.startsWith(`${folderOf(file)}/`);
     const registries = /^(connectors|plugins\/[a-z]+)\/index\.ts$/;
     const others = offenders(

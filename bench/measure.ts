@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, fdatasyncSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { createServer, connect } from 'node:net';
+import { createInterface } from 'node:readline';
+import { join } from 'node:path';
+import { Pool } from 'undici';
+
+const root = join(import.meta.dirname, '..');
+/** Of /proc/PID/stat: hundredths of a second. */
+const tickMs = 10;
+
+/** A server under test, in a process of its own on core 0; the load comes from core 1. */
+export interface Subject {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly management: string;
+  stop(): Promise<void>;
+}
+
+export async function startSubject(args: readonly string[]): Promise<Subject> {
+  const child = spawn('taskset', ['-c', '0', process.execPath, ...args], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  // Whatever ends the benchmark, nothing of it is left running.
+  process.once('exit', () => child.kill('SIGKILL'));
+  const ready = await new Promise<{ url: string; management?: string }>((resolve, reject) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });
+    });
+    child.once('exit', (code) => reject(new Error(`${args.join(' ')} ended with ${code}`)));
+  });
+  return {
+    child,
+    url: ready.url,
+    management: ready.management ?? '',
+    stop: async () => {
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+/** CPU time of the process and its threads, ms. */
+export function cpuMs({ child }: Subject): number {
+  const [, rest = ''] = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ');
+  const fields = rest.split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * tickMs;
+}
+
+export interface Load {
+  readonly requests: number;
+  readonly seconds: number;
+  /** CPU-milliseconds of the server for 1,000 requests. */
+  readonly cpuPerThousand: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+/** A closed loop of 64 keep-alive connections for so long. Any answer but the expected one voids the run. */
+export async function load(subject: Subject, path: string, body: Buffer, expected: number, ms: number): Promise<Load> {
+  const pool = new Pool(subject.url, { connections: 64, pipelining: 1 });
+  const latencies: number[] = [];
+  const end = performance.now() + ms;
+  const cpuBefore = cpuMs(subject);
+  const startedAt = performance.now();
+  const one = async (): Promise<void> => {
+    while (performance.now() < end) {
+      const sentAt = performance.now();
+      const answer = await pool.request({ method: 'POST', path, headers: { 'content-type': 'text/plain' }, body });
+      const bytes = await answer.body.bytes();
+      if (answer.statusCode !== expected)
+        throw new Error(`${path}: ${answer.statusCode} ${Buffer.from(bytes).toString()}`);
+      if (expected === 200 && bytes.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
+      latencies.push(performance.now() - sentAt);
+    }
+  };
+  await Promise.all(Array.from({ length: 64 }, one));
+  const seconds = (performance.now() - startedAt) / 1000;
+  const cpu = cpuMs(subject) - cpuBefore;
+  await pool.close();
+  latencies.sort((a, b) => a - b);
+  return {
+    requests: latencies.length,
+    seconds,
+    cpuPerThousand: (cpu * 1000) / latencies.length,
+    p50Ms: quantile(latencies, 0.5),
+    p99Ms: quantile(latencies, 0.99),
+  };
+}
+
+export function quantile(sorted: readonly number[], fraction: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * fraction))] ?? Number.NaN;
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(
+    values.toSorted((a, b) => a - b),
+    0.5,
+  );
+}
+
+export interface Compared {
+  /** CPU of ours ÷ CPU of the peer, of each pair of blocks. */
+  readonly ratios: readonly number[];
+  readonly ours: Load;
+  readonly peer: Load;
+}
+
+/** Alternates blocks of both (ABBA), so that what else the machine does meets both alike. */
+export async function compare(ours: () => Promise<Load>, peer: () => Promise<Load>, pairs: number): Promise<Compared> {
+  const ratios: number[] = [];
+  const all: { ours: Load[]; peer: Load[] } = { ours: [], peer: [] };
+  await ours();
+  await peer();
+  for (let pair = 0; pair < pairs; pair++) {
+    const first = pair % 2 === 0 ? 'ours' : 'peer';
+    const a = await (first === 'ours' ? ours() : peer());
+    const b = await (first === 'ours' ? peer() : ours());
+    const [own, other] = first === 'ours' ? [a, b] : [b, a];
+    all.ours.push(own);
+    all.peer.push(other);
+    ratios.push(own.cpuPerThousand / other.cpuPerThousand);
+  }
+  return { ratios, ours: middle(all.ours), peer: middle(all.peer) };
+}
+
+function middle(loads: readonly Load[]): Load {
+  const sorted = loads.toSorted((a, b) => a.cpuPerThousand - b.cpuPerThousand);
+  const found = sorted[sorted.length >> 1];
+  if (!found) throw new Error('nothing was measured');
+  return found;
+}
+
+/** What the machine itself can do: to be printed with every figure. */
+export async function floors(): Promise<string> {
+  const file = join(root, '.bench-floor');
+  const descriptor = openSync(file, 'w');
+  const block = Buffer.alloc(4096);
+  const syncs: number[] = [];
+  for (let count = 0; count < 200; count++) {
+    const before = performance.now();
+    writeSync(descriptor, block);
+    fdatasyncSync(descriptor);
+    syncs.push(performance.now() - before);
+  }
+  closeSync(descriptor);
+  unlinkSync(file);
+  const trips = await loopback();
+  const sorted = syncs.toSorted((a, b) => a - b);
+  return `fdatasync of 4 KiB p50 ${quantile(sorted, 0.5).toFixed(2)} ms, p99 ${quantile(sorted, 0.99).toFixed(2)} ms; loopback round trip p50 ${(trips * 1000).toFixed(0)} µs`;
+}
+
+async function loopback(): Promise<number> {
+  const server = createServer((socket) => socket.setNoDelay(true).pipe(socket)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const socket = connect((server.address() as { port: number }).port, '127.0.0.1').setNoDelay(true);
+  await once(socket, 'connect');
+  const trips: number[] = [];
+  for (let count = 0; count < 3000; count++) {
+    const before = performance.now();
+    socket.write('x');
+    await once(socket, 'data');
+    trips.push(performance.now() - before);
+  }
+  socket.destroy();
+  server.close();
+  return median(trips);
+}

@@ -1,0 +1,1 @@
+export default ({ body }: { body: Uint8Array }): Uint8Array => body;
