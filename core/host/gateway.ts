@@ -126,7 +126,6 @@ export class Gateway {
     for (const subscription of this.#taking.values()) subscription.unsubscribe();
     const closed = this.#http?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
-      closed,
       ...this.#plugins.connectors.map(({ credit }) => credit.whenIdle()),
       ...this.#lanes.map(({ source }) => source.whenIdle()),
     ]);
@@ -136,6 +135,11 @@ export class Gateway {
       this.#http?.server.closeAllConnections();
       await within(drained, 5000);
     }
+    // A kept-alive connection that was busy a moment ago would stay open for as long as its client likes.
+    const closing = setInterval(() => this.#http?.server.closeIdleConnections(), 20);
+    await within(Promise.resolve(closed), Math.min(1000, left() + 100));
+    clearInterval(closing);
+    this.#http?.server.closeAllConnections();
     for (const { instance, connector } of this.#plugins.connectors)
       await instance.stop((ms) => connector.stop(ms), left());
     this.#flow.unsubscribe();

@@ -12,6 +12,10 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     return answer(200, Buffer.concat(chunks), { 'content-type': 'application/octet-stream' });
   },
   fail: async () => answer(500, 'it failed'),
+  slow: async () => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return answer(200, 'slow but sure');
+  },
   never: () => new Promise(() => undefined),
   throws: () => Promise.reject(new Error('a bug in the provider')),
 };
@@ -21,7 +25,9 @@ export default defineProvider({
   kind: 'inline-test',
   summary: 'Functions of the tests, on the main thread.',
   config: z.strictObject({}),
-  functionConfig: z.strictObject({ behaviour: z.enum(['echo', 'fail', 'never', 'throws']).describe('What it does.') }),
+  functionConfig: z.strictObject({
+    behaviour: z.enum(['echo', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
+  }),
   examples: [{}],
   create: (_config, host): Provider => ({
     start: async () => undefined,
