@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
-import { redacted } from '../config/redact.ts';
+import { shownConfig } from '../config/redact.ts';
 import { type CliContext, standardConfig } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 
@@ -17,13 +17,6 @@ export function registerConfigShow(program: Command, { registry, defaults }: Cli
         process.exitCode = exitCodes.usage;
         return;
       }
-      const { secrets, ...shown } = loaded;
-      // A plugin's definition is code, not configuration.
-      const text = JSON.stringify(
-        redacted(shown, secrets),
-        (key, value: unknown) => (key === 'definition' ? undefined : value),
-        2,
-      );
-      console.log(text);
+      console.log(JSON.stringify(shownConfig(loaded), undefined, 2));
     });
 }

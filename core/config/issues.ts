@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { messageOf } from '../contracts/errors.ts';
 import type { Place, Problem } from './problem.ts';
 import { didYouMean } from './suggest.ts';
 import type { Path } from './tree.ts';
@@ -6,7 +7,8 @@ import type { Path } from './tree.ts';
 /** Where data came from, as far as its file tells. */
 export interface Source {
   place(path: Path): Place | undefined;
-  interpolated(path: Path): boolean;
+  /** What stands there, as text, if it came from outside the file. */
+  outside(path: Path): string | undefined;
 }
 
 export type Parsed<T> =
@@ -15,18 +17,25 @@ export type Parsed<T> =
 
 /**
  * Parses one part of a configuration; what is wrong is told with its place in the file. `at`: the path of the part
- * from the root.
+ * from the root. `more`: keys that the part may have beside those of the schema, for suggestions.
  */
 export function parsePart<Schema extends z.ZodType>(
   schema: Schema,
   value: unknown,
   at: Path,
   source: Source,
+  more: readonly string[] = [],
 ): Parsed<z.output<Schema>> {
-  let result = schema.safeParse(value);
-  if (!result.success && textAgain(value, result.error.issues, at, source)) result = schema.safeParse(value);
-  if (result.success) return { value: result.data, problems: [] };
-  return { value: undefined, problems: result.error.issues.flatMap((issue) => problemsOf(issue, schema, at, source)) };
+  try {
+    let result = schema.safeParse(value);
+    if (!result.success && textAgain(value, result.error.issues, at, source)) result = schema.safeParse(value);
+    if (result.success) return { value: result.data, problems: [] };
+    const { issues } = result.error;
+    return { value: undefined, problems: issues.flatMap((issue) => problemsOf(issue, schema, at, source, more)) };
+  } catch (error) {
+    // The schemas of plugins are code of strangers.
+    return { value: undefined, problems: [problem(at, `its schema failed: ${messageOf(error)}`, source)] };
+  }
 }
 
 /** `${PASSWORD}` may hold digits only: where a text is wanted, what came from outside is one. */
@@ -35,14 +44,14 @@ function textAgain(value: unknown, issues: readonly z.core.$ZodIssue[], at: Path
   for (const issue of issues.flatMap(flat)) {
     if (issue.code !== 'invalid_type' || issue.expected !== 'string') continue;
     const path = issue.path as (string | number)[];
-    if (!source.interpolated([...at, ...path])) continue;
+    const text = source.outside([...at, ...path]);
+    if (text === undefined) continue;
     const holder = path
       .slice(0, -1)
       .reduce<unknown>((node, key) => (node as Record<string | number, unknown> | undefined)?.[key], value);
     const last = path.at(-1);
     if (typeof holder !== 'object' || holder === null || last === undefined) continue;
-    const record = holder as Record<string | number, unknown>;
-    record[last] = String(record[last]);
+    (holder as Record<string | number, unknown>)[last] = text;
     changed = true;
   }
   return changed;
@@ -71,11 +80,17 @@ function weight(issues: readonly z.core.$ZodIssue[]): number {
   return issues.some(({ code }) => code === 'unrecognized_keys') ? 0 : 1;
 }
 
-function problemsOf(outer: z.core.$ZodIssue, schema: z.ZodType, at: Path, source: Source): Problem[] {
+function problemsOf(
+  outer: z.core.$ZodIssue,
+  schema: z.ZodType,
+  at: Path,
+  source: Source,
+  more: readonly string[],
+): Problem[] {
   return flat(outer).flatMap((issue) => {
     const path = [...at, ...(issue.path as (string | number)[])];
     if (issue.code === 'unrecognized_keys') {
-      const known = keysAt(schema, issue.path as Path);
+      const known = [...keysAt(schema, issue.path as Path), ...(issue.path.length === 0 ? more : [])];
       return issue.keys.map((key) => problem([...path, key], `unknown key${didYouMean(key, known)}`, source));
     }
     if (issue.code === 'invalid_key') {
@@ -109,7 +124,7 @@ function keysAt(schema: z.ZodType, path: Path): readonly string[] {
   const [key, ...rest] = path;
   if (key === undefined) return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
   if (inner instanceof z.ZodObject) {
-    const next = inner.shape[String(key)] as z.ZodType | undefined;
+    const next = fieldOf(inner, String(key));
     return next ? keysAt(next, rest) : [];
   }
   if (inner instanceof z.ZodRecord) return keysAt(inner.valueType as z.ZodType, rest);
@@ -117,6 +132,12 @@ function keysAt(schema: z.ZodType, path: Path): readonly string[] {
   return [];
 }
 
+/** The schema of one key; what every object inherits is no key. */
+export function fieldOf(schema: z.ZodObject, key: string): z.ZodType | undefined {
+  return Object.hasOwn(schema.shape, key) ? (schema.shape[key] as z.ZodType) : undefined;
+}
+
+/** The schema without what says only when it applies. */
 export function unwrapped(schema: z.ZodType): z.ZodType {
   if (
     schema instanceof z.ZodOptional ||

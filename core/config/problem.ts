@@ -15,10 +15,22 @@ export interface Problem extends Place {
   readonly severity: 'error' | 'warning';
 }
 
+const maxLength = 600;
+
 /** `config/millrace.yaml:12:5 connectors.nightly.schedul: unknown key, did you mean "schedule"?` */
 export function formatProblem({ file, line, column, path, message, severity }: Problem): string {
   const what = severity === 'warning' ? `warning: ${message}` : message;
-  return `${file}:${line}:${column} ${path === '' ? '' : `${path}: `}${what}`;
+  return printable(`${file}:${line}:${column} ${path === '' ? '' : `${path}: `}${what}`);
+}
+
+/** Keys and values are a stranger's: control characters would write over the terminal, and pages of them hide the rest. */
+function printable(text: string): string {
+  const line = text.replaceAll(
+    // oxlint-disable-next-line no-control-regex -- finding them is the purpose.
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return line.length > maxLength ? `${line.slice(0, maxLength - 1)}…` : line;
 }
 
 /** Thrown where a configuration is needed and there is none. Its message lists every problem. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { unwrapped } from './issues.ts';
+import { fieldOf, unwrapped } from './issues.ts';
 import type { Config } from './schema.ts';
 
 export interface SecretField {
@@ -31,7 +31,7 @@ export function secretFields(
   if (typeof value !== 'object') return [];
   return Object.entries(value).flatMap(([key, item]) => {
     if (inner instanceof z.ZodRecord) return secretFields(inner.valueType as z.ZodType, item, [...path, key]);
-    const next = inner instanceof z.ZodObject ? (inner.shape[key] as z.ZodType | undefined) : undefined;
+    const next = inner instanceof z.ZodObject ? fieldOf(inner, key) : undefined;
     return next ? secretFields(next, item, [...path, key]) : [];
   });
 }
@@ -47,11 +47,34 @@ export function secretValues({ secrets }: Config): readonly string[] {
 
 /** The data with `[redacted]` wherever a secret stands, also inside of other texts. */
 export function redacted(value: unknown, secrets: readonly string[]): unknown {
-  if (typeof value === 'string') {
-    return secrets.reduce((text, secret) => (secret === '' ? text : text.replaceAll(secret, '[redacted]')), value);
+  // The longest first: one that begins with another one would leave its end to be read.
+  const hidden = secrets.filter((secret) => secret !== '').toSorted((a, b) => b.length - a.length);
+  return walk(value);
+
+  function walk(node: unknown): unknown {
+    if (typeof node === 'string') return hidden.reduce((text, secret) => text.replaceAll(secret, '[redacted]'), node);
+    if (Array.isArray(node)) return node.map(walk);
+    if (node instanceof Map) return walk(Object.fromEntries(node));
+    if (typeof node !== 'object' || node === null) return node;
+    return Object.fromEntries(Object.entries(node).map(([key, item]) => [key, walk(item)]));
   }
-  if (Array.isArray(value)) return value.map((item) => redacted(item, secrets));
-  if (value instanceof Map) return redacted(Object.fromEntries(value), secrets);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redacted(item, secrets)]));
+}
+
+/** The configuration for people: resolved, without secrets, and without the code of the plugins. */
+export function shownConfig({ secrets, ...config }: Config): unknown {
+  return redacted(
+    Object.fromEntries(
+      Object.entries(config).map(([key, part]) => [key, part instanceof Map ? withoutCode(part) : part]),
+    ),
+    secrets,
+  );
+}
+
+function withoutCode(plugins: ReadonlyMap<string, object>): Record<string, object> {
+  return Object.fromEntries(
+    [...plugins].map(([name, plugin]) => {
+      const { definition: _, ...rest } = plugin as { readonly definition?: unknown };
+      return [name, rest];
+    }),
+  );
 }

@@ -3,16 +3,31 @@ import { problem, type Source } from './issues.ts';
 import type { Problem } from './problem.ts';
 import type { Config, FunctionConfig } from './schema.ts';
 import { didYouMean } from './suggest.ts';
+import type { Path } from './tree.ts';
 
-/** What no single part can know: names that must resolve, and settings that do not go together. */
-export function crossCheck(config: Config, source: Source): Problem[] {
-  return [...listeners(config, source), ...functions(config, source), ...followers(config, source)];
+/** What the file says, beyond what became of it. */
+export interface Declared {
+  readonly source: Source;
+  /** Where each function stands, by its full name; those with a mistake, which are not in the configuration, too. */
+  readonly functionPaths: ReadonlyMap<string, Path>;
+  /** Names of queues, of whatever is wrong with their settings. */
+  readonly queues: readonly string[];
 }
 
-function listeners({ gateway }: Config, source: Source): Problem[] {
+/** What no single part can know: names that must resolve, and settings that do not go together. */
+export function crossCheck(config: Config, declared: Declared): Problem[] {
+  return [
+    ...listeners(config, declared),
+    ...queuesOf(config, declared),
+    ...targets(config, declared),
+    ...circles(config, declared),
+  ];
+}
+
+function listeners({ gateway }: Config, { source }: Declared): Problem[] {
   const { listen, management, auth } = gateway;
   const problems: Problem[] = [];
-  if (listen.port !== 0 && listen.port === management.port) {
+  if (listen.port !== 0 && listen.port === management.port && overlap(listen.host, management.host)) {
     const text = `port ${listen.port} is taken by gateway.listen`;
     problems.push(problem(['gateway', 'management', 'port'], text, source));
   }
@@ -25,65 +40,106 @@ function listeners({ gateway }: Config, source: Source): Problem[] {
   return problems;
 }
 
+const everywhere = new Set(['0.0.0.0', '::']);
+
+function overlap(one: string, other: string): boolean {
+  return one === other || everywhere.has(one) || everywhere.has(other) || (isLoopback(one) && isLoopback(other));
+}
+
 export function isLoopback(host: string): boolean {
   if (host === 'localhost') return true;
   return isIP(host) === 4 ? host.startsWith('127.') : host === '::1';
 }
 
-function functions(config: Config, source: Source): Problem[] {
-  const queues = [...config.queues.keys()];
+/** Every function's queue must be there, and must be able to do what the function asks of it. */
+function queuesOf(config: Config, { source, functionPaths, queues }: Declared): Problem[] {
   const problems: Problem[] = [];
-  for (const one of config.functions.values()) {
-    const { queue } = one.policy;
-    if (queues.includes(queue)) continue;
-    const text = `no queue "${queue}"${didYouMean(queue, queues) || `; known: ${queues.join(', ') || 'none'}`}`;
-    problems.push(problem([...pathOf(one, config), 'invoke', 'queue'], text, source));
-  }
-  for (const [name, { config: own }] of config.connectors) {
-    // Connectors that run a function name it by this key.
-    const target = (own as { readonly function?: unknown } | undefined)?.function;
-    if (typeof target !== 'string') continue;
-    const known = new Set(config.functions.keys());
-    if (known.has(target) || known.has(`${target}.${config.gateway.namespace}`)) continue;
-    const text = `no function "${target}"${didYouMean(target, shortNames(config))}`;
-    problems.push(problem(['connectors', name, 'function'], text, source));
-  }
-  return problems;
-}
-
-/** onSuccess and onFailure must name functions, and must not lead back: that would run for ever. */
-function followers(config: Config, source: Source): Problem[] {
-  const problems: Problem[] = [];
-  for (const one of config.functions.values()) {
-    for (const kind of ['onSuccess', 'onFailure'] as const) {
-      one.policy[kind].forEach((target, index) => {
-        const path = [...pathOf(one, config), 'invoke', kind, index, 'function'];
-        if (!config.functions.has(target)) {
-          problems.push(problem(path, `no function "${target}"${didYouMean(target, shortNames(config))}`, source));
-        } else if (reaches(config, target, one.name, new Set())) {
-          problems.push(problem(path, `leads back to ${one.name}: it would run for ever`, source));
-        }
-      });
+  for (const { name, policy } of config.functions.values()) {
+    const at = [...(functionPaths.get(name) ?? []), 'invoke'];
+    if (!queues.includes(policy.queue)) {
+      const hint = didYouMean(policy.queue, queues) || `; known: ${queues.join(', ') || 'none'}`;
+      problems.push(problem([...at, 'queue'], `no queue "${policy.queue}"${hint}`, source));
+      continue;
+    }
+    const queue = config.queues.get(policy.queue);
+    if (queue?.definition.type !== 'queue') continue;
+    // Only what the file asks for: a default is a wish, not a demand.
+    for (const [key, capability] of [
+      [['priority'], 'priority'],
+      [['result', 'store'], 'results'],
+    ] as const) {
+      const path = [...at, ...key];
+      if (queue.definition.capabilities[capability] !== 'none' || !source.place(path)) continue;
+      if (capability === 'results' && !policy.result.store) continue;
+      const text = `queue "${policy.queue}" (${queue.kind}) has no ${capability}: see millrace plugins`;
+      problems.push(problem(path, text, source));
     }
   }
   return problems;
 }
 
-function reaches(config: Config, from: string, to: string, seen: Set<string>): boolean {
-  if (from === to) return true;
-  if (seen.has(from)) return false;
-  seen.add(from);
-  const policy = config.functions.get(from)?.policy;
-  return [...(policy?.onSuccess ?? []), ...(policy?.onFailure ?? [])].some((next) => reaches(config, next, to, seen));
+/** Functions that are named must be there. */
+function targets(config: Config, { source, functionPaths }: Declared): Problem[] {
+  const { namespace } = config.gateway;
+  const suffix = `.${namespace}`;
+  const short = (name: string): string => (name.endsWith(suffix) ? name.slice(0, -suffix.length) : name);
+  const problems: Problem[] = [];
+  const check = (target: string, path: Path): void => {
+    if (functionPaths.has(target) || functionPaths.has(`${target}${suffix}`)) return;
+    const hint = didYouMean(short(target), [...functionPaths.keys()].map(short));
+    problems.push(problem(path, `no function "${target}"${hint}`, source));
+  };
+  for (const [name, { config: own }] of config.connectors) {
+    // Connectors that run a function name it by this key.
+    const target = (own as { readonly function?: unknown } | undefined)?.function;
+    if (typeof target === 'string') check(target, ['connectors', name, 'function']);
+  }
+  for (const one of config.functions.values()) {
+    for (const { target, path } of followersOf(one, functionPaths)) check(target, path);
+  }
+  return problems;
 }
 
-function shortNames({ functions: all, gateway }: Config): readonly string[] {
-  const suffix = `.${gateway.namespace}`;
-  return [...all.keys()].map((name) => (name.endsWith(suffix) ? name.slice(0, -suffix.length) : name));
+/** Functions that lead back to themselves would run for ever. Each circle is told once, where it closes. */
+function circles(config: Config, { source, functionPaths }: Declared): Problem[] {
+  const problems: Problem[] = [];
+  const done = new Set<string>();
+  for (const start of config.functions.values()) {
+    // A walk without recursion: a chain may have as many functions as the file has lines.
+    const open = new Set<string>();
+    const walk: { name: string; next: Iterator<Follower> }[] = [];
+    const enter = (one: FunctionConfig): void => {
+      open.add(one.name);
+      walk.push({ name: one.name, next: followersOf(one, functionPaths)[Symbol.iterator]() });
+    };
+    if (!done.has(start.name)) enter(start);
+    for (let step = walk.at(-1); step; step = walk.at(-1)) {
+      const { value, done: ended } = step.next.next();
+      if (ended) {
+        open.delete(step.name);
+        done.add(step.name);
+        walk.pop();
+        continue;
+      }
+      const { target, path } = value;
+      const follower = config.functions.get(target);
+      if (open.has(target)) problems.push(problem(path, `leads back to ${target}: it would run for ever`, source));
+      else if (follower && !done.has(target)) enter(follower);
+    }
+  }
+  return problems;
 }
 
-/** Where the file has the function: with or without its namespace. */
-function pathOf({ name }: FunctionConfig, { gateway }: Config): (string | number)[] {
-  const suffix = `.${gateway.namespace}`;
-  return ['functions', name.endsWith(suffix) ? name.slice(0, -suffix.length) : name];
+interface Follower {
+  readonly target: string;
+  readonly path: Path;
+}
+
+function followersOf({ name, policy }: FunctionConfig, functionPaths: ReadonlyMap<string, Path>): Follower[] {
+  return (['onSuccess', 'onFailure'] as const).flatMap((kind) =>
+    policy[kind].map((target, index) => ({
+      target,
+      path: [...(functionPaths.get(name) ?? []), 'invoke', kind, index, 'function'],
+    })),
+  );
 }

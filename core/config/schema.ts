@@ -1,7 +1,8 @@
+import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
-import { bytes, dnsLabel, duration, secret } from './units.ts';
+import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
 
 /** A function as the YAML names it: `name`, or `name.namespace`. */
 export const functionName = z
@@ -51,9 +52,12 @@ export const retrySchema = z
   })
   .describe('How failed attempts of queued work are repeated.');
 
-const retryReference = z
-  .union([dnsLabel, retrySchema])
-  .describe('A name of policies.retry (standard and once are built in), or a policy written out.');
+const retryReference = z.union([dnsLabel, retrySchema]);
+const retryText = 'A name of policies.retry (standard and once are built in), or a policy written out.';
+
+function isReachable(entry: string): boolean {
+  return ipaddr.isValidCIDR(entry) || ipaddr.isValid(entry) || /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/i.test(entry);
+}
 
 const port = z.int().min(0).max(65_535);
 
@@ -90,7 +94,7 @@ const gatewaySchema = z.strictObject({
     .describe('Who may use /system; none only while the listener is on a loopback address.'),
   shutdown: z
     .strictObject({
-      drain: duration('30s').describe('What is in flight may finish for so long; then it is handed back.'),
+      drain: timeLimit('30s').describe('What is in flight may finish for so long; then it is handed back.'),
     })
     .prefault({})
     .describe('Stopping.'),
@@ -106,26 +110,28 @@ const gatewaySchema = z.strictObject({
     .describe('What is more than this is refused, never dropped.'),
   callbacks: z
     .strictObject({
-      timeout: duration('10s').describe('For one attempt, from the name look-up to the answer.'),
+      timeout: timeLimit('10s').describe('For one attempt, from the name look-up to the answer.'),
       allow: z
-        .array(z.string().min(1))
+        .array(z.string().refine(isReachable, 'expected a host name, an address or a network such as 10.0.0.0/8'))
         .default([])
         .describe(
           'Hosts, addresses and networks (CIDR) that may be called although they are private or on this machine.',
         ),
-      secret: secret().optional().describe('Signs callbacks; see docs/callbacks in the README.'),
-      retry: retryReference.default('standard'),
+      secret: secret()
+        .optional()
+        .describe('Signs callbacks (HMAC-SHA256), so that their receiver can tell them from others.'),
+      retry: retryReference.default('standard').describe(retryText),
     })
     .prefault({})
     .describe('Calls to X-Callback-Url with the outcome of an invocation.'),
 });
 
 const invokeSchema = z.strictObject({
-  timeout: duration('30s').describe('How long one attempt may run.'),
+  timeout: timeLimit('30s').describe('How long one attempt may run.'),
   concurrency: z.int().min(1).max(100_000).default(32).describe('Attempts at once; the provider may allow fewer.'),
   waiting: z.int().min(0).default(100).describe('Calls that may wait for one of these; more are answered 429.'),
   queue: dnsLabel.default('default').describe('The queue for asynchronous invocations.'),
-  retry: retryReference.default('standard'),
+  retry: retryReference.default('standard').describe(retryText),
   priority: z.int().min(0).max(9).default(5).describe('0 (lowest) to 9, where the caller names none.'),
   maxAge: duration().optional().describe('Queued work that has not been run by then expires.'),
   result: z

@@ -1,146 +1,209 @@
-import { readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { messageOf } from '../contracts/errors.ts';
+import { readText } from './bounded-file.ts';
 import { interpolate } from './interpolate.ts';
 import type { Place, Problem } from './problem.ts';
 
 const maxBytes = 2 ** 20;
 const maxDepth = 64;
 const maxAliases = 100;
+/** Aliases included: without a bound, 100 aliases of a list of 1 MiB make a hundred of it. */
+const maxNodes = 200_000;
+const maxKeyLength = 256;
+/** Of a file that is no YAML at all, the first complaints say it; the others are about its consequences. */
+const maxSyntaxProblems = 10;
 /** Names that mean something to JavaScript objects. */
 const forbidden = new Set(['__proto__', 'constructor', 'prototype']);
 
 export type Path = readonly (string | number)[];
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A parsed file: plain data, with the place of every key. */
 export interface Tree {
-  readonly value: unknown;
+  /** Undefined when the file is not fit to be looked at further. */
+  readonly value: Record<string, unknown> | undefined;
   /** Undefined when nothing stands there. */
   place(path: Path): Place | undefined;
-  /** Whether the scalar came from outside the file. */
-  interpolated(path: Path): boolean;
+  /** What stands there, as text, if it came from outside the file. */
+  outside(path: Path): string | undefined;
+  /** What `${file:…}` put in. */
+  readonly secrets: readonly string[];
   readonly problems: readonly Problem[];
 }
 
-const keyOf = (path: Path): string => path.join('\u0000');
+/** Where one value stands. The shape follows the data, so that long keys are kept once. */
+interface Spot {
+  offset: number;
+  outside?: string;
+  inner?: Map<string | number, Spot>;
+}
 
 /** Reads one YAML file. Never throws: what is wrong is in `problems`. `shown` is its name in messages. */
-export function readTree(file: string, shown: string, environment: Readonly<Record<string, string | undefined>>): Tree {
+export function readTree(file: string, shown: string, environment: Environment): Tree {
   try {
-    const { size } = statSync(file);
-    if (size > maxBytes) return empty(shown, `the file has ${size} bytes; the limit is ${maxBytes}`);
-    return parseTree(readFileSync(file, 'utf8'), shown, environment, dirname(file));
+    return parseTree(readText(file, maxBytes), shown, environment, dirname(file));
   } catch (error) {
     return empty(shown, `cannot be read: ${messageOf(error)}`);
   }
 }
 
 /** `folder`: where relative `${file:…}` are. */
-export function parseTree(
-  text: string,
-  shown: string,
-  environment: Readonly<Record<string, string | undefined>>,
-  folder: string,
-): Tree {
+export function parseTree(text: string, shown: string, environment: Environment, folder: string): Tree {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     version: '1.2',
     merge: false,
-    uniqueKeys: true,
+    // Its check compares every key with every other one; `readMap` does it in one go.
+    uniqueKeys: false,
     lineCounter: lines,
     prettyErrors: false,
   });
   const problems: Problem[] = [];
-  const places = new Map<string, Place>([['', { file: shown, line: 1, column: 1 }]]);
-  const outside = new Set<string>();
+  const secrets: string[] = [];
+  const top: Spot = { offset: 0 };
+  const anchors = new Map<string, Node>();
+  const open = new Set<Node>();
   let aliases = 0;
+  let nodes = 0;
+  /** Set once a limit is passed: nothing more is read. */
+  let stopped = false;
 
-  const placeAt = (offset: number): Place => {
-    const { line, col } = lines.linePos(offset);
-    return { file: shown, line: Math.max(1, line), column: Math.max(1, col) };
-  };
-  const add = (place: Place, path: Path, message: string): void => {
-    problems.push({ ...place, path: path.join('.'), message, severity: 'error' });
-  };
-  for (const error of [...document.errors, ...document.warnings]) {
-    add(placeAt(error.pos[0]), [], `YAML: ${error.message.split('\n')[0]}`);
+  for (const error of [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems)) {
+    add(error.pos[0], [], `YAML: ${syntaxMessage(error.message)}`);
   }
-  if (problems.length > 0) return { value: undefined, place: () => undefined, interpolated: () => false, problems };
+  if (problems.length === 0 && document.directives.yaml.version !== '1.2') {
+    add(0, [], `YAML ${document.directives.yaml.version} is not supported: the format is YAML 1.2`);
+  }
+  if (problems.length > 0) return { ...empty(shown, ''), problems };
 
-  const value = document.contents === null ? {} : walk(document.contents, []);
-  if (problems.length === 0 && (typeof value !== 'object' || value === null || Array.isArray(value))) {
-    add({ file: shown, line: 1, column: 1 }, [], 'expected a map of settings at the top of the file');
+  const value = document.contents === null ? {} : read(document.contents, [], top);
+  if (!stopped && (typeof value !== 'object' || value === null || Array.isArray(value))) {
+    stop(0, [], 'expected a map of settings at the top of the file');
   }
   return {
-    value,
-    place: (path) => places.get(keyOf(path)),
-    interpolated: (path) => outside.has(keyOf(path)),
+    value: stopped ? undefined : (value as Record<string, unknown>),
+    place: (path) => {
+      const spot = spotAt(path);
+      return spot && placeAt(spot.offset);
+    },
+    outside: (path) => spotAt(path)?.outside,
+    secrets,
     problems,
   };
 
-  function walk(node: Node | null, path: Path): unknown {
-    const place = placeAt(node?.range?.[0] ?? 0);
-    if (!places.has(keyOf(path))) places.set(keyOf(path), place);
-    if (path.length > maxDepth) {
-      add(place, path.slice(0, 8), `nested deeper than ${maxDepth} levels`);
-      return undefined;
-    }
-    if (isAlias(node)) {
-      aliases++;
-      if (aliases > maxAliases) {
-        if (aliases === maxAliases + 1) add(place, path, `more than ${maxAliases} aliases`);
-        return undefined;
-      }
-      return walk(node.resolve(document) ?? null, path);
-    }
-    if (isMap(node)) {
-      const result: Record<string, unknown> = {};
-      for (const pair of node.items) {
-        const keyNode = pair.key as Node;
-        const keyPlace = placeAt(keyNode?.range?.[0] ?? 0);
-        const key = isScalar(keyNode) ? String(keyNode.value) : undefined;
-        if (key === undefined || key === '<<') {
-          add(keyPlace, path, key === '<<' ? 'merge keys are not supported' : 'a key must be a plain text');
-          continue;
-        }
-        if (forbidden.has(key)) {
-          add(keyPlace, [...path, key], 'this name is not allowed');
-          continue;
-        }
-        const inner = [...path, key];
-        places.set(keyOf(inner), keyPlace);
-        result[key] = walk(pair.value as Node | null, inner);
-      }
-      return result;
-    }
-    if (isSeq(node)) return node.items.map((item, index) => walk(item as Node, [...path, index]));
-    if (isScalar(node)) return scalar(node, path, place);
-    return null;
+  function placeAt(offset: number): Place {
+    const { line, col } = lines.linePos(offset);
+    return { file: shown, line: Math.max(1, line), column: Math.max(1, col) };
   }
 
-  function scalar(node: Scalar, path: Path, place: Place): unknown {
-    if (typeof node.value !== 'string') return node.value;
+  function spotAt(path: Path): Spot | undefined {
+    let spot: Spot | undefined = top;
+    for (const key of path) spot = spot?.inner?.get(key);
+    return spot;
+  }
+
+  function add(offset: number, path: Path, message: string): void {
+    problems.push({ ...placeAt(offset), path: path.join('.'), message, severity: 'error' });
+  }
+
+  function stop(offset: number, path: Path, message: string): void {
+    stopped = true;
+    add(offset, path.slice(0, 8), message);
+  }
+
+  function read(node: Node | null, path: Path, spot: Spot): unknown {
+    if (stopped) return undefined;
+    const offset = node?.range?.[0] ?? spot.offset;
+    if (++nodes > maxNodes) stop(offset, path, `more than ${maxNodes} values`);
+    else if (path.length > maxDepth) stop(offset, path, `nested deeper than ${maxDepth} levels`);
+    if (stopped || node === null) return null;
+    if (isAlias(node)) {
+      const target = anchors.get(node.source);
+      if (++aliases > maxAliases) stop(offset, path, `more than ${maxAliases} aliases`);
+      else if (!target) add(offset, path, `no anchor &${node.source} stands before this alias`);
+      else if (open.has(target)) add(offset, path, `&${node.source} would hold itself`);
+      else return read(target, path, spot);
+      return undefined;
+    }
+    if (node.anchor !== undefined) anchors.set(node.anchor, node);
+    open.add(node);
     try {
-      const { text: filled, changed, whole } = interpolate(node.value, environment, folder);
-      if (changed) outside.add(keyOf(path));
+      if (isMap(node)) return readMap(node.items, path, spot);
+      if (isSeq(node)) {
+        spot.inner = new Map();
+        return node.items.map((item, index) => {
+          const inner: Spot = { offset: (item as Node | null)?.range?.[0] ?? offset };
+          spot.inner?.set(index, inner);
+          return read(item as Node | null, [...path, index], inner);
+        });
+      }
+      return isScalar(node) ? readScalar(node, path, spot) : null;
+    } finally {
+      open.delete(node);
+    }
+  }
+
+  function readMap(items: readonly { key: unknown; value: unknown }[], path: Path, spot: Spot): unknown {
+    const result: Record<string, unknown> = {};
+    const inner = new Map<string | number, Spot>();
+    spot.inner = inner;
+    for (const { key: keyNode, value: valueNode } of items) {
+      const offset = (keyNode as Node | null)?.range?.[0] ?? spot.offset;
+      const key = keyText(keyNode);
+      if (key === undefined || key.length > maxKeyLength) {
+        add(offset, path, `a key must be a plain text of at most ${maxKeyLength} characters`);
+      } else if (key === '<<') {
+        add(offset, path, 'merge keys are not supported');
+      } else if (forbidden.has(key)) {
+        add(offset, [...path, key], 'this name is not allowed');
+      } else if (inner.has(key)) {
+        const { line, column } = placeAt(inner.get(key)?.offset ?? 0);
+        add(offset, [...path, key], `is already defined at ${shown}:${line}:${column}`);
+      } else {
+        const own: Spot = { offset };
+        inner.set(key, own);
+        result[key] = read(valueNode as Node | null, [...path, key], own);
+      }
+    }
+    return result;
+  }
+
+  function readScalar(node: Scalar, path: Path, spot: Spot): unknown {
+    if (typeof node.value !== 'string') return node.value;
+    if (!node.value.includes('${')) return node.value;
+    try {
+      const filled = interpolate(node.value, environment, folder);
+      secrets.push(...filled.secrets);
+      if (filled.changed) spot.outside = filled.text;
       // `port: ${PORT:8080}` is a number, as it would be if 8080 stood there; quoted too, since in `{ }` it must be.
-      return whole ? plainValue(filled) : filled;
+      return filled.whole ? plainValue(filled.text) : filled.text;
     } catch (error) {
-      add(place, path, messageOf(error));
+      add(node.range?.[0] ?? spot.offset, path, messageOf(error));
       return undefined;
     }
   }
 }
 
-/** What an unquoted scalar of this text is: a number, true, false, null, or the text. */
+/** A key as it was written: `1.10` is no 1.1. */
+function keyText(node: unknown): string | undefined {
+  if (!isScalar(node) || node.value === null) return undefined;
+  return typeof node.value === 'string' ? node.value : node.source;
+}
+
+/** What an unquoted scalar of this text is: a number, true, false, or the text. */
 function plainValue(text: string): unknown {
   if (/^[-+]?(0|[1-9]\d*)(\.\d+)?$/.test(text)) return Number(text);
   if (text === 'true' || text === 'false') return text === 'true';
   return text;
 }
 
+function syntaxMessage(message: string): string {
+  if (message.includes('call stack')) return `nested deeper than ${maxDepth} levels`;
+  return message.split('\n')[0] ?? message;
+}
+
 function empty(file: string, message: string): Tree {
   const problem: Problem = { file, line: 1, column: 1, path: '', message, severity: 'error' };
-  return { value: undefined, place: () => undefined, interpolated: () => false, problems: [problem] };
+  return { value: undefined, place: () => undefined, outside: () => undefined, secrets: [], problems: [problem] };
 }

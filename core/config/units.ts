@@ -70,32 +70,49 @@ export function parseBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-const durationText = z.string().transform((text, context) => {
+const durationForm = 'expected a duration such as "30s", "1m30s" or "PT30S"';
+const bytesForm = 'expected a size such as "256KiB" or "1MB"';
+
+const durationText = textOf(durationForm).transform((text, context) => {
   const ms = parseDuration(text);
   if (ms === undefined) {
     context.addIssue({
       code: 'custom',
-      message: `expected a duration such as "30s", "1m30s" or "PT30S", got "${text}"`,
+      message: `${durationForm}, got "${text}"`,
     });
     return z.NEVER;
   }
   return ms;
 });
 
-const bytesText = z.string().transform((text, context) => {
+const bytesText = textOf(bytesForm).transform((text, context) => {
   const bytes = parseBytes(text);
   if (bytes === undefined) {
-    context.addIssue({ code: 'custom', message: `expected a size such as "256KiB" or "1MB", got "${text}"` });
+    context.addIssue({ code: 'custom', message: `${bytesForm}, got "${text}"` });
     return z.NEVER;
   }
   return bytes;
 });
+
+/** A string whose absence is told as such, and whose number as what it should have been. */
+function textOf(form: string): z.ZodString {
+  return z.string({ error: ({ input }) => (input === undefined ? undefined : `${form}, got ${typeof input}`) });
+}
 
 /** A duration in the YAML; milliseconds in the code. `duration('30s')` has a default, `duration()` is required. */
 export function duration(): typeof durationText;
 export function duration(standard: string): z.ZodPrefault<typeof durationText>;
 export function duration(standard?: string): typeof durationText | z.ZodPrefault<typeof durationText> {
   return standard === undefined ? durationText : durationText.prefault(standard);
+}
+
+/**
+ * How long something may take: neither no time at all nor more than a day, since timers of more than 24.8 days fire at
+ * once.
+ */
+export function timeLimit(standard: string): z.ZodPrefault<typeof durationText> {
+  const limited = durationText.refine((ms) => ms >= 1 && ms <= 86_400_000, 'expected between 1ms and 1d');
+  return limited.prefault(standard);
 }
 
 /** A size in the YAML; bytes in the code. */

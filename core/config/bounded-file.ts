@@ -1,0 +1,31 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+
+/**
+ * The text of a file of at most `maxBytes`. Never reads more than that, whatever the file is: a device has no size and
+ * no end.
+ *
+ * @throws Error with a message for people: too large, not UTF-8, or what the system says.
+ */
+export function readText(path: string, maxBytes: number): string {
+  const file = openSync(path, 'r');
+  try {
+    const buffer = Buffer.alloc(maxBytes + 1);
+    let length = 0;
+    while (length <= maxBytes) {
+      const read = readSync(file, buffer, length, buffer.length - length, null);
+      if (read === 0) return decoded(buffer.subarray(0, length));
+      length += read;
+    }
+    throw new Error(`it is larger than ${maxBytes} bytes`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function decoded(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new Error('it is not UTF-8', { cause: error });
+  }
+}

@@ -1,0 +1,28 @@
+import type { z } from 'zod';
+import { problem, type Source } from './issues.ts';
+import type { Problem } from './problem.ts';
+import { secretFields } from './redact.ts';
+
+/** What one reading of a configuration gathers on its way. */
+export interface Findings {
+  readonly source: Source;
+  readonly problems: Problem[];
+  /** Every value that must not be seen. */
+  readonly secrets: string[];
+}
+
+/** Keeps the values of secret fields in mind, and warns of those that anybody can read in the file. */
+export function gatherSecrets(
+  schema: z.ZodType,
+  value: unknown,
+  at: readonly (string | number)[],
+  { source, problems, secrets }: Findings,
+): void {
+  for (const { path, value: secret } of secretFields(schema, value)) {
+    secrets.push(secret);
+    const full = [...at, ...path];
+    if (source.outside(full) !== undefined || source.place(full) === undefined) continue;
+    const text = 'a secret stands in the file; ${file:/run/secrets/…} or ${VAR} keeps it out';
+    problems.push(problem(full, text, source, 'warning'));
+  }
+}
