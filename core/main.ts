@@ -49,6 +49,9 @@ registerInvocations(program);
 registerQueues(program);
 registerDeadLetters(program);
 
-await program.parseAsync();
+await program.parseAsync().catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = exitCodes.failed;
+});
 // Commands set the exit code and end by themselves, but for the gateway, whose threads may outlive a late stop.
 process.exit(process.exitCode ?? exitCodes.ok);

@@ -31,27 +31,30 @@ export class HttpConnector implements Connector {
 
   async start(): Promise<void> {
     await this.#host.http.register(async (routes) => {
-      // Bodies are the functions' business: no parser may read, change or refuse them.
-      routes.removeAllContentTypeParsers();
-      routes.addContentTypeParser('*', (_request, _payload, done) => done(null));
+      // Everything happens in the first hook: what comes after it (parsing, validation) is for routes that Fastify
+      // answers, and a body is the function's business.
+      const never = (): void => undefined;
       const config = { auth: 'public' } as const;
       routes.route({
         method: [...methods],
         url: '/function/*',
         config,
-        handler: (request, reply) => this.#handle(request, reply, '/function/', undefined),
+        onRequest: (request, reply) => this.#handle(request, reply, '/function/', undefined),
+        handler: never,
       });
       routes.route({
         method: 'POST',
         url: '/async-function/*',
         config,
-        handler: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
+        onRequest: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
+        handler: never,
       });
       routes.route({
         method: [...otherMethods],
         url: '/async-function/*',
         config,
-        handler: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
+        onRequest: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
+        handler: never,
       });
     });
   }
@@ -74,7 +77,7 @@ export class HttpConnector implements Connector {
     this.#out = undefined;
   }
 
-  /** Not async: Fastify then waits for no promise, and the settlement writes the answer. */
+  /** Takes the reply out of Fastify's hands: the settlement writes the answer. */
   #handle(request: FastifyRequest, reply: FastifyReply, prefix: string, forced: Mode | undefined): void {
     reply.hijack();
     const { raw } = request;

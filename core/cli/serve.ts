@@ -55,6 +55,8 @@ async function serve(file: string, context: CliContext): Promise<number> {
   const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
 
+  // Whoever read the log has gone: no reason to stop serving.
+  process.stdout.on('error', () => undefined);
   process.on('uncaughtException', stray);
   process.on('unhandledRejection', stray);
   process.on('SIGTERM', stop);

@@ -47,6 +47,7 @@ export class Gateway {
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
   readonly #taking = new Map<RunningConnector, Subscription>();
   readonly #callbacks: CallbackSender;
+  #started: Promise<void> | undefined;
   #http: FastifyInstance | undefined;
   #management: FastifyInstance | undefined;
   #state: 'starting' | 'ready' | 'stopping' | 'stopped' = 'starting';
@@ -86,7 +87,12 @@ export class Gateway {
   }
 
   /** Resolves when every part is up; rejects when the configuration asks for something that may not be done. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#started = this.#start();
+    return this.#started;
+  }
+
+  async #start(): Promise<void> {
     const { gateway } = this.#config;
     const plugins = this.#plugins;
     await plugins.startStores();
@@ -116,8 +122,11 @@ export class Gateway {
    * queue. Safe to call twice.
    */
   async stop(drainMs: number = this.#config.gateway.shutdown.drain): Promise<void> {
-    if (this.#state === 'stopping' || this.#state === 'stopped') return;
+    if (this.#ending()) return;
     const { clock, events, deadlines, logger } = this.#parts;
+    // A part that is still being started could not be stopped. How that start ended is told to whoever began it.
+    await this.#started?.catch(() => undefined);
+    if (this.#ending()) return;
     this.#state = 'stopping';
     events.emit('gateway.stopping', { at: clock.now() });
     const deadline = clock.monotonic() + drainMs;
@@ -149,6 +158,10 @@ export class Gateway {
     await this.#management?.close();
     deadlines.stop();
     this.#state = 'stopped';
+  }
+
+  #ending(): boolean {
+    return this.#state === 'stopping' || this.#state === 'stopped';
   }
 
   /** The one subscription of the process: every source, merged, through the one pipeline. */

@@ -1,10 +1,10 @@
-import type { Readable } from 'node:stream';
 import type { AbortReason, Delivery } from '../contracts/delivery.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
+import { BodyTooLarge, readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
 import type { SlotWait } from '../delivery/slots.ts';
 import { abortedOutcome, refuse, type PipelineServices, type Stage } from './stage.ts';
@@ -171,20 +171,11 @@ export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array
     if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
     return body;
   }
-  return readStream(body, maxBytes);
-}
-
-async function readStream(stream: Readable, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // Not destroyed on return: a request's stream is its socket, and the refusal must still be written to it.
-  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
-    size += chunk.length;
-    if (size > maxBytes) throw tooLarge(maxBytes);
-    chunks.push(chunk);
+  try {
+    return await readAll(body, maxBytes);
+  } catch (error) {
+    throw error instanceof BodyTooLarge ? tooLarge(maxBytes) : error;
   }
-  const [only] = chunks;
-  return chunks.length === 1 && only ? only : Buffer.concat(chunks, size);
 }
 
 function tooLarge(maxBytes: number): MillraceError {

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { BodyTooLarge, readAll } from '../../../core/kit/body.ts';
 import { postable, toThread, windowBytes, type ToThread } from './protocol.ts';
 
 /** A request's body on its way into a thread. */
@@ -69,14 +70,9 @@ export class TooLong extends Error {
  * thread while it comes.
  */
 export async function collect(body: Readable, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  body.on('error', () => undefined); // The iterator throws it as well; without a listener it would end the process.
-  for await (const chunk of body.iterator({ destroyOnReturn: false })) {
-    const bytes = chunk instanceof Uint8Array ? chunk : Buffer.from(String(chunk));
-    size += bytes.byteLength;
-    if (size > maxBytes) throw new TooLong(maxBytes);
-    chunks.push(bytes);
+  try {
+    return await readAll(body, maxBytes);
+  } catch (error) {
+    throw error instanceof BodyTooLarge ? new TooLong(maxBytes) : error;
   }
-  return new Uint8Array(Buffer.concat(chunks, size));
 }
