@@ -11,8 +11,8 @@ import { measurePipeline } from './pipeline.ts';
 // `npm run bench [-- --smoke]`: measures, prints, and writes docs/benchmarks.md. Ratios come from alternating blocks of
 // one run; a bar is met if their median meets it. The load generator runs on core 1, what is measured on core 0.
 const smoke = process.argv.includes('--smoke');
-const blockMs = smoke ? 1500 : 5000;
-const pairs = smoke ? 2 : 6;
+const blockMs = smoke ? 1500 : 4000;
+const pairs = smoke ? 2 : 4;
 const drained = smoke ? 10_000 : 100_000;
 const root = join(import.meta.dirname, '..');
 const rows: string[][] = [];
