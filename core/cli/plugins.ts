@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import type { PluginDefinition } from '../contracts/definition.ts';
+import type { QueueCapabilities } from '../contracts/queue.ts';
 import type { CliContext } from './context.ts';
+import { printable, printJson, table } from './output.ts';
 
 export function registerPlugins(program: Command, { registry }: CliContext): void {
   program
@@ -11,17 +13,22 @@ export function registerPlugins(program: Command, { registry }: CliContext): voi
       const definitions = await registry.all();
       const rows = definitions.map(rowOf);
       if (json) {
-        console.log(JSON.stringify(rows, undefined, 2));
+        printJson(rows);
         return;
       }
-      const { default: Table } = await import('cli-table3');
-      const table = new Table({ head: ['type', 'kind', 'summary'], wordWrap: true, colWidths: [12, 12, 90] });
-      table.push(...rows.map(({ type, kind, summary }) => [type, kind, summary]));
-      console.log(table.toString());
+      console.log(
+        table(
+          ['TYPE', 'KIND', 'FOR'],
+          rows.map(({ type, kind, summary }) => [type, kind, printable(summary, 200)]),
+        ),
+      );
       const queues = rows.filter(({ capabilities }) => capabilities);
-      const matrix = new Table({ head: ['queue', ...Object.keys(queues[0]?.capabilities ?? {})] });
-      matrix.push(...queues.map(({ kind, capabilities }) => [kind, ...Object.values(capabilities ?? {})]));
-      console.log(matrix.toString());
+      const names = [...new Set(queues.flatMap(({ capabilities }) => Object.keys(capabilities ?? {})))];
+      const matrix = queues.map(({ kind, capabilities }) => [
+        kind,
+        ...names.map((name) => capabilities?.[name as keyof QueueCapabilities] ?? 'none'),
+      ]);
+      console.log(`\n${table(['QUEUE', ...names.map((name) => name.toUpperCase())], matrix)}`);
     });
 }
 

@@ -113,6 +113,9 @@ function expected(message: string): string {
     .replace(/^Invalid input: /, '')
     .replace(/^expected (\S+), received undefined$/, 'is required (expected $1)')
     .replace(', received ', ', got ')
+    .replaceAll(/\b(object|record)\b/g, 'map')
+    .replaceAll(/\barray\b/g, 'list')
+    .replaceAll(/\bint\b/g, 'whole number')
     .replace(/^Invalid option: /, '')
     .replace(/^Too (big|small): /, '');
 }

@@ -36,7 +36,33 @@ export function jsonSchema(definitions: readonly PluginDefinition[]): Json {
   const functions = properties['functions'];
   if (functions) functions['additionalProperties'] = functionSchemaOf(definitions);
   properties['triggers'] = { ...properties['connectors'], description: 'Another word for connectors.' };
-  return { ...schema, title: 'Millrace configuration' };
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'Millrace configuration',
+    ...(withReferences(schema) as Json),
+    definitions: { reference },
+  };
+}
+
+/** `port: ${PORT:8080}` is right wherever a number or a word of a list is expected; editors are to know. */
+const reference: Json = {
+  type: 'string',
+  pattern: '\\$\\{[^{}]+\\}',
+  description: '${VAR}, ${VAR:default}, ${VAR:?message} or ${file:/run/secrets/x}.',
+};
+
+function withReferences(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(withReferences);
+  if (typeof node !== 'object' || node === null) return node;
+  const inner = Object.fromEntries(Object.entries(node).map(([key, value]) => [key, withReferences(value)]));
+  const { type, description, default: standard, ...bounds } = inner;
+  const isWord = type === 'string' && (Array.isArray(bounds['enum']) || 'pattern' in bounds || 'format' in bounds);
+  if (!isWord && type !== 'integer' && type !== 'number' && type !== 'boolean') return inner;
+  return {
+    ...(description !== undefined && { description }),
+    ...(standard !== undefined && { default: standard }),
+    anyOf: [{ type, ...bounds }, { $ref: '#/definitions/reference' }],
+  };
 }
 
 function pluginSchemaOf(definition: PluginDefinition): Json {
@@ -102,7 +128,13 @@ function configurationPage(definitions: readonly PluginDefinition[]): string {
 One YAML file, \`config/millrace.yaml\` unless the command line says otherwise. Unknown keys are errors. Durations are
 written \`250ms\`, \`30s\`, \`1m30s\` or \`PT30S\`; sizes \`256KiB\`, \`1MB\`. \`\${VAR}\`, \`\${VAR:default}\`, \`\${VAR:?message}\`
 and \`\${file:/run/secrets/x}\` are put in once, after parsing; \`$\${\` is a literal \`\${\`. A scalar that is one
-reference only takes the type of its value (\`port: \${PORT:8080}\` is a number); where a text is wanted it stays a text.
+reference only takes the type of its value (\`port: \${PORT:8080}\` is a number); where a text is wanted it stays a text,
+as it was. A variable that is set but empty counts as not set where there is a default or a message. What a
+\`\${file:…}\` puts in is hidden in logs and in \`millrace config show\`, as secret settings are.
+
+\`include\` adds the maps of other files to those of this one: \`queues\`, \`stores\`, \`providers\`, \`functions\`,
+\`connectors\` and \`policies.retry\`. The same name in two files is an error. A file has at most 1 MiB, 64 levels and 100
+aliases; merge keys and several documents are refused.
 
 ${table(rootSchema, '')}`,
   ];

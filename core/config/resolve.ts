@@ -82,7 +82,12 @@ export async function resolveConfig(
     const found = new Map<string, PluginConfig>();
     for (const [name, entry] of mapEntries(value[section])) {
       const { kind } = entry;
-      if (typeof kind !== 'string') continue; // The root schema says so.
+      if (typeof kind !== 'string') {
+        // The root schema says so; what the other keys should be cannot be known.
+        const meant = kind === undefined && Object.keys(entry).find((key) => didYouMean(key, ['kind']) !== '');
+        if (meant) problems.push(problem([section, name, meant], 'unknown key, did you mean "kind"?', source));
+        continue;
+      }
       const definition = await definitionOf(section, name, kind);
       if (!definition) continue;
       const commonKeys = Object.keys((section === 'connectors' ? connectorSchema : pluginSchema).shape);

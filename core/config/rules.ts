@@ -87,7 +87,7 @@ function targets(config: Config, { source, functionPaths }: Declared): Problem[]
   const check = (target: string, path: Path): void => {
     if (functionPaths.has(target) || functionPaths.has(`${target}${suffix}`)) return;
     const hint = didYouMean(short(target), [...functionPaths.keys()].map(short));
-    problems.push(problem(path, `no function "${target}"${hint}`, source));
+    problems.push(problem(path, `no function "${short(target)}"${hint}`, source));
   };
   for (const [name, { config: own }] of config.connectors) {
     // Connectors that run a function name it by this key.

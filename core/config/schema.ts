@@ -208,7 +208,13 @@ export const rootSchema = z.strictObject({
         .prefault({})
         .describe('The log, on standard output.'),
       metrics: z
-        .strictObject({ path: z.string().startsWith('/').default('/metrics').describe('On the management listener.') })
+        .strictObject({
+          path: z
+            .string()
+            .regex(/^\//, 'expected a path such as /metrics')
+            .default('/metrics')
+            .describe('On the management listener.'),
+        })
         .prefault({})
         .describe('Prometheus metrics.'),
     })

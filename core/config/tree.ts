@@ -12,7 +12,7 @@ const maxAliases = 100;
 const maxNodes = 200_000;
 const maxKeyLength = 256;
 /** Of a file that is no YAML at all, the first complaints say it; the others are about its consequences. */
-const maxSyntaxProblems = 10;
+const maxSyntaxProblems = 3;
 /** Names that mean something to JavaScript objects. */
 const forbidden = new Set(['__proto__', 'constructor', 'prototype']);
 
@@ -70,7 +70,9 @@ export function parseTree(text: string, shown: string, environment: Environment,
   let stopped = false;
 
   for (const error of [...document.errors, ...document.warnings].slice(0, maxSyntaxProblems)) {
-    add(error.pos[0], [], `YAML: ${syntaxMessage(error.message)}`);
+    const line = text.split('\n')[placeAt(error.pos[0]).line - 1] ?? '';
+    const hint = /[{[].*[^"']\$\{/.test(line) ? '; inside { } and [ ] a reference is quoted: "${VAR}"' : '';
+    add(error.pos[0], [], `YAML: ${syntaxMessage(error.message)}${hint}`);
   }
   if (problems.length === 0 && document.directives.yaml.version !== '1.2') {
     add(0, [], `YAML ${document.directives.yaml.version} is not supported: the format is YAML 1.2`);

@@ -66,7 +66,7 @@ functions:
     expect(texts).toEqual([
       'millrace.yaml:4:38 functions.echo.invoke.retry: no retry policy "standart", did you mean "standard"?',
       'millrace.yaml:4:55 functions.echo.invoke.queue: no queue "defalt", did you mean "default"?',
-      expect.stringContaining('functions.echo.invoke.onSuccess.0.function: no function "ehco2.openfaas-fn"'),
+      expect.stringContaining('functions.echo.invoke.onSuccess.0.function: no function "ehco2"'),
       'millrace.yaml:5:29 functions.echo2.provider: no provider "inlin", did you mean "inline"?',
     ]);
   });
