@@ -107,17 +107,18 @@ export function problem(path: Path, message: string, source: Source, severity: P
   return { ...(place ?? { file: '', line: 1, column: 1 }), path: path.join('.'), message, severity };
 }
 
-/** Zod's words in the tone of the others. */
+/** Zod's words in the tone of the others, and with YAML's names for things. */
 function expected(message: string): string {
+  if (!message.startsWith('Invalid input: ')) {
+    return message.replace(/^Invalid option: /, '').replace(/^Too (big|small): /, '');
+  }
   return message
-    .replace(/^Invalid input: /, '')
+    .slice('Invalid input: '.length)
     .replace(/^expected (\S+), received undefined$/, 'is required (expected $1)')
     .replace(', received ', ', got ')
     .replaceAll(/\b(object|record)\b/g, 'map')
     .replaceAll(/\barray\b/g, 'list')
-    .replaceAll(/\bint\b/g, 'whole number')
-    .replace(/^Invalid option: /, '')
-    .replace(/^Too (big|small): /, '');
+    .replaceAll(/\bint\b/g, 'whole number');
 }
 
 /** The keys that the schema knows at the path, looking through defaults, unions and records. */

@@ -73,6 +73,7 @@ export function parseTree(text: string, shown: string, environment: Environment,
     const line = text.split('\n')[placeAt(error.pos[0]).line - 1] ?? '';
     const hint = /[{[].*[^"']\$\{/.test(line) ? '; inside { } and [ ] a reference is quoted: "${VAR}"' : '';
     add(error.pos[0], [], `YAML: ${syntaxMessage(error.message)}${hint}`);
+    if (hint !== '') break; // What follows comes of it.
   }
   if (problems.length === 0 && document.directives.yaml.version !== '1.2') {
     add(0, [], `YAML ${document.directives.yaml.version} is not supported: the format is YAML 1.2`);
