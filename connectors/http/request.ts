@@ -10,12 +10,19 @@ const peers = new WeakMap<Socket, string>();
  * proxy has told one. What `Connection` names goes first, so that a caller cannot strip what is added here.
  */
 export function forwardedHeaders(request: IncomingMessage): Record<string, string | string[]> {
-  const headers = request.headers as Record<string, string | string[]>;
-  const connection = headers['connection'];
-  if (typeof connection === 'string' && connection !== 'keep-alive') {
-    for (const name of connection.split(',')) delete headers[name.trim().toLowerCase()];
+  const received = request.headers as Record<string, string | string[]>;
+  const connection = received['connection'];
+  const named = typeof connection === 'string' && connection.toLowerCase() !== 'keep-alive' ? connection : undefined;
+  const nominated = named?.split(',').map((name) => name.trim().toLowerCase());
+  // Copied, not deleted from: deleting makes an object a slow one for everything that follows.
+  const headers: Record<string, string | string[]> = {};
+  for (const name in received) {
+    if (hopByHop.has(name) || nominated?.includes(name)) continue;
+    const value = received[name];
+    if (value === undefined) continue;
+    if (name === '__proto__') Object.defineProperty(headers, name, { value, enumerable: true });
+    else headers[name] = value;
   }
-  for (const name of hopByHop) if (headers[name] !== undefined) delete headers[name];
   if (headers['x-forwarded-for'] === undefined) headers['x-forwarded-for'] = peerOf(request.socket);
   const { host } = headers;
   if (host !== undefined && headers['x-forwarded-host'] === undefined) headers['x-forwarded-host'] = host;

@@ -1,6 +1,6 @@
 import type { Credit } from './connector.ts';
 import type { Lease, NewMessage } from './queue.ts';
-import type { Body, DeadReason, Durability, Headers, Invocation, Mode, Outcome } from './invocation.ts';
+import type { Body, DeadReason, Durability, Invocation, Mode, Outcome } from './invocation.ts';
 import type { FunctionEntry } from './provider.ts';
 
 /** What a source knows of a request, before anything has been decided about it. */
@@ -10,7 +10,8 @@ export interface DeliveryRequest {
   readonly method: string;
   readonly path: string;
   readonly query: string;
-  readonly headers: Headers;
+  /** The delivery's own: the pipeline adds to them. */
+  readonly headers: Record<string, string | readonly string[]>;
   readonly body: Body;
   /** Set when the source, not a header, decides. */
   readonly mode?: Mode | undefined;

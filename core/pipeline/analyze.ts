@@ -47,6 +47,9 @@ export function analyze(services: PipelineServices): Stage {
     const now = clock.now();
     const id = createId(now);
     const callId = headerOf(headers, 'x-call-id') ?? id;
+    // OpenFaaS functions expect both; its start time is in nanoseconds.
+    headers['x-call-id'] = callId;
+    headers['x-start-time'] = `${now}000000`;
     const options = mode === 'async' ? { ...optionsOf(headers), ...request.options } : undefined;
     delivery.options = options;
     const policyTimeout = policy?.timeoutMs ?? 30_000;
@@ -58,8 +61,7 @@ export function analyze(services: PipelineServices): Stage {
       method: request.method,
       path: request.path,
       query: request.query,
-      // OpenFaaS functions expect both; its start time is in nanoseconds.
-      headers: { ...headers, 'x-call-id': callId, 'x-start-time': `${now}000000` },
+      headers,
       body: request.body,
       source: delivery.source,
       acceptedAt: now,
