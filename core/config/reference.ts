@@ -104,14 +104,17 @@ function schemaOf(schema: z.ZodType): Json {
   return rest;
 }
 
-/** Without the bounds that only say what a JavaScript integer can hold. */
+/** Without self-references, and without the bounds that only say what a JavaScript integer can hold. */
 function tidy(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(tidy);
   if (typeof node !== 'object' || node === null) return node;
+  // What refers to itself (any JSON) is left open: its definition would not be found where this is put.
+  if ('$ref' in node) return {};
   return Object.fromEntries(
     Object.entries(node)
       .filter(
         ([key, value]) =>
+          key !== 'definitions' &&
           !((key === 'maximum' || key === 'minimum') && Math.abs(Number(value)) === Number.MAX_SAFE_INTEGER),
       )
       .map(([key, value]) => [key, tidy(value)]),
