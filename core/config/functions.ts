@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
-import { mapEntries, without } from './entries.ts';
+import { frozen, mapEntries, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { parsePart, problem } from './issues.ts';
 import { type FunctionConfig, functionSchema, type PluginConfig, retryPolicyOf, retrySchema } from './schema.ts';
@@ -38,14 +38,14 @@ export function functionsOf(
     const schema = z.strictObject((plugin.definition as ProviderDefinition).functionConfig.shape);
     const own = without(entry, commonKeys);
     const parsed = parsePart(schema, own, at, source, commonKeys);
-    problems.push(...parsed.problems);
+    for (const one of parsed.problems) problems.push(one);
     const common = parsePart(functionSchema, entry, at, source);
     if (parsed.problems.length > 0 || !common.value) continue; // The root schema has told about the common part.
     gatherSecrets(schema, own, at, findings);
     const { env, labels, annotations, invoke } = common.value;
     const fullName = qualified(name, context.namespace);
     if (found.has(fullName)) problems.push(problem(at, `function ${fullName} is defined twice`, source));
-    found.set(fullName, {
+    const made: FunctionConfig = {
       name: fullName,
       provider: plugin.name,
       config: parsed.value,
@@ -64,7 +64,8 @@ export function functionsOf(
         onSuccess: invoke.onSuccess.map((next) => qualified(next.function, context.namespace)),
         onFailure: invoke.onFailure.map((next) => qualified(next.function, context.namespace)),
       },
-    });
+    };
+    found.set(fullName, frozen(made));
   }
   return found;
 }

@@ -47,8 +47,8 @@ export function readMerged(path: string, shown: string, environment: Environment
   if (!value) return merged;
   for (const file of includedFiles()) {
     const tree = prepared(readTree(file, relative(process.cwd(), file), environment));
-    problems.push(...tree.problems);
-    secrets.push(...tree.secrets);
+    for (const one of tree.problems) problems.push(one);
+    for (const one of tree.secrets) secrets.push(one);
     if (tree.value) take(value, tree.value, [], tree);
   }
   return merged;

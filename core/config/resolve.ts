@@ -3,7 +3,7 @@ import type { PluginDefinition, PluginType } from '../contracts/definition.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Registry } from '../host/registry.ts';
-import { isMap, mapEntries, namesOf, without } from './entries.ts';
+import { frozen, isMap, mapEntries, namesOf, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { functionsOf, qualified, retriesOf } from './functions.ts';
 import { parsePart, problem } from './issues.ts';
@@ -45,7 +45,7 @@ export async function resolveConfig(
   const { source, problems } = findings;
   withDefaults(value, defaults);
   const parsed = parsePart(rootSchema, value, [], source);
-  problems.push(...parsed.problems);
+  for (const one of parsed.problems) problems.push(one);
   const root = parsed.value ?? salvaged(value);
   gatherSecrets(rootSchema, value, [], findings);
 
@@ -75,7 +75,8 @@ export async function resolveConfig(
   const functionPaths = new Map(
     namesOf(value['functions']).map((name) => [qualified(name, namespace), ['functions', name]]),
   );
-  problems.push(...crossCheck(config, { source, functionPaths, queues: namesOf(value['queues']) }));
+  const declared = { source, functionPaths, queues: namesOf(value['queues']) };
+  for (const one of crossCheck(config, declared)) problems.push(one);
   return config;
 
   async function pluginsOf(section: Section): Promise<Map<string, PluginConfig>> {
@@ -93,10 +94,11 @@ export async function resolveConfig(
       const commonKeys = Object.keys((section === 'connectors' ? connectorSchema : pluginSchema).shape);
       const own = without(entry, commonKeys);
       const part = parsePart(definition.config, own, [section, name], source, commonKeys);
-      problems.push(...part.problems);
+      for (const one of part.problems) problems.push(one);
       if (part.problems.length > 0) continue;
       gatherSecrets(definition.config, own, [section, name], findings);
-      found.set(name, { name, kind, definition, config: part.value });
+      // The definition is the plugin's own, and stays as it is.
+      found.set(name, Object.freeze({ name, kind, definition, config: frozen(part.value) }));
     }
     return found;
   }
@@ -140,7 +142,7 @@ function connectorsOf(root: RootConfig, plugins: ReadonlyMap<string, PluginConfi
   return new Map(
     [...plugins].map(([name, plugin]) => {
       const { enabled, credit } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
-      return [name, { ...plugin, enabled, credit }];
+      return [name, Object.freeze({ ...plugin, enabled, credit })];
     }),
   );
 }

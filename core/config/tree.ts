@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { messageOf } from '../contracts/errors.ts';
 import { readText } from './bounded-file.ts';
 import { interpolate } from './interpolate.ts';
@@ -50,6 +50,7 @@ export function readTree(file: string, shown: string, environment: Environment):
 
 /** `folder`: where relative `${file:…}` are. */
 export function parseTree(text: string, shown: string, environment: Environment, folder: string): Tree {
+  if (nestsTooDeep(text)) return empty(shown, `nested deeper than ${maxDepth} levels`);
   const lines = new LineCounter();
   const document = parseDocument(text, {
     version: '1.2',
@@ -186,6 +187,23 @@ export function parseTree(text: string, shown: string, environment: Environment,
       return undefined;
     }
   }
+}
+
+/** Looks before the parser does: it calls itself for each level, and takes minutes to find that it cannot. */
+function nestsTooDeep(text: string): boolean {
+  let brackets = 0;
+  let dashes = 0;
+  let isScalarNext = false;
+  for (const token of new Lexer().lex(text)) {
+    if (isScalarNext) isScalarNext = false;
+    else if (token === '\u001f') isScalarNext = true;
+    else if (token === '[' || token === '{') brackets++;
+    else if (token === ']' || token === '}') brackets--;
+    else if (token === '-' || token === '?') dashes++;
+    else if (token.includes('\n')) dashes = 0;
+    if (brackets > maxDepth || dashes > maxDepth) return true;
+  }
+  return false;
 }
 
 /** A key as it was written: `1.10` is no 1.1. */
