@@ -20,7 +20,7 @@ async function load(files: Readonly<Record<string, string | Uint8Array>>, enviro
     writeFileSync(join(folder, name), text);
   }
   const loaded = await loadConfig(join(folder, 'millrace.yaml'), builtIns(), testDefaults, environment);
-  const texts = loaded.problems.map(({ text }) => text.replaceAll(/(\.\.\/|\/)\S*\/millrace-config-[^/]+\//g, ''));
+  const texts = loaded.problems.map(({ text }) => text.replaceAll(/\S*\/millrace-config-[^/\s]+\//g, ''));
   return { ...loaded, texts, folder };
 }
 
