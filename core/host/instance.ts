@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
 import type { PluginHost, PluginMetrics, PluginType } from '../contracts/definition.ts';
 import { messageOf } from '../contracts/errors.ts';
-import { createContainer, provide, provideValue, token, type DependencyContainer } from './container.ts';
+import { createContainer, provide, token, type DependencyContainer } from './container.ts';
 
 /** What the process shares with every plugin instance. */
 export interface SharedParts {
@@ -19,7 +19,6 @@ export interface SharedParts {
 export type InstanceState = 'created' | 'running' | 'failed' | 'stopped';
 
 export const pluginHostToken = token<PluginHost>('PluginHost');
-const instanceToken = token<PluginInstance>('PluginInstance');
 
 const current = new AsyncLocalStorage<PluginInstance>();
 
@@ -48,7 +47,6 @@ export class PluginInstance {
     this.name = name;
     this.#shared = shared;
     this.container = createContainer();
-    provideValue(this.container, instanceToken, this);
     provide(this.container, pluginHostToken, () => this.#host());
   }
 
