@@ -4,7 +4,7 @@ import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
-import { BodyTooLarge, readAll } from '../kit/body.ts';
+import { readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
 import type { SlotWait } from '../delivery/slots.ts';
 import { abortedOutcome, refuse, type PipelineServices, type Stage } from './stage.ts';
@@ -171,11 +171,7 @@ export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array
     if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
     return body;
   }
-  try {
-    return await readAll(body, maxBytes);
-  } catch (error) {
-    throw error instanceof BodyTooLarge ? tooLarge(maxBytes) : error;
-  }
+  return readAll(body, maxBytes, () => tooLarge(maxBytes));
 }
 
 function tooLarge(maxBytes: number): MillraceError {
@@ -189,12 +185,12 @@ function firstOf(
 ): Promise<'granted' | 'timeout' | AbortReason> {
   return new Promise((resolve) => {
     const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs, 'timeout');
-    delivery.onAbort = end;
+    delivery.work = { interrupt: end };
     if (delivery.aborted !== undefined) end(delivery.aborted);
     void wait.granted.then(() => end('granted'));
     function end(result: 'granted' | 'timeout' | AbortReason): void {
       clearTimeout(timer);
-      delivery.onAbort = undefined;
+      delivery.work = undefined;
       resolve(result);
     }
   });

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { Clock } from '../../../core/contracts/clock.ts';
 import type { ErrorCode } from '../../../core/contracts/errors.ts';
 import type { Body, FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
-import type { Call } from '../../../core/contracts/provider.ts';
+import type { Call, CallWatcher } from '../../../core/contracts/provider.ts';
 import { failure } from './failure.ts';
 import { headerRecord, postable, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
 import { drain, sendBody, type Sending } from './send-body.ts';
@@ -21,7 +21,7 @@ export interface WaitingRoom {
 }
 
 /** One attempt, on the host's side: it is answered once, and its streams end with it. */
-export class Attempt {
+export class Attempt implements CallWatcher {
   readonly number: number;
   readonly call: Call;
   /** The invocation's body; of a short stream, its bytes once they have come. */
@@ -45,6 +45,8 @@ export class Attempt {
   /** Bytes of the answer that have been taken, and that the thread has not been told of. */
   #taken = 0;
   #flowing = true;
+  /** Ended, streams and all: an abort that comes now is of no interest. */
+  #over = false;
 
   constructor(
     number: number,
@@ -63,8 +65,6 @@ export class Attempt {
     this.#resolve = resolve;
     // A body may break off while it waits; without a listener that would end the process.
     if (this.body instanceof Readable) this.body.on('error', () => undefined);
-    // An object with `handleEvent` is cheaper than a closure, and removable without keeping one.
-    call.signal.addEventListener('abort', this);
   }
 
   /** Sends it to the thread. */
@@ -77,12 +77,10 @@ export class Attempt {
     if (body instanceof Readable) this.#sending = sendBody(body, this.number, thread);
   }
 
-  /** The call's signal aborted. */
-  handleEvent(): void {
-    const { reason } = this.call.signal as { reason: unknown };
-    const timeout =
-      (reason instanceof Error && reason.name === 'TimeoutError') || this.#clock.monotonic() >= this.call.deadline;
-    const message = reason instanceof Error ? reason.message : String(reason);
+  /** Nobody wants it any more. After its end there is nothing left to abandon. */
+  aborted({ message, name }: DOMException): void {
+    if (this.#over) return;
+    const timeout = name === 'TimeoutError' || this.#clock.monotonic() >= this.call.deadline;
     this.#abandon(message, timeout);
     if (timeout) this.fail('timeout', 'function.timeout', 'the function did not answer within its timeout');
     else this.fail('cancelled', 'invocation.cancelled', message);
@@ -159,7 +157,7 @@ export class Attempt {
   }
 
   #letGo(): void {
-    this.call.signal.removeEventListener('abort', this);
+    this.#over = true;
     if (this.#sending) this.#sending.stop();
     else if (this.body instanceof Readable) drain(this.body);
   }

@@ -65,8 +65,9 @@ export class Pool implements WaitingRoom, ThreadOwner {
     }
     return new Promise((resolve) => {
       const attempt = new Attempt(++this.#number, call, clock, startedAt, this, resolve);
-      if (call.signal.aborted) attempt.handleEvent();
-      else if (attempt.body instanceof Readable && isSmall(call)) void this.#collect(attempt, attempt.body);
+      call.watch(attempt);
+      if (attempt.answered) return; // It had been aborted before it came here.
+      if (attempt.body instanceof Readable && isSmall(call)) void this.#collect(attempt, attempt.body);
       else this.#place(attempt);
     });
   }
