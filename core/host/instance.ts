@@ -40,6 +40,8 @@ export class PluginInstance {
   error: string | undefined;
   readonly #shared: SharedParts;
   readonly #stop = new AbortController();
+  /** Made once: entering the context anew for each call would make a Map for each. */
+  readonly #inContext = current.run(this, () => AsyncLocalStorage.snapshot());
 
   constructor(type: PluginType, kind: string, name: string, shared: SharedParts) {
     this.type = type;
@@ -64,7 +66,7 @@ export class PluginInstance {
 
   /** Runs the plugin's code so that what it throws outside of any promise is known to be its own. */
   within<T>(run: () => T): T {
-    return current.run(this, run);
+    return this.#inContext(run);
   }
 
   /** Runs a step of its life; a failure is marked, not thrown. Returns whether it went well. */
