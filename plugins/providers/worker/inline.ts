@@ -59,15 +59,15 @@ export class InlineFunction {
         const result = loaded.handle(requestOf(invocation, webBody(body), call.signal), context);
         return this.#settle(Promise.resolve(result).then(answerOfResponse), startedAt);
       }
-      if (body instanceof Readable) {
-        const bytes = collect(body, this.settings.maxBody);
-        const result = bytes.then((whole) => loaded.handle(new Event(invocation, whole), context));
-        return this.#settle(result.then(answerOf), startedAt);
-      }
+      const handle = (bytes: Uint8Array | null): Outcome | Promise<Outcome> => {
+        const result = loaded.handle(new Event(invocation, bytes), context);
+        if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
+        return outcomeOf(answerOf(result), startedAt, clock);
+      };
+      const failed = (error: unknown): Outcome => failedOutcome(error, startedAt, clock);
+      if (body instanceof Readable) return collect(body, this.settings.maxBody).then(handle).catch(failed);
       if (body !== null && body.byteLength > this.settings.maxBody) throw new TooLong(this.settings.maxBody);
-      const result = loaded.handle(new Event(invocation, body), context);
-      if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
-      return Promise.resolve(outcomeOf(answerOf(result), startedAt, clock));
+      return Promise.resolve(handle(body));
     } catch (error) {
       return Promise.resolve(failedOutcome(error, startedAt, clock));
     }

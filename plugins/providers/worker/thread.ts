@@ -30,6 +30,7 @@ export class Thread implements AttemptThread {
   readonly ended: Promise<void>;
   readonly #worker: Worker;
   readonly #port: MessagePort;
+  readonly #posted = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #owner: ThreadOwner;
   readonly #startTimer: NodeJS.Timeout;
   #error: string | undefined;
@@ -56,6 +57,7 @@ export class Thread implements AttemptThread {
     this.#port = port1;
     const start: ThreadStart = {
       port: port2,
+      posted: this.#posted,
       module: settings.moduleUrl,
       function: settings.function,
       maxBody: settings.maxBody,
@@ -88,6 +90,8 @@ export class Thread implements AttemptThread {
 
   post(message: ToThread): void {
     this.#port.postMessage(message, []);
+    Atomics.add(this.#posted, 0, 1);
+    Atomics.notify(this.#posted, 0);
   }
 
   /**
