@@ -65,6 +65,9 @@ export function writeError(response: ServerResponse, error: MillraceError): void
   writeWhole(response, error.status, headers, JSON.stringify({ error: { code: error.code, message: error.message } }));
 }
 
+/** Bytes of an answer that go out in one piece with its head: as text of one byte a character, which Node joins. */
+const oneWriteBytes = 8192;
+
 /** What only the platform may say of a call. */
 const ours: ReadonlySet<string> = new Set([
   'content-length',
@@ -99,7 +102,11 @@ function writeWhole(response: ServerResponse, status: number, headers: HeaderLis
     const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
     headers.push('content-length', String(length));
   }
-  if (head(response, status, headers)) response.end(hasBody ? body : undefined);
+  if (!head(response, status, headers)) return;
+  if (!hasBody) response.end();
+  else if (typeof body === 'string') response.end(body);
+  else if (body.byteLength > oneWriteBytes) response.end(body);
+  else response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1');
 }
 
 /** False when the function's status or headers cannot be sent; then the caller has been told so. */

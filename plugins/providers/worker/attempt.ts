@@ -10,8 +10,8 @@ import { drain, sendBody, type Sending } from './send-body.ts';
 /** What an attempt asks of the thread that it runs in. */
 export interface AttemptThread {
   post(message: ToThread): void;
-  /** The attempt is not wanted any more: it has the grace to end. */
-  abandon(attempt: Attempt): void;
+  /** The attempt is not wanted any more: it has the grace to end, if it was begun at all. */
+  abandon(attempt: Attempt, message: string, timeout: boolean): void;
 }
 
 /** What an attempt asks of whoever let it wait. */
@@ -22,7 +22,8 @@ export interface WaitingRoom {
 
 /** One attempt, on the host's side: it is answered once, and its streams end with it. */
 export class Attempt implements CallWatcher {
-  readonly number: number;
+  /** Its number in the thread that it was given to. */
+  number = 0;
   readonly call: Call;
   /** The invocation's body; of a short stream, its bytes once they have come. */
   body: Body;
@@ -48,15 +49,7 @@ export class Attempt implements CallWatcher {
   /** Ended, streams and all: an abort that comes now is of no interest. */
   #over = false;
 
-  constructor(
-    number: number,
-    call: Call,
-    clock: Clock,
-    startedAt: number,
-    room: WaitingRoom,
-    resolve: (outcome: Outcome) => void,
-  ) {
-    this.number = number;
+  constructor(call: Call, clock: Clock, startedAt: number, room: WaitingRoom, resolve: (outcome: Outcome) => void) {
     this.call = call;
     this.body = call.invocation.body;
     this.startedAt = startedAt;
@@ -68,8 +61,9 @@ export class Attempt implements CallWatcher {
   }
 
   /** Sends it to the thread. */
-  begin(thread: AttemptThread, wallDeadline: number, headers: HeaderList): void {
+  begin(thread: AttemptThread, number: number, wallDeadline: number, headers: HeaderList): void {
     this.#thread = thread;
+    this.number = number;
     const { body } = this;
     const { id, callId, method, path, query, attempt } = this.call.invocation;
     const wire = body === null ? null : body instanceof Uint8Array ? postable(body) : streamed;
@@ -149,6 +143,12 @@ export class Attempt implements CallWatcher {
     this.#sending?.stop();
   }
 
+  /** Its thread had not begun it: it may be given to another one. */
+  takenBack(): void {
+    this.#thread = undefined;
+    this.number = 0;
+  }
+
   /** The thread is done with it, or dead: nothing more will come. */
   close(): void {
     clearTimeout(this.graceTimer);
@@ -170,8 +170,7 @@ export class Attempt implements CallWatcher {
       return;
     }
     this.abandoned = true;
-    thread.post([toThread.abort, this.number, message, timeout]);
-    thread.abandon(this);
+    thread.abandon(this, message, timeout);
   }
 
   #settle(outcome: Outcome): void {

@@ -8,6 +8,7 @@ import {
   type ThreadStart,
   type ToThread,
 } from '../protocol.ts';
+import { Claims } from '../claims.ts';
 import { ThreadCall } from './call.ts';
 import { load, type Loaded } from './load.ts';
 import { currentCall, Output } from './output.ts';
@@ -25,6 +26,9 @@ class ThreadMain {
   readonly #loaded: Loaded;
   readonly #output: Output;
   readonly #calls = new Map<number, ThreadCall>();
+  readonly #claims: Claims;
+  /** Calls that came ahead: as many run as may. */
+  readonly #ahead: CallMessage[] = [];
   #callsThisTurn = 0;
 
   constructor(start: ThreadStart, tell: Tell, loaded: Loaded, output: Output) {
@@ -33,6 +37,7 @@ class ThreadMain {
     this.#start = start;
     this.#loaded = loaded;
     this.#output = output;
+    this.#claims = new Claims(start.claims);
   }
 
   listen(): void {
@@ -45,7 +50,8 @@ class ThreadMain {
 
   #receive(message: ToThread): void {
     if (message[0] === toThread.call) {
-      void this.#run(message);
+      if (this.#calls.size >= this.#start.perThread) this.#ahead.push(message);
+      else if (this.#claims.begin(message[1])) void this.#run(message);
       return;
     }
     const call = this.#calls.get(message[1]);
@@ -80,9 +86,21 @@ class ThreadMain {
       this.#calls.delete(call.number);
     }
     // The next call has often come already, or comes at once; taking it here saves the way through the event loop.
-    if (this.#calls.size > 0 || ++this.#callsThisTurn >= callsPerTurn) return;
+    const turn = ++this.#callsThisTurn >= callsPerTurn;
+    for (let next = this.#ahead.shift(); next; next = this.#ahead.shift()) {
+      if (!this.#claims.begin(next[1])) continue;
+      if (turn) setImmediate(() => this.#resume(next));
+      else void this.#run(next);
+      return;
+    }
+    if (turn || this.#calls.size > 0) return;
     const next = this.#nextMessage();
     if (next) this.#receive(next.message as ToThread);
+  }
+
+  #resume(message: CallMessage): void {
+    this.#callsThisTurn = 0;
+    void this.#run(message);
   }
 
   /** What the host has posted, or posts within a moment: being woken from this sleep costs half of what a poll does. */
