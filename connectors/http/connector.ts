@@ -4,11 +4,10 @@ import { Observable, type Subscriber } from 'rxjs';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
-import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { forwardedHeaders, limited } from './request.ts';
-import { writeAccepted, writeError, writeOutcome, writeResult } from './response.ts';
+import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
 
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
 const otherMethods = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
@@ -84,23 +83,24 @@ export class HttpConnector implements Connector {
     const response = reply.raw;
     const credit = this.#credit;
     if (!this.#out || !credit) {
-      return writeError(
-        response,
-        new MillraceError('gateway.stopping', 'the gateway is shutting down', { retryAfterSeconds: 1 }),
-      );
+      return writeRefusal(response, {
+        code: 'gateway.stopping',
+        message: 'the gateway is shutting down',
+        retryAfterSeconds: 1,
+      });
     }
     const length = raw.headers['content-length'];
     const limit = this.#limits[forced ?? 'sync'];
     if (length !== undefined && Number(length) > limit) {
       response.setHeader('connection', 'close'); // Nobody is going to read that body.
-      return writeError(
-        response,
-        new MillraceError('limit.body', `the body has ${length} bytes; the limit is ${limit}`),
-      );
+      return writeRefusal(response, {
+        code: 'limit.body',
+        message: `the body has ${length} bytes; the limit is ${limit}`,
+      });
     }
     if (!credit.tryTake()) {
       const message = `the gateway has ${credit.limit} calls in flight, which is its limit`;
-      return writeError(response, new MillraceError('limit.in-flight', message, { retryAfterSeconds: 1 }));
+      return writeRefusal(response, { code: 'limit.in-flight', message, retryAfterSeconds: 1 });
     }
     const call = new HttpCall(raw, response, this.#host, limit);
     this.#out.next(call.delivery(targetOf(raw.url ?? '', prefix.length), length, forced));
@@ -167,7 +167,7 @@ class HttpCall implements Settlement {
   #breakOff(error: unknown): never {
     const response = this.#response;
     if (response.headersSent) response.destroy();
-    else writeError(response, new MillraceError('internal', 'the answer could not be written', { cause: error }));
+    else writeRefusal(response, { code: 'internal', message: 'the answer could not be written' });
     throw error;
   }
 
@@ -175,7 +175,7 @@ class HttpCall implements Settlement {
     const response = this.#response;
     if (this.#tooLarge) {
       response.setHeader('connection', 'close');
-      return writeError(response, new MillraceError('limit.body', `the body is larger than ${this.#limit} bytes`));
+      return writeRefusal(response, { code: 'limit.body', message: `the body is larger than ${this.#limit} bytes` });
     }
     if (response.destroyed) return;
     const { product } = this.#host;

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { Accepted } from '../../core/contracts/delivery.ts';
-import { MillraceError } from '../../core/contracts/errors.ts';
+import { errorCodes } from '../../core/contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../../core/contracts/invocation.ts';
 import type { StoredResult } from '../../core/contracts/queue.ts';
 import { hopByHop } from '../../core/kit/headers.ts';
+import { refusalText, type Refusal } from '../../core/kit/outcome.ts';
 
 /** Names and values in turn, as Node takes them: a list costs less than an object that is read once. */
 type HeaderList = string[];
@@ -59,10 +60,10 @@ export function writeResult(response: ServerResponse, result: StoredResult, acce
 }
 
 /** A refusal from before the pipeline. */
-export function writeError(response: ServerResponse, error: MillraceError): void {
+export function writeRefusal(response: ServerResponse, refusal: Refusal): void {
   const headers = ['content-type', 'application/json', 'x-openfaas-internal', 'millrace'];
-  if (error.retryAfterSeconds !== undefined) headers.push('retry-after', String(error.retryAfterSeconds));
-  writeWhole(response, error.status, headers, JSON.stringify({ error: { code: error.code, message: error.message } }));
+  if (refusal.retryAfterSeconds !== undefined) headers.push('retry-after', String(refusal.retryAfterSeconds));
+  writeWhole(response, errorCodes[refusal.code].status, headers, refusalText(refusal));
 }
 
 /** Bytes of an answer that go out in one piece with its head: as text of one byte a character, which Node joins. */
@@ -118,7 +119,10 @@ function head(response: ServerResponse, status: number, headers: HeaderList): bo
   } catch (error) {
     for (const name of response.getHeaderNames()) response.removeHeader(name);
     const reason = error instanceof Error ? error.message : 'unknown';
-    writeError(response, new MillraceError('function.bad-response', `the function's answer cannot be sent: ${reason}`));
+    writeRefusal(response, {
+      code: 'function.bad-response',
+      message: `the function's answer cannot be sent: ${reason}`,
+    });
     return false;
   }
 }

@@ -29,7 +29,7 @@ export function analyze(services: PipelineServices): Stage {
     }
     if (delivery.invocation.depth > limits.depth) {
       const message = `this invocation is number ${delivery.invocation.depth} of a chain; the limit is ${limits.depth}`;
-      refuse(delivery, 'loop', new MillraceError('invocation.loop', message));
+      refuse(delivery, 'loop', { code: 'invocation.loop', message });
     }
   };
 

@@ -5,7 +5,8 @@ import type { Invocation, Outcome } from '../contracts/invocation.ts';
 import type { Call, CallWatcher, FunctionEntry } from '../contracts/provider.ts';
 import type { Expiring } from '../delivery/deadlines.ts';
 import { failpoint } from '../delivery/failpoint.ts';
-import { abortedOutcome, failed, type PipelineServices, type Stage } from './stage.ts';
+import { failed } from '../kit/outcome.ts';
+import { abortedOutcome, type PipelineServices, type Stage } from './stage.ts';
 
 /** Calls the provider, with the deadline and a signal. Whatever the provider does, the attempt ends by the deadline. */
 export function execute(services: PipelineServices): Stage {
@@ -80,7 +81,7 @@ class Attempt implements Call, Expiring, Interruptible {
   expire(): void {
     const message = `the function did not answer within ${this.invocation.timeoutMs} ms`;
     const reason = new DOMException('the deadline of the attempt has passed', 'TimeoutError');
-    this.#stop(failed('timeout', 'function.timeout', message, this.#elapsedMs()), reason);
+    this.#stop(failed('timeout', { code: 'function.timeout', message }, this.#elapsedMs()), reason);
   }
 
   interrupt(reason: AbortReason): void {
@@ -104,7 +105,7 @@ class Attempt implements Call, Expiring, Interruptible {
   #crashed(entry: FunctionEntry, thrown: unknown): void {
     const { logger } = this.#services;
     logger.error({ err: thrown, provider: entry.providerName, function: entry.name }, 'a provider failed');
-    this.#end(failed('internal', 'internal', messageOf(thrown), this.#elapsedMs()));
+    this.#end(failed('internal', { code: 'internal', message: messageOf(thrown) }, this.#elapsedMs()));
   }
 
   #end(outcome: Outcome): void {

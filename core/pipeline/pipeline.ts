@@ -6,7 +6,8 @@ import { decide } from './decide.ts';
 import { execute } from './execute.ts';
 import { lookup } from './lookup.ts';
 import { respond } from './respond.ts';
-import { failed, type PipelineServices, type Stage } from './stage.ts';
+import { failed } from '../kit/outcome.ts';
+import type { PipelineServices, Stage } from './stage.ts';
 
 /**
  * The one way through: analyze → lookup → decide → execute → respond, for every delivery of every source. Subscribed
@@ -57,7 +58,7 @@ export function pipeline(services: PipelineServices): OperatorFunction<Delivery,
     } catch (error) {
       // What a stage throws is a bug, and ends its own delivery only.
       logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a stage failed');
-      delivery.outcome = failed('internal', 'internal', messageOf(error), 0);
+      delivery.outcome = failed('internal', { code: 'internal', message: messageOf(error) }, 0);
     }
     try {
       const settling = settle(delivery);

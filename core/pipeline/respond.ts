@@ -6,7 +6,8 @@ import { effectsOf } from '../delivery/effects.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { readBody } from './decide.ts';
 import { discard, isStream } from './execute.ts';
-import { failed, type PipelineServices } from './stage.ts';
+import { failed } from '../kit/outcome.ts';
+import type { PipelineServices } from './stage.ts';
 
 /**
  * The only place that settles a delivery. It turns the outcome into a verdict (reply or acknowledgement, retry, dead
@@ -16,7 +17,11 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
   const { catalog, clock, limits, logger, meter, emit } = services;
 
   return (delivery) => {
-    const outcome = (delivery.outcome ??= failed('internal', 'internal', 'no stage gave an outcome', 0));
+    const outcome = (delivery.outcome ??= failed(
+      'internal',
+      { code: 'internal', message: 'no stage gave an outcome' },
+      0,
+    ));
     if (delivery.decision === 'run' && delivery.entry)
       meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
     if (delivery.settlement.kind === 'replies') return say(delivery, answer(delivery, outcome));
@@ -63,15 +68,10 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     if (delivery.aborted !== undefined) return { kind: 'retry', delayMs: 0, outcome, counted: false };
     const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
     const whole = await collected(outcome);
-    const decision = retryDecision(
-      policy?.retry ?? services.standardRetry,
-      whole,
-      delivery.invocation?.attempt ?? 1,
-      Math.random,
-      clock.now(),
-    );
+    const retry = policy?.retry ?? services.standardRetry;
+    const decision = retryDecision(retry, whole, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
     if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome: whole, counted: true };
-    const effects = effectsOf(delivery, whole, policy, clock.now());
+    const effects = effectsOf(delivery, whole, policy, retry.attempts, clock.now());
     if (decision.kind === 'done') return { kind: 'done', outcome: whole, effects };
     return { kind: 'dead', reason: decision.reason, outcome: whole, effects };
   }
@@ -86,8 +86,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       discard(outcome);
       return failed(
         'crash',
-        'function.bad-response',
-        `the streamed answer failed: ${messageOf(error)}`,
+        { code: 'function.bad-response', message: `the streamed answer failed: ${messageOf(error)}` },
         outcome.durationMs,
       );
     }

@@ -56,7 +56,7 @@ async function setup(max: number): Promise<Trial> {
 }
 
 /** Calls until the pool takes the function to be quick: then it takes more than its threads may run at once. */
-async function learnt({ bench, call }: Trial, max: number): Promise<void> {
+async function learnt({ bench, call }: Pick<Trial, 'bench' | 'call'>, max: number): Promise<void> {
   for (const end = performance.now() + 20_000; performance.now() < end;) {
     await Promise.all(Array.from({ length: 64 }, () => call().outcome));
     if ((bench.statuses.at(-1)?.capacity ?? 0) > max) return;
@@ -70,8 +70,8 @@ async function succeeded({ id, outcome }: Sent): Promise<boolean> {
 }
 
 /** The trial's promise, whatever was done: what succeeded ran once, and nothing ran twice. */
-async function expectOnce({ ran }: Trial, sent: readonly Sent[]): Promise<void> {
-  const runs = ran();
+async function expectOnce(trial: Trial, sent: readonly Sent[]): Promise<void> {
+  const runs = trial.ran();
   expect(new Set(runs).size, 'something ran twice').toBe(runs.length);
   for (const one of sent) if (await succeeded(one)) expect(runs).toContain(one.id);
 }

@@ -344,6 +344,7 @@ describe('an answer', () => {
   test('that is stuck is broken off at the deadline, and its thread replaced', async () => {
     const bench = await setup({ pool: { max: 1 } });
     const entry = await hostile(bench);
+    await send(entry, '/calls'); // The thread is there: its start is not to be taken off the deadline.
     const outcome = await send(entry, '/stuck-stream', { timeoutMs: 300 });
     expect(outcome.status).toBe(200);
     await expect(bytesOf(outcome)).rejects.toThrow(/timeout/);

@@ -3,7 +3,7 @@ import type { Clock } from '../../../core/contracts/clock.ts';
 import type { ErrorCode } from '../../../core/contracts/errors.ts';
 import type { Body, FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, CallWatcher } from '../../../core/contracts/provider.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { headerRecord, postable, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
 import { drain, sendBody, type Sending } from './send-body.ts';
 
@@ -128,7 +128,7 @@ export class Attempt implements CallWatcher {
 
   /** Ends it without an answer; a stream that has begun breaks off. */
   fail(failureClass: FailureClass | undefined, code: ErrorCode, message: string): void {
-    this.#settle(failure(failureClass, code, message, this.#clock.monotonic() - this.startedAt));
+    this.#settle(failed(failureClass, { code, message }, this.#clock.monotonic() - this.startedAt));
     this.#letGo();
     if (this.#response && !this.#response.readableEnded) this.#response.destroy(new Error(message));
   }

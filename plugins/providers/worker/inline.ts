@@ -6,7 +6,7 @@ import { messageOf } from '../../../core/contracts/errors.ts';
 import type { Body, Invocation, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call } from '../../../core/contracts/provider.ts';
 import type { FunctionContext, FunctionLog } from './api.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { answerOf, answerOfResponse, BadResponse, type Answer } from './runtime/answer.ts';
 import { Event, requestOf } from './runtime/event.ts';
 import { load, type Loaded } from './runtime/load.ts';
@@ -48,7 +48,7 @@ export class InlineFunction {
   /** Not async: a function that answers at once costs one promise, the one that is returned. */
   invoke(call: Call): Promise<Outcome> {
     const loaded = this.#loaded;
-    if (!loaded) return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+    if (!loaded) return Promise.resolve(failed('crash', { code: 'function.crashed', message: this.#failure }, 0));
     const { clock } = this.#host;
     const startedAt = clock.monotonic();
     const { invocation } = call;
@@ -96,9 +96,9 @@ function outcomeOf({ status, headers, body }: Answer, startedAt: number, clock: 
 
 function failedOutcome(error: unknown, startedAt: number, clock: Clock): Outcome {
   const durationMs = clock.monotonic() - startedAt;
-  if (error instanceof TooLong) return failure('refused', 'limit.body', error.message, durationMs);
+  if (error instanceof TooLong) return failed('refused', { code: 'limit.body', message: error.message }, durationMs);
   const code = error instanceof BadResponse ? 'function.bad-response' : 'function.failed';
-  return failure(undefined, code, messageOf(error), durationMs);
+  return failed(undefined, { code, message: messageOf(error) }, durationMs);
 }
 
 /** What costs something is made only if the function asks for it. */

@@ -4,7 +4,7 @@ import { messageOf } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionStatus, WorkQueueStats } from '../../../core/contracts/provider.ts';
 import { Attempt, type WaitingRoom } from './attempt.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { collect } from './send-body.ts';
 import { threadEnv, type PoolSettings } from './settings.ts';
 import { maxAhead, Thread, type ThreadOwner } from './thread.ts';
@@ -67,7 +67,7 @@ export class Pool implements WaitingRoom, ThreadOwner {
     const { clock } = this.#owner;
     const startedAt = clock.monotonic();
     if (this.#failure !== undefined) {
-      return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+      return Promise.resolve(failed('crash', { code: 'function.crashed', message: this.#failure }, 0));
     }
     return new Promise((resolve) => {
       const attempt = new Attempt(call, clock, startedAt, this, resolve);
@@ -245,8 +245,12 @@ export class Pool implements WaitingRoom, ThreadOwner {
     if (roomy || !ahead || this.#threads.size < this.settings.max) return roomy;
     if (ahead.attempts.size >= ahead.settings.perThread + maxAhead || attempt.body instanceof Readable)
       return undefined;
-    this.#stallTimer ??= setTimeout(() => this.#endStalls(), stallMs).unref();
+    this.#watchStalls();
     return ahead;
+  }
+
+  #watchStalls(): void {
+    if (!this.#stallTimer) this.#stallTimer = setTimeout(() => this.#endStalls(), stallMs).unref();
   }
 
   /** A call that takes long must not hold up those that were given to its thread ahead. */
@@ -256,7 +260,7 @@ export class Pool implements WaitingRoom, ThreadOwner {
     for (const thread of this.#threads) {
       if (!thread.isAhead) continue;
       if (thread.stalledMs(now) >= stallMs) thread.giveUpAhead();
-      else this.#stallTimer ??= setTimeout(() => this.#endStalls(), stallMs).unref();
+      else this.#watchStalls();
     }
   }
 
