@@ -248,7 +248,7 @@ describe('a callback', () => {
         'x-function-status': '200',
         'x-function-name': 'echo.openfaas-fn',
         'x-retry': '0',
-        'x-retry-max': '1',
+        'x-retry-max': '4',
       },
     });
     expect(received[1]?.headers['webhook-signature']).toMatch(/^v1,/);
