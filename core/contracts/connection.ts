@@ -1,0 +1,24 @@
+/** How a broker is reached at this moment. */
+export interface ConnectionHealth {
+  readonly state: 'connected' | 'reconnecting' | 'stopped';
+  /** How often it was lost and won again since the start. */
+  readonly reconnects: number;
+  readonly lastError?: string | undefined;
+}
+
+/**
+ * A broker, dialled once and shared by every queue, store and connector that names it. It knows nothing of queues: it
+ * dials, authenticates, reconnects for ever with capped, jittered pauses, and hands out the client library's own object.
+ * Each kind adds its own members (`plugins/connections/KIND`), whose types its users may import.
+ */
+export interface Connection {
+  /**
+   * Resolves once connected. A broker that is away is waited for until the connection's `connectTimeout`, then rejects
+   * with MillraceError `connection.unavailable`; credentials or settings that no waiting will mend reject at once with
+   * `config.invalid`. Either refuses the start of the gateway: what runs without its broker would promise nothing.
+   */
+  start(): Promise<void>;
+  health(): ConnectionHealth;
+  /** Called after everything that uses it has stopped. */
+  stop(deadlineMs: number): Promise<void>;
+}
