@@ -3,24 +3,42 @@ export function luaMessages({
   skipEpochCheck = false,
 }: { readonly skipEpochCheck?: boolean | undefined } = {}): string {
   return `
+-- Reads them together, where that has not been done.
+local function fetch(ids)
+  local keys, wanted = {}, {}
+  for _, id in ipairs(ids) do
+    if messages[id] == nil then
+      messages[id] = false
+      wanted[#wanted + 1] = id
+      keys[#keys + 1] = P .. 'm:' .. id
+    end
+  end
+  for from = 1, #keys, 1000 do
+    local values = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
+    for i, packed in ipairs(values) do
+      if packed then
+        local m = cmsgpack.unpack(packed)
+        m.id = wanted[from + i - 1]
+        messages[m.id] = m
+      end
+    end
+  end
+end
+
 local function load(id)
-  local packed = call('GET', P .. 'm:' .. id)
-  if not packed then return nil end
-  local m = cmsgpack.unpack(packed)
-  if m.gone and m.gone <= now then return nil end
-  m.id = id
+  if messages[id] == nil then fetch({ id }) end
+  local m = messages[id]
+  if not m or (m.gone and m.gone <= now) then return nil end
   return m
 end
 
-local function pack(m)
-  local id = m.id
-  m.id = nil
-  local packed = cmsgpack.pack(m)
-  m.id = id
-  return packed
-end
+local function keep(m) changed[m.id] = m end
 
-local function keep(m) call('SET', P .. 'm:' .. m.id, pack(m)) end
+local function ids_of(members)
+  local ids = {}
+  for i, member in ipairs(members) do ids[i] = string.sub(member, 17) end
+  return ids
+end
 
 local function line_of(m) return P .. 'line:' .. #m.lane .. ':' .. m.lane .. m.key end
 
@@ -28,11 +46,10 @@ local function line_of(m) return P .. 'line:' .. #m.lane .. ':' .. m.lane .. m.k
 local function wait(m, l)
   if m.due > now then
     m.state = 'delayed'
-    call('ZADD', P .. 'delayed', m.due, m.member)
+    place('delayed', m.member, m.due)
   else
     m.state = 'ready'
-    call('ZADD', P .. 'ready:' .. m.lane, m.rank, m.member)
-    call('ZADD', P .. 'since:' .. m.lane, m.due, m.member)
+    place('ready:' .. m.lane, m.member, m.rank)
   end
   l[m.state] = l[m.state] + 1
 end
@@ -41,10 +58,9 @@ end
 local function leave(m, l)
   l[m.state] = l[m.state] - 1
   if m.state == 'ready' then
-    call('ZREM', P .. 'ready:' .. m.lane, m.member)
-    call('ZREM', P .. 'since:' .. m.lane, m.member)
+    place('ready:' .. m.lane, m.member, false)
   elseif m.state ~= 'blocked' then
-    call('ZREM', P .. m.state, m.member)
+    place(m.state, m.member, false)
   end
 end
 
@@ -56,6 +72,7 @@ local function accept(n)
   local m = {
     id = n.id, lane = n.lane, member = string.format('%016.0f', meta.seq) .. n.id, key = n.key,
     due = due, rank = due - n.priority * aging, attempt = 0, epoch = 0, max = n.max, bytes = #n.body, ttl = n.ttl,
+    text = n.text,
     expires = n.age and soon + n.age,
   }
   local blocked = false
@@ -69,11 +86,12 @@ local function accept(n)
   else
     wait(m, l)
   end
-  if m.expires then call('ZADD', P .. 'expiring', m.expires, m.member) end
+  if m.expires then place('expiring', m.member, m.expires) end
+  messages[m.id] = m
+  keep(m)
   if m.bytes > 0 then
-    call('MSET', P .. 'm:' .. m.id, pack(m), P .. 't:' .. m.id, n.text, P .. 'b:' .. m.id, n.body)
-  else
-    call('MSET', P .. 'm:' .. m.id, pack(m), P .. 't:' .. m.id, n.text)
+    values[#values + 1] = P .. 'b:' .. m.id
+    values[#values + 1] = n.body
   end
   if n.dedup and n.window > 0 then
     call('SET', P .. n.dedup, string.format('%.0f', soon + n.window) .. ' ' .. m.id, 'PX', n.window)
@@ -108,7 +126,7 @@ end
 -- The last step of every message, whatever became of it. Lets the next one of its order key go.
 local function finish(m, as, reason, result)
   local l = lane(m.lane)
-  if m.expires and m.state ~= 'leased' then call('ZREM', P .. 'expiring', m.member) end
+  if m.expires and m.state ~= 'leased' then place('expiring', m.member, false) end
   leave(m, l)
   m.state, m.reason, m.finished, m.deadline = as, reason, now, nil
   m.fresh = soon + m.ttl
@@ -119,15 +137,12 @@ local function finish(m, as, reason, result)
     meta.letters = meta.letters + 1
     l.letters = l.letters + 1
   end
-  local lifetime = math.max(1, m.gone - now)
-  call('SET', P .. 'm:' .. m.id, pack(m), 'PX', lifetime)
-  call('PEXPIRE', P .. 't:' .. m.id, lifetime)
-  if m.errors then call('PEXPIRE', P .. 'e:' .. m.id, lifetime) end
+  m.ended_now = true
+  keep(m)
   if reason then
     call('ZADD', P .. 'letters', m.letter, m.id)
-    if m.bytes > 0 then call('PEXPIRE', P .. 'b:' .. m.id, lifetime) end
   elseif m.bytes > 0 then
-    call('UNLINK', P .. 'b:' .. m.id)
+    bodies[#bodies + 1] = P .. 'b:' .. m.id
   end
   if result then call('SET', P .. 'r:' .. m.id, cmsgpack.pack(result), 'PX', math.max(1, m.ttl)) end
   l[as] = l[as] + 1
@@ -158,7 +173,7 @@ local function again(m, delay)
   leave(m, l)
   m.due, m.deadline = due, nil
   wait(m, l)
-  if m.expires then call('ZADD', P .. 'expiring', m.expires, m.member) end
+  if m.expires then place('expiring', m.member, m.expires) end
   keep(m)
 end
 
@@ -185,9 +200,9 @@ end
 
 local function remove_letter(m)
   call('ZREM', P .. 'letters', m.id)
-  if m.bytes > 0 then call('UNLINK', P .. 'b:' .. m.id) end
+  if m.bytes > 0 then bodies[#bodies + 1] = P .. 'b:' .. m.id end
   m.letter = nil
-  call('SET', P .. 'm:' .. m.id, pack(m), 'KEEPTTL')
+  keep(m)
   local l = lane(m.lane)
   l.letters = l.letters - 1
   meta.letters = meta.letters - 1
@@ -199,10 +214,13 @@ end
 export const luaDue = `
 local behind = false
 local function due(set, handle)
+  settle_positions()
   local members = call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, 100)
-  for _, member in ipairs(members) do
-    local m = load(string.sub(member, 17))
-    if m then handle(m) else call('ZREM', P .. set, member) end
+  local ids = ids_of(members)
+  fetch(ids)
+  for i, id in ipairs(ids) do
+    local m = load(id)
+    if m then handle(m) else place(set, members[i], false) end
   end
   behind = behind or #members == 100
 end

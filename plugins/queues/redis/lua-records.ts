@@ -20,17 +20,24 @@ if m then
     keep(m)
   end
   local result = m.finished and m.fresh > now and call('GET', P .. 'r:' .. m.id)
-  answer = { describe(m), call('GET', P .. 't:' .. m.id) or '', errors_of(m), result and cmsgpack.unpack(result) }
+  answer = { describe(m), m.text, errors_of(m), result and cmsgpack.unpack(result) }
 end
 save()
 return answer
 `,
   lanes: `
 local answers = {}
+settle_positions()
 for _, name in ipairs(call('SMEMBERS', P .. 'lanes')) do
   local l = lane(name)
-  local oldest = tonumber(call('ZRANGE', P .. 'since:' .. name, 0, 0, 'WITHSCORES')[2])
-  local counts = { age = oldest and math.max(0, now - oldest) or 0 }
+  -- Of those that go next: one that is behind so many more urgent ones may have waited longer.
+  local ids = ids_of(call('ZRANGE', P .. 'ready:' .. name, 0, 99))
+  fetch(ids)
+  local counts = { age = 0 }
+  for _, id in ipairs(ids) do
+    local m = load(id)
+    if m then counts.age = math.max(counts.age, now - m.due) end
+  end
   for _, field in ipairs(lane_fields) do counts[field] = l[field] end
   answers[#answers + 1] = { name, cjson.encode(counts) }
 end
@@ -41,16 +48,25 @@ return answers
 
 /** Dead letters. Lists and purges look at so many in one script; ARGV[7] is the number to go on below. */
 export const luaLetters = {
+  /** Of what a sorted set gives with its scores. */
+  rows: `
+local function ids_of_rows(rows)
+  local ids = {}
+  for i = 1, #rows, 2 do ids[#ids + 1] = rows[i] end
+  return ids
+end
+`,
   list: `
 local lane_name, reason, limit = ARGV[5], ARGV[6], tonumber(ARGV[8])
 local rows = call('ZREVRANGEBYSCORE', P .. 'letters', ARGV[7], '-inf', 'WITHSCORES', 'LIMIT', 0, 200)
 local items, last = {}, ''
+fetch(ids_of_rows(rows))
 for i = 1, #rows, 2 do
   if #items >= limit then break end
   last = rows[i + 1]
   local m = load(rows[i])
   if m and (lane_name == '' or m.lane == lane_name) and (reason == '' or m.reason == reason) then
-    items[#items + 1] = { last, describe(m), call('GET', P .. 't:' .. m.id) or '', errors_of(m) }
+    items[#items + 1] = { last, describe(m), m.text, errors_of(m) }
   end
 end
 save()
@@ -58,7 +74,7 @@ return { items, last }
 `,
   get: `
 local m = load(ARGV[5])
-local answer = m and m.letter and { describe(m), call('GET', P .. 't:' .. m.id) or '', errors_of(m) }
+local answer = m and m.letter and { describe(m), m.text, errors_of(m) }
 save()
 return answer or false
 `,
@@ -73,7 +89,7 @@ return answer or false
 local n = given(7)
 local answer = { 0 }
 if load(n.id) then
-  answer = { 2, call('GET', P .. 't:' .. n.id) or '' }
+  answer = { 2, load(n.id).text }
 else
   local m = load(ARGV[5])
   if m and m.letter and ARGV[6] ~= '-' then
@@ -95,6 +111,7 @@ if id ~= '' then
 else
   rows = call('ZREVRANGEBYSCORE', P .. 'letters', ARGV[7], '-inf', 'WITHSCORES', 'LIMIT', 0, 200)
 end
+fetch(ids_of_rows(rows))
 for i = 1, #rows, 2 do
   last = rows[i + 1]
   local m = load(rows[i])

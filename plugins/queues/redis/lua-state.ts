@@ -7,9 +7,9 @@ export const formatVersion = 1;
  *
  *   meta          counters of the queue, and its format       lanes      names of all lanes
  *   lane:LANE     counters of the lane, and its pause         line:…     one order key: who waits, in order of arrival
- *   m:ID          the message, packed                         ready:LANE by rank, then by arrival
- *   t:ID, b:ID    its text (JSON) and its body                since:LANE the same members by the time they got ready
- *   e:ID, r:ID    errors of its attempts, and its result      delayed, leased, expiring, letters    by time or number
+ *   m:ID          the message, packed, with its text (JSON)   ready:LANE by rank, then by arrival
+ *   b:ID          its body                                    delayed, leased, expiring    by time
+ *   e:ID, r:ID    errors of its attempts, and its result      letters    by number
  *   dedup:…       the first message of a key
  *
  * ARGV[1..4]: the time (tests only; else empty), aging step, retention of letters, tombstones; all in ms.
@@ -72,8 +72,78 @@ local function lane(name)
   return row
 end
 
+-- A call of Redis costs more than what it does: changes are collected, and written together.
+local messages, changed, values, bodies, positions = {}, {}, {}, {}, {}
+
+-- Where a member stands in a sorted set; false: nowhere.
+local function place(set, member, score)
+  local members = positions[set]
+  if not members then
+    members = {}
+    positions[set] = members
+  end
+  members[member] = score
+end
+
+local function in_parts(command, key, values)
+  for i = 1, #values, 1000 do
+    if key then
+      call(command, key, unpack(values, i, math.min(i + 999, #values)))
+    else
+      call(command, unpack(values, i, math.min(i + 999, #values)))
+    end
+  end
+end
+
+-- Before a sorted set is read.
+local function settle_positions()
+  for set, members in pairs(positions) do
+    local added, removed = {}, {}
+    for member, score in pairs(members) do
+      if score then
+        added[#added + 1] = score
+        added[#added + 1] = member
+      else
+        removed[#removed + 1] = member
+      end
+    end
+    in_parts('ZADD', P .. set, added)
+    in_parts('ZREM', P .. set, removed)
+  end
+  positions = {}
+end
+
+local function pack(m)
+  local id, ended_now = m.id, m.ended_now
+  m.id, m.ended_now = nil, nil
+  local packed = cmsgpack.pack(m)
+  m.id, m.ended_now = id, ended_now
+  return packed
+end
+
+local function write_messages()
+  for id, m in pairs(changed) do
+    if m.finished then
+      local lifetime = math.max(1, m.gone - now)
+      call('SET', P .. 'm:' .. id, pack(m), 'PX', lifetime)
+      if m.ended_now then
+        if m.errors then call('PEXPIRE', P .. 'e:' .. id, lifetime) end
+        if m.letter and m.bytes > 0 then call('PEXPIRE', P .. 'b:' .. id, lifetime) end
+      end
+    else
+      values[#values + 1] = P .. 'm:' .. id
+      values[#values + 1] = pack(m)
+    end
+  end
+  in_parts('MSET', nil, values)
+  in_parts('UNLINK', nil, bodies)
+end
+
 -- The last step of every script.
 local function save()
+  -- First what a Redis that is full refuses: then nothing has been changed.
+  write_messages()
+  settle_positions()
   write(meta)
   for name, row in pairs(lanes) do
     if row.was.ready == 0 and row.ready > 0 and row.paused == 0 then woken[#woken + 1] = name end

@@ -95,7 +95,7 @@ export class RedisQueue implements Queue {
           this.#scripts.lease,
           requests.flatMap(({ lane, max, ttlMs }) => [lane, String(max), String(Math.ceil(ttlMs))]),
         ),
-      batchLimits,
+      { count: batchLimits.count, bytes: maxLeases },
     );
     this.#settlements = new Batch(
       (settlements) => this.#run<number[]>(this.#scripts.settle, settlements.flat()),
@@ -159,7 +159,7 @@ export class RedisQueue implements Queue {
     const timer = setTimeout(() => waiter.wake(), Math.min(waitMs, 2 ** 31 - 1));
     try {
       for (;;) {
-        const leases = await this.#leases.add(request);
+        const leases = await this.#leases.add(request, request.max);
         if (leases.length > 0) return leases.map((lease) => unpackLease(lane, lease));
         if (performance.now() >= until || signal.aborted || this.#stopping) return [];
         this.#ticker?.hurry();

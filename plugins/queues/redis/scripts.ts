@@ -10,10 +10,15 @@ export interface RedisFaults {
 
 const enqueue = `
 local maxMessages, maxBytes, maxLane = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local answers, i = {}, 8
+local given_all, ids, answers, i = {}, {}, {}, 8
 while i <= #ARGV do
   local n
   n, i = given(i)
+  given_all[#given_all + 1] = n
+  ids[#ids + 1] = n.id
+end
+fetch(ids)
+for _, n in ipairs(given_all) do
   local first = first_of(n)
   if first then
     answers[#answers + 1] = first
@@ -35,32 +40,42 @@ return answers
 
 const lease = `
 local function take(name, max, ttl)
-  local l, leases, bytes = lane(name), {}, 0
+  local l, taken, leases, bytes = lane(name), {}, {}, 0
   -- A round that met only what has expired is followed by another one, but not without end.
   for _ = 1, 8 do
-    if l.paused == 1 or l.ready == 0 or #leases >= max or bytes >= 33554432 then break end
-    local members = call('ZRANGE', P .. 'ready:' .. name, 0, max - #leases - 1)
-    for _, member in ipairs(members) do
+    if l.paused == 1 or l.ready == 0 or #taken >= max or bytes >= 33554432 then break end
+    settle_positions()
+    local members = call('ZRANGE', P .. 'ready:' .. name, 0, max - #taken - 1)
+    local ids = ids_of(members)
+    fetch(ids)
+    for i, member in ipairs(members) do
       if bytes >= 33554432 then break end
-      local m = load(string.sub(member, 17))
+      local m = load(ids[i])
       if not m then
-        call('ZREM', P .. 'ready:' .. name, member)
-        call('ZREM', P .. 'since:' .. name, member)
+        place('ready:' .. name, member, false)
       elseif m.expires and m.expires <= now then
         finish(m, 'expired', 'expired')
       else
         leave(m, l)
         m.state, m.attempt, m.epoch = 'leased', m.attempt + 1, m.epoch + 1
         m.started, m.deadline = now, soon + ttl
-        call('ZADD', P .. 'leased', m.deadline, member)
-        if m.expires then call('ZREM', P .. 'expiring', member) end
+        place('leased', member, m.deadline)
+        if m.expires then place('expiring', member, false) end
         l.leased = l.leased + 1
         keep(m)
         bytes = bytes + m.bytes
-        local content = call('MGET', P .. 't:' .. m.id, P .. 'b:' .. m.id)
-        leases[#leases + 1] = { m.id, m.epoch, m.attempt, content[1], content[2] or '' }
+        taken[#taken + 1] = m
       end
     end
+  end
+  if #taken == 0 then return leases end
+  local keys = {}
+  for _, m in ipairs(taken) do
+    keys[#keys + 1] = P .. 'b:' .. m.id
+  end
+  local found = call('MGET', unpack(keys))
+  for i, m in ipairs(taken) do
+    leases[i] = { m.id, m.epoch, m.attempt, m.text, found[i] or '' }
   end
   return leases
 end
@@ -79,7 +94,7 @@ for i = 5, #ARGV, 3 do
   answers[#answers + 1] = m and 1 or 0
   if m then
     m.deadline = soon + ttl
-    call('ZADD', P .. 'leased', m.deadline, m.member)
+    place('leased', m.member, m.deadline)
     keep(m)
     -- An extension by nothing ends the lease.
     if m.deadline <= now then lapse(m) end
@@ -127,7 +142,13 @@ local function settle_at(i)
   end
   return i, m and 1 or 0
 end
-local answers, i = {}, 5
+local ids, answers, i = {}, {}, 5
+while i <= #ARGV do
+  ids[#ids + 1] = ARGV[i]
+  i = i + 12 + 12 * tonumber(ARGV[i + 11])
+end
+fetch(ids)
+i = 5
 while i <= #ARGV do
   i, answers[#answers + 1] = settle_at(i)
 end
@@ -161,7 +182,9 @@ save()
 
 /** Does what is due, forgets letters that are too old, and says what of the given lanes and ids there is to know. */
 const tick = `
-for _, id in ipairs(call('ZRANGE', P .. 'letters', 0, 49)) do
+local oldest = call('ZRANGE', P .. 'letters', 0, 19)
+fetch(oldest)
+for _, id in ipairs(oldest) do
   local m = load(id)
   if m and m.finished + retention > now then break end
   if m then
@@ -182,6 +205,7 @@ while i <= #ARGV do
   if not m or m.finished then known[#known + 1] = ARGV[i] end
   i = i + 1
 end
+settle_positions()
 local wait_ms = -1
 for _, set in ipairs({ 'leased', 'expiring', 'delayed' }) do
   local first = tonumber(call('ZRANGE', P .. set, 0, 0, 'WITHSCORES')[2])
@@ -207,10 +231,10 @@ export function createScripts(faults: RedisFaults = {}) {
     tick: script(frees + tick),
     find: script(frees + luaRecords.describe + luaRecords.find),
     lanes: script(frees + luaRecords.lanes),
-    letters: script(frees + luaRecords.describe + luaLetters.list),
+    letters: script(frees + luaRecords.describe + luaLetters.rows + luaLetters.list),
     letter: script(frees + luaRecords.describe + luaLetters.get),
     body: script(frees + luaLetters.body),
     replay: script(frees + luaLetters.replay),
-    purge: script(frees + luaLetters.purge),
+    purge: script(frees + luaLetters.rows + luaLetters.purge),
   };
 }
