@@ -75,18 +75,24 @@ export class RedisConnection implements Connection {
    */
   async evaluate(script: RedisScript, keys: readonly string[], values: readonly RedisArgument[]): Promise<unknown> {
     const { client } = this;
-    let hash = hashes.get(script);
-    if (hash === undefined) {
-      hash = createHash('sha1').update(script.text).digest('hex');
-      hashes.set(script, hash);
-    }
     try {
-      return await client.callBuffer('EVALSHA', hash, keys.length, ...keys, ...values);
+      return await client.callBuffer('EVALSHA', hashOf(script), keys.length, ...keys, ...values);
     } catch (error) {
       if (!messageOf(error).startsWith('NOSCRIPT')) throw unavailable(error);
     }
     try {
       return await client.callBuffer('EVAL', script.text, keys.length, ...keys, ...values);
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  /** Gives the scripts to the server beforehand: calls that have to be sent twice may overtake each other. */
+  async load(scripts: readonly RedisScript[]): Promise<void> {
+    const { client } = this;
+    const servers = client instanceof Cluster ? client.nodes('master') : [client];
+    try {
+      await Promise.all(servers.flatMap((server) => scripts.map(({ text }) => server.script('LOAD', text))));
     } catch (error) {
       throw unavailable(error);
     }
@@ -177,6 +183,15 @@ export class RedisConnection implements Connection {
       this.#host.signal.removeEventListener('abort', onAbort);
     }
   }
+}
+
+function hashOf(script: RedisScript): string {
+  let hash = hashes.get(script);
+  if (hash === undefined) {
+    hash = createHash('sha1').update(script.text).digest('hex');
+    hashes.set(script, hash);
+  }
+  return hash;
 }
 
 /** A cluster says only that no node could be reached; what the last of them said is more. */

@@ -111,6 +111,7 @@ export class RedisQueue implements Queue {
     const { allowVolatile, durability: declared, name = this.#host.name, aging, deadLetter, tombstones } = this.#config;
     const connection = this.#host.connection<RedisConnection>();
     this.durability = await connection.durability({ allowVolatile, declared });
+    await connection.load(Object.values(this.#scripts));
     const prefix = `millrace:{${name}}:`;
     const server = new Server(connection, {
       prefix,
