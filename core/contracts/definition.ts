@@ -28,6 +28,7 @@ export interface PluginHost {
    * The connection that the instance's `connection` setting names, started, of the kind that the definition asks for.
    * Throws when the definition asks for none.
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the kind was checked with the configuration.
   connection<Kind extends Connection>(): Kind;
 }
 

@@ -7,6 +7,7 @@ import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { Registry } from '../../core/host/registry.ts';
+import { connections } from '../../plugins/connections/index.ts';
 import { providers } from '../../plugins/providers/index.ts';
 import { queues } from '../../plugins/queues/index.ts';
 import { stores } from '../../plugins/stores/index.ts';
@@ -15,7 +16,7 @@ export const inlinePlugin = join(import.meta.dirname, 'plugins/inline.ts');
 
 /** A registry with the built-in plugins, as main makes it. */
 export function builtIns(): Registry {
-  return new Registry({ connectors, queues, stores, providers });
+  return new Registry({ connections, connectors, queues, stores, providers });
 }
 
 /** What a test's gateway has unless its YAML says otherwise: everything in memory, free ports. */

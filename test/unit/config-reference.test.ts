@@ -126,7 +126,8 @@ describe('generated files', () => {
 });
 
 describe('plugins of others', () => {
-  const parts = (): Registry => new Registry({ connectors: {}, queues: {}, stores: {}, providers: {} });
+  const parts = (): Registry =>
+    new Registry({ connections: {}, connectors: {}, queues: {}, stores: {}, providers: {} });
   const queueOf = (kind: string): string =>
     `{ type: 'queue', kind: '${kind}', summary: 'For a test.', config: z.strictObject({}), examples: [{}], capabilities: {}, create() {} }`;
   const moduleOf = (...kinds: string[]): string => {
