@@ -9,6 +9,8 @@ import { Usage } from './usage.ts';
 /** Bugs to plant, so that the contract suite can be seen to find them. */
 export interface LedgerFaults {
   readonly skipEpochCheck?: boolean;
+  /** An entry that comes a second time is applied a second time. */
+  readonly skipNumberCheck?: boolean;
 }
 
 /**

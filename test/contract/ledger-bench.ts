@@ -12,6 +12,8 @@ export interface LedgerBenchOptions {
   readonly journals?: ReturnType<typeof memoryJournals>;
   /** Small, so that snapshots are made in a test. */
   readonly snapshotBytes?: number;
+  /** Every entry lands twice. */
+  readonly twice?: boolean;
 }
 
 export function ledgerSettings(settings: QueueSettings = {}): LedgerSettings {
@@ -33,8 +35,10 @@ export async function ledgerBench(
     clock = manualClock(),
     journals = memoryJournals(clock),
     snapshotBytes = 3000,
+    twice = false,
   }: LedgerBenchOptions = {},
 ): Promise<QueueBench & { advance(ms: number): void }> {
+  if (twice) journals.commands.beforeAppend = async () => void journals.commands.faults.push('twice');
   const open = async (): Promise<LedgerQueue> => {
     const options = {
       host: quietHost(clock),
