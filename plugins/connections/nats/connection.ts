@@ -1,4 +1,4 @@
-import { connect, type NatsConnection as Client } from 'nats';
+import { connect, Events, type NatsConnection as Client } from 'nats';
 import type { z } from 'zod';
 import { sleep } from '../../../core/contracts/clock.ts';
 import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
@@ -120,18 +120,18 @@ export class Nats implements NatsConnection {
     });
     for await (const { type, data } of client.status()) {
       if (this.#health.state === 'stopped') return;
-      if (type === 'disconnect') {
+      if (type === Events.Disconnect) {
         this.#health = { ...this.#health, state: 'reconnecting', lastError: 'the connection was lost' };
         this.#host.logger.warn({ server: data }, 'lost the connection to NATS; dialling for ever');
         this.#present.abort();
-      } else if (type === 'reconnect') {
+      } else if (type === Events.Reconnect) {
         const { reconnects } = this.#health;
         this.#health = { state: 'connected', reconnects: reconnects + 1 };
         this.#present = new AbortController();
         this.#host.logger.info({ server: data }, 'connected to NATS again');
         for (const listener of this.#listeners) listener();
-      } else if (type === 'error') {
-        this.#health = { ...this.#health, lastError: String(data) };
+      } else if (type === Events.Error) {
+        this.#health = { ...this.#health, lastError: messageOf(data) };
         this.#host.logger.warn({ error: data }, 'NATS reports an error');
       }
     }

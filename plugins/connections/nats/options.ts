@@ -41,7 +41,7 @@ export async function optionsOf(config: Config, baseFolder: string): Promise<Con
 
 /** What no waiting will mend, or undefined. Its message holds no secret. */
 export function refusalOf(error: unknown, { servers, tls }: Config): MillraceError | undefined {
-  const code = String((error as { code?: unknown } | null)?.code ?? '');
+  const { code = '' } = (error ?? {}) as { readonly code?: string };
   const text = messageOf(error);
   const at = [servers].flat().join(', ');
   const invalid = (message: string): MillraceError => new MillraceError('config.invalid', message, { cause: error });
@@ -50,7 +50,7 @@ export function refusalOf(error: unknown, { servers, tls }: Config): MillraceErr
       `the NATS server at ${at} refuses the credentials (${text}): check user and password, token, or creds`,
     );
   }
-  if (code === ErrorCode.ServerOptionNotAvailable) {
+  if (code === serverHasNoTls) {
     return invalid(`the NATS server at ${at} does not offer TLS: leave out tls, or enable it on the server`);
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(code) || /certificate/i.test(text)) {
@@ -60,6 +60,7 @@ export function refusalOf(error: unknown, { servers, tls }: Config): MillraceErr
   return undefined;
 }
 
+const serverHasNoTls: string = ErrorCode.ServerOptionNotAvailable;
 const unauthorized = new Set<string>([
   ErrorCode.AuthorizationViolation,
   ErrorCode.AuthenticationExpired,
