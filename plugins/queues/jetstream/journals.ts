@@ -1,0 +1,69 @@
+import type { z } from 'zod';
+import type { QueueHost } from '../../../core/contracts/definition.ts';
+import { MillraceError } from '../../../core/contracts/errors.ts';
+import type { Durability } from '../../../core/contracts/invocation.ts';
+import type { JournalSet } from '../../../core/contracts/journal.ts';
+import type { NatsConnection } from '../../connections/nats/connection.ts';
+import type { jetstreamConfig } from './index.ts';
+import { JetstreamJournal } from './journal.ts';
+import { declareStream } from './stream.ts';
+import { syncsAlways } from './sync.ts';
+
+const descriptions = {
+  commands: 'Millrace: what was asked of the queue',
+  bodies: 'Millrace: envelopes, bodies and results',
+  snapshots: 'Millrace: the state of the queue',
+} as const;
+
+/** The three streams of a queue. */
+export class JetstreamJournals implements JournalSet {
+  readonly commands: JetstreamJournal;
+  readonly bodies: JetstreamJournal;
+  readonly snapshots: JetstreamJournal;
+  readonly #config: z.output<typeof jetstreamConfig>;
+  readonly #host: QueueHost;
+  readonly #nats: NatsConnection;
+
+  constructor(config: z.output<typeof jetstreamConfig>, host: QueueHost, nats: NatsConnection) {
+    this.#config = config;
+    this.#host = host;
+    this.#nats = nats;
+    const prefix = config.streams ?? `millrace-${host.name}`;
+    const journal = (name: keyof typeof descriptions): JetstreamJournal =>
+      new JetstreamJournal(nats, `${prefix}-${name}`, `${prefix}.${name}`, host.logger);
+    this.commands = journal('commands');
+    this.bodies = journal('bodies');
+    this.snapshots = journal('snapshots');
+  }
+
+  async open(signal: AbortSignal): Promise<Durability> {
+    const { storage, replicas, allowVolatile } = this.#config;
+    if (storage === 'memory' && !allowVolatile) {
+      throw new MillraceError(
+        'config.invalid',
+        'streams with storage: memory end with their servers: set storage: file, or allowVolatile: true',
+      );
+    }
+    this.#checkVersion();
+    const manager = await this.#nats.client.jetstreamManager({ checkAPI: false, timeout: 5000 });
+    for (const [name, description] of Object.entries(descriptions) as [keyof typeof descriptions, string][]) {
+      const { stream, subject } = this[name];
+      await this.#nats.while(() => declareStream(manager, { name: stream, subject, description, storage, replicas }));
+      signal.throwIfAborted();
+    }
+    if (storage === 'memory') return 'memory';
+    if (replicas >= 3) return 'replicated';
+    return (await syncsAlways(this.#config.monitor, this.#host.logger)) ? 'disk' : 'page-cache';
+  }
+
+  async close(): Promise<void> {
+    // Whoever follows ends by the signal that was given with it; nothing else is held.
+  }
+
+  #checkVersion(): void {
+    const version = this.#nats.client.info?.version ?? '';
+    const [major = 0, minor = 0] = version.split('.').map(Number);
+    if (major > 2 || (major === 2 && minor >= 9)) return;
+    throw new MillraceError('config.invalid', `the NATS server is ${version}: a queue needs 2.9 or later`);
+  }
+}
