@@ -3,12 +3,13 @@
  * `appendfsync everysec`, once with `always`. Both drain with 32 jobs at a time whose function does nothing, and both
  * keep the record of what succeeded.
  */
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Queue as BullQueue, Worker } from 'bullmq';
 import { createId } from '../core/delivery/ids.ts';
 import { redisConnection, redisQueue } from '../test/contract/redis-bench.ts';
 import { plainMessage } from '../test/support/plain-message.ts';
-import { startRedis } from '../test/support/own-redis.ts';
+import { startBroker } from '../test/support/own-redis.ts';
 import { floors, median, quantile } from './measure.ts';
 
 const jobs = Number(process.argv[2] ?? 20_000);
@@ -17,16 +18,18 @@ const concurrency = 32;
 const body = Buffer.alloc(256, 'b');
 const lane = 'work.default';
 const signal = new AbortController().signal;
+// On the disk of the sources and not in /tmp, which may be memory.
+const root = join(import.meta.dirname, '..');
 
 interface Side {
   /** One at a time from 32 callers; each is waited for. */
-  accept(count: number): Promise<void>;
-  fill(count: number): Promise<void>;
+  readonly accept: (count: number) => Promise<void>;
+  readonly fill: (count: number) => Promise<void>;
   /** Resolves when that many have been run and acknowledged. */
-  drain(count: number): Promise<void>;
+  readonly drain: (count: number) => Promise<void>;
   /** From the call that enqueues to the begin of the run, one after another, ms. */
-  latencies(count: number): Promise<number[]>;
-  close(): Promise<void>;
+  readonly latencies: (count: number) => Promise<number[]>;
+  readonly close: () => Promise<void>;
 }
 
 async function parallel(count: number, work: () => Promise<unknown>): Promise<void> {
@@ -147,7 +150,7 @@ type Name = keyof typeof makers;
 
 console.log(await floors());
 for (const appendfsync of ['everysec', 'always']) {
-  const server = await startRedis({ appendfsync });
+  const server = await startBroker('redis', { parent: root, settings: [`appendfsync ${appendfsync}`] });
   const figures = { millrace: new Map<string, number[]>(), bullmq: new Map<string, number[]>() };
   const note = (side: Name, what: string, value: number): void => {
     figures[side].set(what, [...(figures[side].get(what) ?? []), value]);
@@ -175,6 +178,6 @@ for (const appendfsync of ['everysec', 'always']) {
         `bullmq ${median(theirs).toFixed(2)} [${show(theirs)}]  ratio ${ratio.toFixed(2)}`,
     );
   }
-  await server.stop();
+  await server.dispose();
 }
 process.exit(0);

@@ -67,6 +67,7 @@ export class Writer {
     const sent = this.#sent.get(number);
     if (!sent || !answers) return false;
     this.#sent.delete(number);
+    this.#stuck = false;
     for (const [index, { resolve }] of sent.asked.entries()) resolve(answers[index] as Answer);
     return true;
   }

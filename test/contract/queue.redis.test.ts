@@ -3,19 +3,19 @@ import { queueCases, queueContract, runQueueCase } from '../../core/testing/queu
 import { queueModel } from '../../core/testing/queue-model.ts';
 import redis from '../../plugins/queues/redis/index.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
-import { startRedis, type OwnRedis } from '../support/own-redis.ts';
+import { startBroker, type OwnBroker } from '../support/own-redis.ts';
 import { redisBench, redisConnection } from './redis-bench.ts';
 
-let server: OwnRedis;
+let server: OwnBroker;
 let connection: RedisConnection;
 beforeAll(async () => {
-  server = await startRedis();
+  server = await startBroker('redis');
   connection = redisConnection(server.url);
   await connection.start();
 });
 afterAll(async () => {
   await connection.stop();
-  await server.stop();
+  await server.dispose();
 });
 
 queueContract({

@@ -4,20 +4,20 @@ import { storeContract } from '../../core/testing/store-contract.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { redisStoreConfig } from '../../plugins/stores/redis/index.ts';
 import { RedisStore } from '../../plugins/stores/redis/store.ts';
-import { startRedis, type OwnRedis } from '../support/own-redis.ts';
+import { startBroker, type OwnBroker } from '../support/own-redis.ts';
 import { movableClock, quietHost } from '../support/quiet-host.ts';
 import { redisConnection } from './redis-bench.ts';
 
-let server: OwnRedis;
+let server: OwnBroker;
 let connection: RedisConnection;
 beforeAll(async () => {
-  server = await startRedis();
+  server = await startBroker('redis');
   connection = redisConnection(server.url);
   await connection.start();
 });
 afterAll(async () => {
   await connection.stop();
-  await server.stop();
+  await server.dispose();
 });
 
 async function open(name: string, clock: ReturnType<typeof movableClock>): Promise<RedisStore> {

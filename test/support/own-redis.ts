@@ -1,20 +1,23 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import { createInterface } from 'node:readline';
 
-export interface OwnRedis {
+export interface OwnBroker {
   readonly url: string;
   readonly pid: number;
-  stop(): Promise<void>;
+  dispose(): Promise<void>;
   kill(): Promise<void>;
   restart(): Promise<void>;
   pause(): void;
   resume(): void;
+}
+
+export async function freePorts(count: number): Promise<number[]> {
+  return Promise.all(Array.from({ length: count }, freePort));
 }
 
 async function freePort(): Promise<number> {
@@ -26,25 +29,28 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-export async function startRedis(settings: Record<string, string> = {}): Promise<OwnRedis> {
-  const folder = mkdtempSync(join(tmpdir(), 'millrace-redis-'));
+export async function startBroker(
+  _kind: 'redis',
+  options: { settings?: readonly string[]; parent?: string } = {},
+): Promise<OwnBroker> {
+  const folder = mkdtempSync(join(options.parent ?? tmpdir(), 'millrace-redis-'));
   const port = await freePort();
   const url = `redis://127.0.0.1:${port}`;
   let child: ChildProcess;
   const run = async (): Promise<void> => {
-    const all = { appendonly: 'yes', appendfsync: 'everysec', 'maxmemory-policy': 'noeviction', save: '', ...settings };
-    const args = Object.entries(all).flatMap(([key, value]) => [`--${key}`, value]);
-    child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, ...args], {
-      stdio: 'ignore',
-    });
-    const probe = new Redis(url, {
-      retryStrategy: () => 50,
-      maxRetriesPerRequest: null,
-      ...(settings['requirepass'] && { password: settings['requirepass'] }),
-    });
-    probe.on('error', () => {});
-    await probe.ping();
-    probe.disconnect();
+    const lines = [
+      'appendonly yes',
+      'appendfsync everysec',
+      'maxmemory-policy noeviction',
+      'save ""',
+      ...(options.settings ?? []),
+    ];
+    writeFileSync(join(folder, 'redis.conf'), [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...lines].join('\n'));
+    child = spawn('redis-server', [join(folder, 'redis.conf')], { stdio: ['ignore', 'pipe', 'ignore'] });
+    for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
+      if (/Ready to accept/.test(line)) break;
+    }
+    child.stdout?.resume();
   };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -59,15 +65,14 @@ export async function startRedis(settings: Record<string, string> = {}): Promise
     get pid() {
       return child.pid ?? 0;
     },
-    stop: async () => {
+    dispose: async () => {
       await end('SIGTERM');
       rmSync(folder, { recursive: true, force: true });
     },
     kill: () => end('SIGKILL'),
     restart: async () => {
-      await end('SIGKILL');
+      await end('SIGTERM');
       await run();
-      await pause(0);
     },
     pause: () => void child.kill('SIGSTOP'),
     resume: () => void child.kill('SIGCONT'),

@@ -53,6 +53,7 @@ export class RedisConnection implements Connection {
       this.#host.logger.info({ reconnects: this.#connects - 1 }, 'connected to Redis');
     });
     client.on('close', () => {
+      this.#lastError ??= 'the server closed the connection';
       if (!this.#stopped) this.#host.logger.warn({ error: this.#lastError }, 'the connection to Redis is lost');
     });
     try {
@@ -78,12 +79,12 @@ export class RedisConnection implements Connection {
     try {
       return await client.callBuffer('EVALSHA', hashOf(script), keys.length, ...keys, ...values);
     } catch (error) {
-      if (!messageOf(error).startsWith('NOSCRIPT')) throw unavailable(error);
+      if (!messageOf(error).startsWith('NOSCRIPT')) throw this.#unavailable(error);
     }
     try {
       return await client.callBuffer('EVAL', script.text, keys.length, ...keys, ...values);
     } catch (error) {
-      throw unavailable(error);
+      throw this.#unavailable(error);
     }
   }
 
@@ -94,7 +95,7 @@ export class RedisConnection implements Connection {
     try {
       await Promise.all(servers.flatMap((server) => scripts.map(({ text }) => server.script('LOAD', text))));
     } catch (error) {
-      throw unavailable(error);
+      throw this.#unavailable(error);
     }
   }
 
@@ -119,7 +120,7 @@ export class RedisConnection implements Connection {
     try {
       return await probeDurability(this.client, needs);
     } catch (error) {
-      throw error instanceof MillraceError ? error : unavailable(error);
+      throw error instanceof MillraceError ? error : this.#unavailable(error);
     }
   }
 
@@ -127,6 +128,13 @@ export class RedisConnection implements Connection {
     this.#stopped = true;
     if (this.#subscriber !== this.#client) this.#subscriber?.disconnect();
     this.#client?.disconnect();
+  }
+
+  /** The client's own words for a connection that is lost are about its queues, not about the server. */
+  #unavailable(error: unknown): MillraceError {
+    const isAway = this.health().state !== 'connected';
+    const text = isAway ? `the server is away: ${this.#lastError ?? messageOf(error)}` : messageOf(error);
+    return new MillraceError('connection.unavailable', `Redis: ${text}`, { cause: error });
   }
 
   /** A second connection, or in a cluster the one that the client keeps for it. */
@@ -163,6 +171,7 @@ export class RedisConnection implements Connection {
     }, connectTimeout);
     const onAbort = (): void => reject(new MillraceError('gateway.stopping', 'stopped before Redis answered'));
     this.#host.signal.addEventListener('abort', onAbort, { once: true });
+    if (this.#host.signal.aborted) onAbort();
     client.once('ready', resolve);
     client.on('error', (error: unknown) => {
       const first = this.#lastError === undefined;
@@ -198,8 +207,4 @@ function hashOf(script: RedisScript): string {
 function causeOf(error: unknown): string {
   const { lastNodeError } = error as { lastNodeError?: unknown };
   return messageOf(lastNodeError ?? error);
-}
-
-function unavailable(error: unknown): MillraceError {
-  return new MillraceError('connection.unavailable', `Redis: ${messageOf(error)}`, { cause: error });
 }
