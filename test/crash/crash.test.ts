@@ -1,27 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import { broken, check } from './checker.ts';
 import { crashRun } from './driver.ts';
-
-const failpoints = [
-  'accept.after-enqueue',
-  'queue.before-commit',
-  'queue.after-commit',
-  'lease.before-dispatch',
-  'execute.running',
-  'settle.before',
-  'settle.after',
-  'queue.dead-letter',
-];
+import { sqlite } from './queues.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
+const strikesOf = (rounds: number): ('gateway' | 'failpoint')[] =>
+  Array.from({ length: rounds }, (_, round) => (round % 2 === 0 ? 'gateway' : 'failpoint'));
 
 describe('a gateway that is killed while it works', () => {
   it(
     'loses nothing, ends everything once and in order, and repeats no more than was in flight',
     { timeout: 600_000 },
     async () => {
-      const history = await crashRun({ seed, rounds: 24, calls: 12_000, failpoints, log });
+      const { history } = await crashRun({
+        seed,
+        queue: sqlite,
+        gateways: 1,
+        strikes: strikesOf(24),
+        calls: 12_000,
+        paceMs: 0,
+        log,
+      });
       const verdict = check(history);
       log(
         `seed ${seed}: ${history.accepted.length} accepted, ${history.kills} kills, ${verdict.duplicates} duplicates`,
@@ -32,10 +32,13 @@ describe('a gateway that is killed while it works', () => {
   );
 
   it('is caught when it answers before it has committed', { timeout: 300_000 }, async () => {
-    const history = await crashRun({
+    const { history } = await crashRun({
       seed,
-      rounds: 6,
+      queue: sqlite,
+      gateways: 1,
+      strikes: strikesOf(6),
       calls: 3000,
+      paceMs: 0,
       failpoints: ['queue.before-commit'],
       plant: 'ack-before-commit',
     });
