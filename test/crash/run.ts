@@ -25,14 +25,18 @@ const { history, outages } = await crashRun({
   calls: 20 * all.length,
   paceMs: 200,
   ...(plant && { plant, failpoints: ['queue.before-commit'] }),
-  log: (text) => console.log(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`),
+  log: (text) => process.stdout.write(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`),
 });
 const verdict = check(history);
 const slowest = Math.max(0, ...outages.map(({ backMs }) => backMs));
-console.log(
+say(
   `${kind}, seed ${seed}: ${history.accepted.length} accepted, ${history.kills} gateways killed, ` +
     `${outages.length} outages, slowest return ${slowest.toFixed()} ms, ${verdict.lost.length} lost, ` +
     `${verdict.duplicates} duplicates of ${verdict.duplicatesAllowed} allowed`,
 );
-for (const line of broken(verdict)) console.log(line);
-process.exit(broken(verdict).length === 0 ? 0 : 1);
+for (const line of broken(verdict)) say(line);
+process.exitCode = broken(verdict).length === 0 ? 0 : 1;
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
