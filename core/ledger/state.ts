@@ -1,7 +1,7 @@
 import type { LaneStats } from '../contracts/queue.ts';
 import { Messages, type LedgerFaults } from './messages.ts';
 import type { Answer, Command, Entry, Finished, Item, LedgerSettings, Letter, NewRecord, Ref } from './records.ts';
-import { Sessions, type DumpedSession } from './sessions.ts';
+import { gapMs, Sessions, type DumpedSession } from './sessions.ts';
 
 /** Of the rules of the state. Gateways of two formats would come to two states, so they do not share a ledger. */
 export const ledgerFormat = 1;
@@ -61,9 +61,11 @@ export class LedgerState {
     const before = messages.now;
     this.position = position;
     this.bytesSince += bytes;
-    // Whoever was silent while the first entry was awaited has not been silent for long.
     messages.now = Math.max(before, at ?? entry.at);
-    const dead = this.#sessions.advance(messages.now, before);
+    const gap = messages.now - before;
+    const dead = this.#sessions.advance(messages.now, gap);
+    // Nobody could extend a lease while nobody could say anything.
+    if (gap > gapMs) messages.postponeLeases(gap);
     const admitted = this.#sessions.admit(entry.session, entry.number, messages.now);
     for (const session of dead) messages.lapseAll(session);
     messages.catchUp();
