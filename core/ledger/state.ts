@@ -1,6 +1,7 @@
 import type { LaneStats } from '../contracts/queue.ts';
 import { Messages, type LedgerFaults } from './messages.ts';
-import type { Answer, Command, Entry, Finished, Item, LedgerSettings, Letter, NewRecord, Ref } from './records.ts';
+import { type PackedFinished, type PackedItem, packFinished, packItem, unpackFinished, unpackItem } from './packed.ts';
+import type { Answer, Command, Entry, LedgerSettings, Letter, NewRecord, Ref } from './records.ts';
 import { gapMs, Sessions, type DumpedSession } from './sessions.ts';
 
 /** Of the rules of the state. Gateways of two formats would come to two states, so they do not share a ledger. */
@@ -21,8 +22,8 @@ export type DumpPart =
         readonly lanes: readonly Pick<LaneStats, 'lane' | 'paused' | 'totals'>[];
       };
     }
-  | { readonly live: readonly Item[] }
-  | { readonly finished: readonly Finished[] }
+  | { readonly live: readonly PackedItem[] }
+  | { readonly finished: readonly PackedFinished[] }
   | { readonly letters: readonly Letter[] }
   | { readonly dedup: readonly (readonly [key: string, id: string, until: number])[] };
 
@@ -192,8 +193,8 @@ export class LedgerState {
         lanes,
       },
     };
-    for (const live of parts(messages.live.values())) yield { live };
-    for (const finished of parts(messages.finished.values())) yield { finished };
+    for (const live of parts(messages.live.values())) yield { live: live.map(packItem) };
+    for (const finished of parts(messages.finished.values())) yield { finished: finished.map(packFinished) };
     for (const letters of parts(messages.letters.values())) yield { letters };
     const dedup = messages.dedup.entries().map(([key, { id, until }]) => [key, id, until] as const);
     for (const part of parts(dedup)) yield { dedup: part };
@@ -218,8 +219,8 @@ export class LedgerState {
         lane.paused = paused;
         Object.assign(lane.totals, totals);
       }
-    } else if ('live' in part) for (const item of part.live) messages.insert(item);
-    else if ('finished' in part) for (const finished of part.finished) messages.archive(finished);
+    } else if ('live' in part) for (const packed of part.live) messages.insert(unpackItem(packed));
+    else if ('finished' in part) for (const packed of part.finished) messages.archive(unpackFinished(packed));
     else if ('letters' in part) for (const letter of part.letters) messages.keep(letter);
     else for (const [key, id, until] of part.dedup) messages.remember(key, id, until);
   }
