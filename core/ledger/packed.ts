@@ -1,96 +1,95 @@
-import type { DeadReason } from '../contracts/invocation.ts';
-import type { AttemptError } from '../contracts/queue.ts';
-import type { End, Finished, Item, NewRecord, Ref, WaitState } from './records.ts';
+import type { Finished, Item, NewRecord } from './records.ts';
 
 /**
  * Records as they are in a snapshot, which may hold a million of them: without the names of their fields, which would be
- * most of it. Undefined is null there.
+ * most of it. Undefined is null there, as JSON has it.
  */
-export type PackedItem = readonly unknown[];
-export type PackedFinished = readonly unknown[];
+export type PackedItem = ReturnType<typeof packItem>;
+export type PackedFinished = ReturnType<typeof packFinished>;
 
-export function packItem(item: Item): PackedItem {
-  const { record, ref, sequence, rank, acceptedAt, state, due, readySince, expiresAt } = item;
-  const { attempt, epoch, leasedUntil, holder, startedAt, cancelRequested, errors } = item;
+// oxlint-disable-next-line typescript/explicit-module-boundary-types -- the order of the fields is its type.
+export function packItem(item: Item) {
+  const { id, lane, callId, ref, bytes, priority, maxAttempts, resultTtlMs } = item.record;
+  const { orderKey, dedupKey, dedupWindowMs, delayMs, maxAgeMs, replayOf } = item.record;
   return [
-    ...[record.id, record.lane, record.callId, record.ref, record.bytes, record.priority, record.maxAttempts],
-    ...[record.resultTtlMs, record.orderKey, record.dedupKey, record.dedupWindowMs, record.delayMs, record.maxAgeMs],
-    ...[record.replayOf, ref, sequence, rank, acceptedAt, state, due, readySince, expiresAt],
-    ...[attempt, epoch, leasedUntil, holder, startedAt, cancelRequested, errors],
-  ];
+    [id, lane, callId, ref, bytes, priority, maxAttempts, resultTtlMs] as const,
+    [orderKey, dedupKey, dedupWindowMs, delayMs, maxAgeMs, replayOf] as const,
+    [item.ref, item.sequence, item.rank, item.acceptedAt, item.state, item.due, item.readySince] as const,
+    [item.expiresAt, item.attempt, item.epoch, item.leasedUntil, item.holder, item.startedAt] as const,
+    item.cancelRequested,
+    item.errors,
+  ] as const;
 }
 
-export function unpackItem(packed: PackedItem): Item {
-  const next = reader(packed);
+export function unpackItem([what, options, place, attempts, cancelRequested, errors]: PackedItem): Item {
+  const [id, lane, callId, acceptedRef, bytes, priority, maxAttempts, resultTtlMs] = what;
+  const [orderKey, dedupKey, dedupWindowMs, delayMs, maxAgeMs, replayOf] = options;
+  const [ref, sequence, rank, acceptedAt, state, due, readySince] = place;
+  const [expiresAt, attempt, epoch, leasedUntil, holder, startedAt] = attempts;
   const record: NewRecord = {
-    id: next<string>(),
-    lane: next<string>(),
-    callId: next<string>(),
-    ref: next<Ref>(),
-    bytes: next<number>(),
-    priority: next<number>(),
-    maxAttempts: next<number>(),
-    resultTtlMs: next<number>(),
-    orderKey: next<string | undefined>(),
-    dedupKey: next<string | undefined>(),
-    dedupWindowMs: next<number | undefined>(),
-    delayMs: next<number | undefined>(),
-    maxAgeMs: next<number | undefined>(),
-    replayOf: next<string | undefined>(),
+    id,
+    lane,
+    callId,
+    ref: acceptedRef,
+    bytes,
+    priority,
+    maxAttempts,
+    resultTtlMs,
+    orderKey: orderKey ?? undefined,
+    dedupKey: dedupKey ?? undefined,
+    dedupWindowMs: dedupWindowMs ?? undefined,
+    delayMs: delayMs ?? undefined,
+    maxAgeMs: maxAgeMs ?? undefined,
+    replayOf: replayOf ?? undefined,
   };
   return {
     record,
-    ref: next<Ref>(),
-    sequence: next<number>(),
-    rank: next<number>(),
-    acceptedAt: next<number>(),
-    state: next<WaitState>(),
-    due: next<number>(),
-    readySince: next<number>(),
-    expiresAt: next<number | undefined>(),
-    attempt: next<number>(),
-    epoch: next<number>(),
-    leasedUntil: next<number>(),
-    holder: next<string | undefined>(),
-    startedAt: next<number | undefined>(),
-    cancelRequested: next<boolean>(),
-    errors: next<AttemptError[]>(),
+    ref,
+    sequence,
+    rank,
+    acceptedAt,
+    state,
+    due,
+    readySince,
+    expiresAt: expiresAt ?? undefined,
+    attempt,
+    epoch,
+    leasedUntil,
+    holder: holder ?? undefined,
+    startedAt: startedAt ?? undefined,
+    cancelRequested,
+    errors,
   };
 }
 
-export function packFinished(finished: Finished): PackedFinished {
+// oxlint-disable-next-line typescript/explicit-module-boundary-types -- the order of the fields is its type.
+export function packFinished(finished: Finished) {
   const { id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt } = finished;
   const { errors, reason, replayOf, ref, hasResult, goneAt } = finished;
   return [
-    ...[id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt],
-    ...[errors, reason, replayOf, ref, hasResult, goneAt],
-  ];
+    [id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt] as const,
+    [errors, reason, replayOf, ref, hasResult, goneAt] as const,
+  ] as const;
 }
 
-export function unpackFinished(packed: PackedFinished): Finished {
-  const next = reader(packed);
+export function unpackFinished([what, end]: PackedFinished): Finished {
+  const [id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt] = what;
+  const [errors, reason, replayOf, ref, hasResult, goneAt] = end;
   return {
-    id: next<string>(),
-    lane: next<string>(),
-    callId: next<string>(),
-    sequence: next<number>(),
-    state: next<End>(),
-    attempt: next<number>(),
-    acceptedAt: next<number>(),
-    startedAt: next<number | undefined>(),
-    finishedAt: next<number>(),
-    errors: next<AttemptError[]>(),
-    reason: next<DeadReason | undefined>(),
-    replayOf: next<string | undefined>(),
-    ref: next<Ref | undefined>(),
-    hasResult: next<boolean>(),
-    goneAt: next<number>(),
+    id,
+    lane,
+    callId,
+    sequence,
+    state,
+    attempt,
+    acceptedAt,
+    startedAt: startedAt ?? undefined,
+    finishedAt,
+    errors,
+    reason: reason ?? undefined,
+    replayOf: replayOf ?? undefined,
+    ref: ref ?? undefined,
+    hasResult,
+    goneAt,
   };
-}
-
-/** One field after another, in the order in which they were packed. */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- what was packed is what it says.
-function reader(packed: readonly unknown[]): <Field>() => Field {
-  let at = 0;
-  return <Field>() => (packed[at++] ?? undefined) as Field;
 }
