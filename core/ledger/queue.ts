@@ -184,6 +184,7 @@ export class LedgerQueue implements Queue {
     const { id, lane, epoch } = receipt;
     for (;;) {
       const verdict = await this.#verdictOf(receipt, disposition);
+      if (verdict.as === 'dead') failpoint('queue.dead-letter');
       const answer = await this.#writer.submit({ do: 'settle', id, lane, epoch, verdict });
       if (answer === 'lost') continue;
       this.#leased.delete(`${id} ${epoch}`);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startBroker } from '../support/brokers.ts';
 import { Callers } from './callers.ts';
-import type { Execution, History } from './checker.ts';
+import { check, type Execution, type History } from './checker.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
 import { Fleet } from './fleet.ts';
 import { readLedgers } from './ledgers.ts';
@@ -47,6 +47,17 @@ const concurrency = functions.reduce((sum, one) => sum + one.concurrency, 0);
 export interface Run {
   readonly history: History;
   readonly outages: readonly Outage[];
+}
+
+/** In one line, what was done and what came of it. */
+export function summary({ history, outages }: Run): string {
+  const { lost, duplicates, duplicatesAllowed } = check(history);
+  const slowest = Math.max(0, ...outages.map(({ backMs }) => backMs));
+  const returned = outages.length === 0 ? '' : ` (slowest return ${slowest.toFixed()} ms)`;
+  return (
+    `${history.accepted.length} accepted, ${history.kills} gateways killed, ${outages.length} outages${returned}, ` +
+    `${lost.length} lost, ${duplicates} duplicates of ${duplicatesAllowed} allowed`
+  );
 }
 
 /**

@@ -23,7 +23,7 @@ export const commonFailpoints = [
 ] as const;
 
 /** Those of a queue that is a ledger over a broker's journals. */
-const ledgerFailpoints = ['queue.after-body', 'queue.before-commit', 'queue.after-commit'];
+const ledgerFailpoints = ['queue.after-body', 'queue.before-commit', 'queue.after-commit', 'queue.dead-letter'];
 
 export const sqlite: CrashQueue = {
   kind: 'sqlite',
@@ -42,6 +42,9 @@ queues: { default: { kind: redis, connection: broker } }`,
   failpoints: ['queue.before-commit', 'queue.after-commit', 'queue.after-lease', 'queue.after-settle'],
 };
 
+/** The class `page-cache`: by hand only, to see what it costs. */
+const redisEverysec: CrashQueue = { ...redis, settings: ['appendfsync everysec'] };
+
 export const jetstream: CrashQueue = {
   kind: 'jetstream',
   broker: 'nats',
@@ -52,4 +55,9 @@ queues: { default: { kind: jetstream, connection: broker } }`,
 };
 
 /** All of them, by what they are called in a configuration. */
-export const crashQueues: Readonly<Record<string, CrashQueue>> = { sqlite, redis, jetstream };
+export const crashQueues: Readonly<Record<string, CrashQueue>> = {
+  sqlite,
+  redis,
+  'redis-everysec': redisEverysec,
+  jetstream,
+};

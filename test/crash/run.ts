@@ -3,7 +3,7 @@
  * `npm run crash -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`.
  */
 import { broken, check } from './checker.ts';
-import { crashRun } from './driver.ts';
+import { crashRun, summary } from './driver.ts';
 import { crashQueues } from './queues.ts';
 import type { Strike } from './strikes.ts';
 
@@ -17,7 +17,7 @@ const all = strikes.split(',').flatMap((each) => {
   return Array.from({ length: Number(count) }, () => name as Strike);
 });
 const startedAt = performance.now();
-const { history, outages } = await crashRun({
+const run = await crashRun({
   seed: Number(seed),
   queue,
   gateways: Number(gateways),
@@ -25,17 +25,12 @@ const { history, outages } = await crashRun({
   calls: 20 * all.length,
   paceMs: 200,
   ...(plant && { plant, failpoints: ['queue.before-commit'] }),
-  log: (text) => process.stdout.write(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`),
+  log: (text) => say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`),
 });
-const verdict = check(history);
-const slowest = Math.max(0, ...outages.map(({ backMs }) => backMs));
-say(
-  `${kind}, seed ${seed}: ${history.accepted.length} accepted, ${history.kills} gateways killed, ` +
-    `${outages.length} outages, slowest return ${slowest.toFixed()} ms, ${verdict.lost.length} lost, ` +
-    `${verdict.duplicates} duplicates of ${verdict.duplicatesAllowed} allowed`,
-);
-for (const line of broken(verdict)) say(line);
-process.exitCode = broken(verdict).length === 0 ? 0 : 1;
+say(`${kind}, seed ${seed}: ${summary(run)}`);
+const wrong = broken(check(run.history));
+for (const line of wrong) say(line);
+process.exitCode = wrong.length === 0 ? 0 : 1;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { broken, check } from './checker.ts';
-import { crashRun } from './driver.ts';
+import { crashRun, summary } from './driver.ts';
 import type { CrashQueue } from './queues.ts';
 import type { Strike } from './strikes.ts';
 import { stalled, takeover } from './takeover.ts';
@@ -36,7 +36,7 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
       { timeout: 900_000 },
       async () => {
         const all = strikes();
-        const { history, outages } = await crashRun({
+        const run = await crashRun({
           seed,
           queue,
           gateways,
@@ -46,14 +46,8 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
           stallMs,
           log,
         });
-        const verdict = check(history);
-        const slowest = Math.max(...outages.map(({ backMs }) => backMs));
-        log(
-          `${kind}, seed ${seed}: ${history.accepted.length} accepted, ${history.kills} gateways killed, ` +
-            `${outages.length} outages, slowest return ${slowest.toFixed()} ms, ${verdict.lost.length} lost, ` +
-            `${verdict.duplicates} duplicates of ${verdict.duplicatesAllowed} allowed`,
-        );
-        expect(broken(verdict), `seed ${seed}`).toEqual([]);
+        log(`${kind}, seed ${seed}: ${summary(run)}`);
+        expect(broken(check(run.history)), `seed ${seed}`).toEqual([]);
       },
     );
 
