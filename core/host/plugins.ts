@@ -168,7 +168,7 @@ export class Plugins {
         await connector.start();
       });
       if (!started || !connector) continue;
-      instance.state = 'running';
+      instance.started();
       this.connectors.push({
         instance,
         connector,
@@ -222,7 +222,7 @@ export class Plugins {
         if (error instanceof MillraceError && refusals.has(error.code)) refusal = error;
         throw error;
       }
-      instance.state = 'running';
+      instance.started();
       into.set(instance.name, plugin);
       this.#stops.push({ instance, stop: (deadlineMs) => plugin.stop(deadlineMs) });
     });

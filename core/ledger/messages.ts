@@ -73,7 +73,8 @@ export class Messages {
   }
 
   duplicateOf({ id, lane, dedupKey }: NewRecord): string | undefined {
-    if (this.live.has(id) || this.finished.has(id)) return id;
+    // A letter may be kept for longer than it is remembered how its message ended.
+    if (this.live.has(id) || this.finished.has(id) || this.letters.get(id)) return id;
     if (dedupKey === undefined) return undefined;
     const first = this.dedup.get(dedupName(lane, dedupKey));
     return first && first.until > this.now ? first.id : undefined;

@@ -21,7 +21,7 @@ import type {
 } from '../contracts/queue.ts';
 import { Bodies } from './bodies.ts';
 import { LedgerDeadLetters } from './dead-letters.ts';
-import { Keeper } from './keeper.ts';
+import { Keeper, type Keeping, usualKeeping } from './keeper.ts';
 import type { LedgerFaults } from './messages.ts';
 import { packMessage, packResult, recordOf, unpackEnvelope, unpackMessage, whole } from './packing.ts';
 import { RecordReader } from './record-reader.ts';
@@ -38,8 +38,9 @@ export interface LedgerOptions {
   readonly settings: LedgerSettings;
   /** A name of this gateway alone: what its predecessor of that name had leased is given again at once. */
   readonly instance?: string | undefined;
-  /** Commands between two snapshots have at least so many bytes. */
-  readonly snapshotBytes?: number;
+  readonly keeping?: Keeping;
+  /** So long is an entry sent again whose fate is not known. */
+  readonly patienceMs?: number;
   readonly faults?: LedgerFaults;
 }
 
@@ -71,7 +72,7 @@ export class LedgerQueue implements Queue {
   #saidAt = 0;
 
   constructor(journals: JournalSet, options: LedgerOptions) {
-    const { host, settings, faults = {}, snapshotBytes = 8 * 2 ** 20 } = options;
+    const { host, settings, faults = {}, keeping = usualKeeping, patienceMs = 10_000 } = options;
     const { clock, logger } = host;
     this.#options = options;
     this.#journals = journals;
@@ -88,7 +89,7 @@ export class LedgerQueue implements Queue {
       broken: (error) => this.#break(error),
     });
     const time = (): number => Math.max(clock.now(), this.#replica.time);
-    this.#writer = new Writer(randomUUID(), journals.commands, clock, time);
+    this.#writer = new Writer({ session: randomUUID(), journal: journals.commands, clock, time, patienceMs });
     this.#keeper = new Keeper({
       replica: this.#replica,
       writer: this.#writer,
@@ -97,7 +98,7 @@ export class LedgerQueue implements Queue {
       bodies: journals.bodies,
       content: this.#bodies,
       clock,
-      snapshotBytes,
+      keeping,
       failed: (error) => logger.warn({ err: error }, 'the journals were not shortened; trying again later'),
     });
     this.#records = new RecordReader(this.#replica, this.#bodies);

@@ -159,7 +159,7 @@ export class LedgerState {
 
   #replay(id: string, record: NewRecord): Answer {
     const { live, finished, letters } = this.messages;
-    const existing = live.get(record.id)?.record ?? finished.get(record.id);
+    const existing = live.get(record.id)?.record ?? finished.get(record.id) ?? letters.get(record.id)?.record;
     if (existing) return existing.replayOf === id ? true : 'conflict';
     // Whoever asked saw no letter, and so put no bytes.
     if (!letters.get(id) || record.ref.length < 3) return false;

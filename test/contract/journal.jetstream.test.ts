@@ -4,7 +4,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { journalContract } from '../../core/testing/journal-contract.ts';
 import type { Nats } from '../../plugins/connections/nats/connection.ts';
 import { JetstreamJournal } from '../../plugins/queues/jetstream/journal.ts';
-import { declareStream } from '../../plugins/queues/jetstream/stream.ts';
+import { streamOf } from '../../plugins/queues/jetstream/journals.ts';
 import { NatsServer } from '../support/nats-server.ts';
 import { dial } from './jetstream-bench.ts';
 
@@ -23,10 +23,9 @@ journalContract({
     const open = async (): Promise<JetstreamJournal> => {
       const nats = await dial(server.url);
       dialled.push(nats);
-      const manager = await nats.client.jetstreamManager();
-      const wish = { name, subject: `${name}.entries`, description: '', storage: 'file', replicas: 1 } as const;
-      await declareStream(manager, wish);
-      return new JetstreamJournal(nats, name, wish.subject, pino({ level: 'silent' }));
+      const subject = `${name}.entries`;
+      await nats.declareStream(streamOf(name, subject, '', { storage: 'file', replicas: 1 }));
+      return new JetstreamJournal(nats, name, subject, pino({ level: 'silent' }));
     };
     return {
       journal: await open(),

@@ -11,6 +11,8 @@ export interface NatsServerOptions {
   readonly config?: string;
   /** The port of its monitoring; none without. */
   readonly monitor?: boolean;
+  /** Default true, in its folder, unless `config` has it. */
+  readonly jetstream?: boolean;
 }
 
 /** A nats-server of a test's own: its ports and its folder stay the same over restarts. */
@@ -28,9 +30,10 @@ export class NatsServer {
     this.#config = config;
   }
 
-  static async start({ config = '', monitor = false }: NatsServerOptions = {}): Promise<NatsServer> {
+  static async start({ config = '', monitor = false, jetstream = true }: NatsServerOptions = {}): Promise<NatsServer> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-nats-'));
-    const server = new NatsServer(await freePort(), monitor ? await freePort() : 0, folder, config);
+    const store = /^\s*jetstream/m.test(config) || !jetstream ? '' : `jetstream { store_dir: "${folder}/js" }\n`;
+    const server = new NatsServer(await freePort(), monitor ? await freePort() : 0, folder, store + config);
     await server.up();
     return server;
   }
@@ -48,11 +51,10 @@ export class NatsServer {
     const file = join(this.folder, 'nats.conf');
     const log = join(this.folder, 'nats.log');
     const monitor = this.monitorPort === 0 ? '' : `http: "127.0.0.1:${this.monitorPort}"\n`;
-    const jetstream = /^\s*jetstream/m.test(this.#config) ? '' : `jetstream { store_dir: "${this.folder}/js" }\n`;
     await writeFile(log, '');
     await writeFile(
       file,
-      `listen: "127.0.0.1:${this.port}"\n${monitor}log_file: "${log}"\nserver_name: millrace-test\n${jetstream}${this.#config}\n`,
+      `listen: "127.0.0.1:${this.port}"\n${monitor}log_file: "${log}"\nserver_name: millrace-test\n${this.#config}\n`,
     );
     const child = spawn(natsBinary() ?? 'nats-server', ['-c', file], { stdio: 'ignore' });
     this.#process = child;
