@@ -95,6 +95,8 @@ export class Cluster implements KafkaDriver {
         if (typeOf(cause) !== 'TOPIC_ALREADY_EXISTS') throw cause;
       }
     });
+    // A broker may hear of it a little later than the controller.
+    await this.#settled(() => this.#ask((broker) => broker.metadata([topic])), 'UNKNOWN_TOPIC_OR_PARTITION');
   }
 
   async deleteTopic(topic: string): Promise<void> {
@@ -151,13 +153,14 @@ export class Cluster implements KafkaDriver {
   }
 
   /** Waits, as long as a broker can be reached at all, for one that leads: a topic was just made, or a broker has died. */
-  async #settled<Result>(work: () => Promise<Result>): Promise<Result> {
+  async #settled<Result>(work: () => Promise<Result>, also?: string): Promise<Result> {
     const deadline = performance.now() + patienceMs;
     for (;;) {
       try {
         return await work();
       } catch (error) {
-        const passes = unsettled.has(typeOf(error) ?? 'connection');
+        const type = typeOf(error);
+        const passes = type === undefined || type === also || unsettled.has(type);
         if (!passes || !this.connected || performance.now() + againMs >= deadline) throw error;
         await sleep(againMs);
       }
@@ -165,7 +168,7 @@ export class Cluster implements KafkaDriver {
   }
 }
 
-const unsettled = new Set(['LEADER_NOT_AVAILABLE', 'REPLICA_NOT_AVAILABLE', 'BROKER_NOT_AVAILABLE', 'connection']);
+const unsettled = new Set(['LEADER_NOT_AVAILABLE', 'REPLICA_NOT_AVAILABLE', 'BROKER_NOT_AVAILABLE']);
 
 /** The broker's own word for an error; undefined where it gave none. */
 function typeOf(error: unknown): string | undefined {

@@ -6,7 +6,7 @@
 export interface KafkaDriver {
   /** Undefined when there is no such topic. */
   describeTopic(topic: string): Promise<TopicFacts | undefined>;
-  /** Resolves also when it is there already, whatever it is like. */
+  /** Resolves once it is known; also when it was there already, whatever it is like. */
   createTopic(wish: TopicWish): Promise<void>;
   deleteTopic(topic: string): Promise<void>;
   /** The setting of the broker itself, such as `default.replication.factor`. */
@@ -41,7 +41,7 @@ export interface KafkaPartition {
    */
   append(records: readonly KafkaValue[]): Promise<number>;
   /** What there is from that offset on, at least one record if there is one; waits for it as long as `waitMs`. */
-  fetch(offset: number, options: { readonly maxBytes: number; readonly waitMs: number }): Promise<Fetched>;
+  fetch(offset: number, options: { readonly maxBytes: number; readonly waitMs: number }): Promise<KafkaRecord[]>;
   /** The offset of the first record that is kept, and the one after the last that all replicas in sync have. */
   bounds(): Promise<{ readonly first: number; readonly next: number }>;
   deleteBefore(offset: number): Promise<void>;
@@ -61,10 +61,6 @@ export interface KafkaRecord {
   readonly timestamp: number;
   /** A part of the whole answer: copy what is to be kept. Null is what a compacted topic has for a removed key. */
   readonly value: Uint8Array | null;
-}
-
-export interface Fetched {
-  readonly records: readonly KafkaRecord[];
-  /** Where to go on: behind the records, and behind marks of transactions, which are none. */
-  readonly next: number;
+  /** Not of a sender, but the broker's own mark of where a transaction ends. */
+  readonly mark: boolean;
 }

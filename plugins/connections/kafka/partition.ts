@@ -1,7 +1,7 @@
 import { sleep } from '../../../core/contracts/clock.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Channel } from './channel.ts';
-import type { Fetched, KafkaPartition, KafkaValue } from './driver.ts';
+import type { KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
 
 /** What a partition needs of the cluster that it belongs to. */
 interface Owner {
@@ -46,7 +46,7 @@ export class Partition implements KafkaPartition {
     return Number(topics[0]?.partitions[0]?.baseOffset);
   }
 
-  async fetch(offset: number, { maxBytes, waitMs }: { maxBytes: number; waitMs: number }): Promise<Fetched> {
+  async fetch(offset: number, { maxBytes, waitMs }: { maxBytes: number; waitMs: number }): Promise<KafkaRecord[]> {
     const { responses } = await this.#ask(waitMs + fetchMs, (channel, timeoutMs) =>
       channel.ask(
         (broker) =>
@@ -61,16 +61,15 @@ export class Partition implements KafkaPartition {
       ),
     );
     const all = responses[0]?.partitions[0]?.messages ?? [];
-    const records = [];
-    let next = offset;
-    for (const { offset: text, timestamp, value, isControlRecord } of all) {
-      const position = Number(text);
-      // A batch is given whole, also when it begins before what was asked for.
-      if (position < offset) continue;
-      next = position + 1;
-      if (!isControlRecord) records.push({ offset: position, timestamp: Number(timestamp), value });
-    }
-    return { records, next };
+    // A batch is given whole, also when it begins before what was asked for.
+    return all
+      .map((each) => ({
+        offset: Number(each.offset),
+        timestamp: Number(each.timestamp),
+        value: each.value,
+        mark: each.isControlRecord,
+      }))
+      .filter((record) => record.offset >= offset);
   }
 
   async bounds(): Promise<{ first: number; next: number }> {
