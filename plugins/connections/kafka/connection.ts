@@ -7,7 +7,7 @@ import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { Cluster } from './cluster.ts';
 import type { KafkaDriver } from './driver.ts';
 import type { kafkaConfig } from './index.ts';
-import { addressesOf, optionsOf, refusalOf } from './options.ts';
+import { addressesOf, hintOf, optionsOf, refusalOf } from './options.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
 /** How often it is asked whether it still answers. */
@@ -61,7 +61,7 @@ export class Kafka implements KafkaConnection {
         lost = undefined;
         const refusal = refusalOf(error, this.#config);
         if (refusal) throw refusal;
-        const message = `no Kafka broker at ${[this.#config.brokers].flat().join(', ')}: ${messageOf(error)}`;
+        const message = `no Kafka broker at ${[this.#config.brokers].flat().join(', ')}: ${hintOf(error, this.#config)}`;
         this.#health = { ...this.#health, lastError: message };
         const last = performance.now() + pauseMs >= deadline;
         if (last || !(await sleep(pauseMs, signal))) {

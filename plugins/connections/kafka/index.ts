@@ -44,7 +44,7 @@ export const kafkaConfig = z
 
 export default defineConnection({
   kind: 'kafka',
-  summary: 'Apache Kafka, 2.1 or later: a broker or a cluster.',
+  summary: 'Apache Kafka: one broker or a cluster.',
   config: kafkaConfig,
   examples: [
     {},

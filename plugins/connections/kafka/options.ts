@@ -57,14 +57,16 @@ export function refusalOf(error: unknown, { brokers, tls, sasl }: Config): Millr
       `the Kafka broker at ${at} refuses the credentials (${text}): check sasl.username and sasl.password`,
     );
   }
-  if (/wrong version number|packet length too long|EPROTO/.test(text)) {
-    return invalid(
-      `the Kafka broker at ${at} does not speak TLS at this port: leave out tls, or give the port that does`,
-    );
-  }
   if (/CERT|SELF_SIGNED|UNABLE_TO|ALTNAME/.test(String(code)) || /certificate/i.test(text)) {
     const hint = tls?.ca === undefined ? 'give its authority as tls.ca' : 'check tls.ca and tls.servername';
     return invalid(`the certificate of the Kafka broker at ${at} is not trusted (${text}): ${hint}`);
   }
   return undefined;
+}
+
+/** What may be the matter when a broker ends the connection without a word, as one does that is just ending itself. */
+export function hintOf(error: unknown, { tls }: Config): string {
+  const text = messageOf(error);
+  const silent = /before secure TLS|wrong version number|packet length/.test(text) || (tls && /ECONNRESET/.test(text));
+  return silent ? `${text}; does it speak TLS at this port?` : text;
 }
