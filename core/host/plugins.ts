@@ -219,7 +219,9 @@ export class Plugins {
       try {
         await plugin.start();
       } catch (error) {
-        if (error instanceof MillraceError && refusals.has(error.code)) refusal = error;
+        // One that a stray error has failed meanwhile was told to give up: that is no word of its broker's.
+        const hasFailed = instance.state === 'failed';
+        if (error instanceof MillraceError && refusals.has(error.code) && !hasFailed) refusal = error;
         throw error;
       }
       instance.started();

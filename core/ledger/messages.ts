@@ -154,6 +154,11 @@ export class Messages {
     this.agenda.add(item.leasedUntil, 'lapse', item.sequence, item.record.id);
   }
 
+  postponeLeases(ms: number): void {
+    for (const items of this.held.values())
+      for (const item of items) this.leaseFor(item, item.leasedUntil + ms - this.now);
+  }
+
   /** The message, when that is its present lease. */
   leased(id: string, epoch: number): Item | undefined {
     const item = this.live.get(id);

@@ -70,10 +70,12 @@ export class LedgerQueue implements Queue {
   #ticking: NodeJS.Timeout | undefined;
   #heart: NodeJS.Timeout | undefined;
   #saidAt = 0;
+  readonly #letters: { set(value: number): void };
 
   constructor(journals: JournalSet, options: LedgerOptions) {
     const { host, settings, faults = {}, keeping = usualKeeping, patienceMs = 10_000 } = options;
-    const { clock, logger } = host;
+    const { clock, logger, metrics } = host;
+    this.#letters = metrics.gauge('dead_letters', 'Dead letters that are kept.');
     this.#options = options;
     this.#journals = journals;
     this.#bodies = new Bodies(journals.bodies);
@@ -342,6 +344,7 @@ export class LedgerQueue implements Queue {
     for (const lane of messages.woken) this.#lanes.wake(lane);
     messages.woken.clear();
     for (const id of messages.ended.splice(0)) this.#ends.wake(id);
+    this.#letters.set(messages.letters.size);
     this.#arm();
   }
 

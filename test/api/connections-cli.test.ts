@@ -66,9 +66,9 @@ describe('millrace check --connect', () => {
 
   it('ends with 3 when the broker is away, 2 when it refuses, 1 when a plugin is broken', async () => {
     const away = await LineServer.make('hello');
-    const unreachable = await run('check', fileOf(away.port, ', connectTimeout: 50ms'), '--connect');
+    const unreachable = await run('check', fileOf(away.port, ', connectTimeout: 500ms'), '--connect');
     expect(unreachable.code).toBe(3);
-    expect(unreachable.out).toMatch(/^connection main \(line\): failed, connection.unavailable: .*ECONNREFUSED/m);
+    expect(unreachable.out).toMatch(/^connection main \(line\): failed, connection.unavailable: .* does not answer/m);
     expect(unreachable.out).not.toContain('queue default');
     await using denies = await LineServer.start('denied');
     const refused = await run('check', fileOf(denies.port), '--connect');
@@ -82,9 +82,9 @@ describe('millrace check --connect', () => {
 describe('millrace serve', () => {
   it('does not start without its broker, and says which', async () => {
     const away = await LineServer.make('hello');
-    const { code, err } = await run('serve', '--config', fileOf(away.port, ', connectTimeout: 50ms'));
+    const { code, err } = await run('serve', '--config', fileOf(away.port, ', connectTimeout: 500ms'));
     expect(code).toBe(1);
-    expect(err).toMatch(/^millrace cannot start: connection "main": 127\.0\.0\.1:\d+ does not answer: .*ECONNREFUSED/m);
+    expect(err).toMatch(/^millrace cannot start: connection "main": 127\.0\.0\.1:\d+ does not answer/m);
   });
 
   it('ends well when it is told to while it waits for its broker', async () => {

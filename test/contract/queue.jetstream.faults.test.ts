@@ -2,22 +2,28 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../core/contracts/clock.ts';
 import type { Lease, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { expectConserved, unaborted } from '../../core/testing/queue-trial.ts';
 import type { Nats } from '../../plugins/connections/nats/connection.ts';
-import { NatsServer } from '../support/nats-server.ts';
+import { BrokerMissing, type OwnBroker, startBroker } from '../support/brokers.ts';
+import { freePorts } from '../support/brokers/ports.ts';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { plainMessage } from '../support/plain-message.ts';
 import { dial, jetstreamQueue } from './jetstream-bench.ts';
 
-let server: NatsServer;
+let server: OwnBroker;
 const cleanups: (() => Promise<unknown>)[] = [];
 beforeAll(async () => {
-  server = await NatsServer.start();
+  server = await startBroker('nats').catch((error: unknown) => {
+    // Then the suites below are skipped, and say why.
+    if (error instanceof BrokerMissing) return undefined as never;
+    throw error;
+  });
 });
-afterAll(() => server.dispose());
+afterAll(() => server?.dispose());
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
@@ -81,7 +87,7 @@ class Holder {
   }
 }
 
-describe('queue jetstream, with several gateways', () => {
+await describeWithOwnBroker('nats', 'queue jetstream, with several gateways', () => {
   it('hands over within 20 s what a killed or a stalled one had, and the stalled one is stale', async () => {
     const streams = newStreams();
     const { queue } = await gateway(streams);
@@ -150,9 +156,9 @@ describe('queue jetstream, with several gateways', () => {
   });
 });
 
-describe('queue jetstream, when its broker fails', () => {
+await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', () => {
   it('loses and repeats nothing that it accepted, over kills, restarts and a stall of the server', async () => {
-    const own = await NatsServer.start();
+    const own = await startBroker('nats');
     cleanups.push(() => own.dispose());
     const { queue } = await gateway(newStreams(), own);
     const accepted: string[] = [];
@@ -183,13 +189,13 @@ describe('queue jetstream, when its broker fails', () => {
     for (const fault of ['SIGKILL', 'SIGTERM', 'SIGKILL', 'stall'] as const) {
       const before = refused;
       if (fault === 'stall') {
-        own.signal('SIGSTOP');
+        own.pause();
         await sleep(7000);
-        own.signal('SIGCONT');
+        own.resume();
       } else {
-        await own.down(fault);
+        await (fault === 'SIGKILL' ? own.kill() : own.stop());
         await until(() => refused > before + 20);
-        await own.up();
+        await own.restart();
       }
       await goesOn();
     }
@@ -205,15 +211,15 @@ describe('queue jetstream, when its broker fails', () => {
   }, 120_000);
 
   it('hands out work again within 10 s of its return', async () => {
-    const own = await NatsServer.start();
+    const own = await startBroker('nats');
     cleanups.push(() => own.dispose());
     const { queue, nats } = await gateway(newStreams(), own);
     await queue.enqueue([message(), message()]);
     const [held] = await lease(queue, 1, 0);
-    await own.down('SIGKILL');
+    await own.kill();
     await until(() => !nats.connected);
     await expect(lease(queue, 1, 0)).rejects.toMatchObject({ code: 'queue.unavailable' });
-    await own.up();
+    await own.restart();
     const since = performance.now();
     await until(async () => (await lease(queue, 1, 100).catch(() => [])).length === 1);
     expect(performance.now() - since).toBeLessThan(10_000);
@@ -246,7 +252,7 @@ describe('queue jetstream, when its broker fails', () => {
   });
 });
 
-describe('queue jetstream, when it starts', () => {
+await describeWithOwnBroker('nats', 'queue jetstream, when it starts', () => {
   const start = async (settings: Record<string, unknown>, on = server): Promise<Queue> => {
     const nats = await dial(on.url);
     cleanups.push(() => nats.stop(1000));
@@ -266,23 +272,20 @@ describe('queue jetstream, when it starts', () => {
   });
 
   it('asks the servers whether they sync each write', async ({ skip }) => {
-    const own = await NatsServer.start({ monitor: true });
+    const [port] = await freePorts(1);
+    const monitor = [`http://127.0.0.1:${port}`];
+    const http = `http: "127.0.0.1:${port}"`;
+    const own = await startBroker('nats', { settings: [http] });
     cleanups.push(() => own.dispose());
-    const { client } = await dial(own.url).then((nats) => {
-      cleanups.push(() => nats.stop(1000));
-      return nats;
-    });
-    const monitor = [`http://127.0.0.1:${own.monitorPort}`];
     expect((await start({ monitor }, own)).durability).toBe('page-cache');
-    const [, minor = 0] = (client.info?.version ?? '').split('.').map(Number);
-    if (minor < 10) return skip('nats-server 2.10 or later is needed for sync_interval: always');
-    const synced = await NatsServer.start({
-      monitor: true,
-      config: `jetstream { store_dir: "${own.folder}/synced", sync_interval: always }`,
-    });
+    const nats = await dial(own.url);
+    cleanups.push(() => nats.stop(1000));
+    if (!nats.isAtLeast(2, 10)) return skip('nats-server 2.10 or later is needed for sync_interval: always');
+    await own.dispose();
+    const jetstream = `jetstream { store_dir: "${server.folder}/synced", sync_interval: always }`;
+    const synced = await startBroker('nats', { settings: [http, jetstream] });
     cleanups.push(() => synced.dispose());
-    const queue = await start({ monitor: [`http://127.0.0.1:${synced.monitorPort}`] }, synced);
-    expect(queue.durability).toBe('disk');
+    expect((await start({ monitor }, synced)).durability).toBe('disk');
   });
 
   it('names what is different about a stream that is there', async () => {
@@ -305,7 +308,7 @@ describe('queue jetstream, when it starts', () => {
   });
 
   it('says what is missing on a server without JetStream, and on one that cannot replicate', async () => {
-    const plain = await NatsServer.start({ config: 'max_payload: 100000', jetstream: false });
+    const plain = await startBroker('nats', { settings: ['jetstream: false'] });
     cleanups.push(() => plain.dispose());
     await expect(start({}, plain)).rejects.toMatchObject({
       code: 'config.invalid',

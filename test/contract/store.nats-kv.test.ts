@@ -1,18 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../core/contracts/clock.ts';
 import type { Store } from '../../core/contracts/store.ts';
 import { storeContract } from '../../core/testing/store-contract.ts';
 import natsKv, { natsKvConfig } from '../../plugins/stores/nats-kv/index.ts';
-import { NatsServer } from '../support/nats-server.ts';
+import { type OwnBroker, startBroker } from '../support/brokers.ts';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { movableClock, quietHost } from '../support/quiet-host.ts';
 import { dial } from './jetstream-bench.ts';
 
-let server: NatsServer;
 const cleanups: (() => Promise<void>)[] = [];
-beforeAll(async () => {
-  server = await NatsServer.start();
-});
-afterAll(() => server.dispose());
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
@@ -20,7 +16,7 @@ afterEach(async () => {
 let count = 0;
 const newBucket = (): string => `bucket-${++count}`;
 
-async function open(bucket: string, clock = movableClock(), on = server): Promise<Store> {
+async function openOn(on: OwnBroker, bucket: string, clock = movableClock()): Promise<Store> {
   const nats = await dial(on.url);
   cleanups.push(() => nats.stop(1000));
   const store: Store = natsKv.create(natsKvConfig.parse({ bucket }), quietHost(clock, '/', nats));
@@ -29,7 +25,14 @@ async function open(bucket: string, clock = movableClock(), on = server): Promis
   return store;
 }
 
-describe('store nats-kv', () => {
+await describeWithOwnBroker('nats', 'store nats-kv', () => {
+  let server: OwnBroker;
+  beforeAll(async () => {
+    server = await startBroker('nats');
+  });
+  afterAll(() => server.dispose());
+  const open = (bucket: string, clock = movableClock()): Promise<Store> => openOn(server, bucket, clock);
+
   storeContract(
     async () => {
       const bucket = newBucket();
@@ -43,8 +46,8 @@ describe('store nats-kv', () => {
           return open(bucket, clock);
         },
         crash: async () => {
-          await server.down('SIGKILL');
-          await server.up();
+          await server.kill();
+          await server.restart();
           return open(bucket, clock);
         },
         dispose: () => store.stop(5000),
@@ -95,17 +98,17 @@ describe('store nats-kv', () => {
   });
 
   it('says at once that the broker is away, and works when it is back', async () => {
-    const own = await NatsServer.start();
+    const own = await startBroker('nats');
     cleanups.push(() => own.dispose());
-    const store = await open(newBucket(), movableClock(), own);
+    const store = await openOn(own, newBucket());
     await store.put('a', '1');
-    await own.down('SIGKILL');
+    await own.kill();
     const begun = performance.now();
     await expect(store.get('a')).rejects.toMatchObject({ code: 'store.unavailable' });
     await expect(store.put('a', '2')).rejects.toMatchObject({ code: 'store.unavailable' });
     await expect(store.list('', 1)).rejects.toMatchObject({ code: 'store.unavailable' });
     expect(performance.now() - begun).toBeLessThan(2000);
-    await own.up();
+    await own.restart();
     const deadline = performance.now() + 10_000;
     let found: string | undefined;
     while (found === undefined && performance.now() < deadline) {

@@ -129,7 +129,11 @@ describe('the state of a ledger', () => {
 describe('the sessions of a ledger', () => {
   const held = { do: 'enqueue', records: [] } as const;
 
-  function leasedBy(name: string, at: number): { state: LedgerState; say: (who: string, at: number) => void } {
+  function leasedBy(
+    name: string,
+    at: number,
+    ttlMs = 3_600_000,
+  ): { state: LedgerState; say: (who: string, at: number) => void } {
     const state = new LedgerState(settings);
     let position = -1;
     const numbers = new Map<string, number>();
@@ -148,7 +152,7 @@ describe('the sessions of a ledger', () => {
       resultTtlMs: 1000,
     };
     apply(name, at, { ...held, records: [message] });
-    apply(name, at, { do: 'lease', lane: 'a.default', max: 1, ttlMs: 3_600_000 });
+    apply(name, at, { do: 'lease', lane: 'a.default', max: 1, ttlMs });
     return { state, say: (who, at) => apply(who, at, { do: 'tick' }) };
   }
 
@@ -165,14 +169,17 @@ describe('the sessions of a ledger', () => {
   });
 
   it('do not count time in which nobody said anything', () => {
-    const { state, say } = leasedBy('away', 0);
+    const { state, say } = leasedBy('away', 0, 20_000);
     say('alive', 60_000);
-    expect(state.messages.live.get('m')).toMatchObject({ state: 'leased' });
+    // Nor against the lease, which nobody could extend.
+    expect(state.messages.live.get('m')).toMatchObject({ state: 'leased', leasedUntil: 20_000 + 60_000 });
     say('away', 60_001);
-    for (let at = 64_000; at < 90_000; at += 4000) {
+    for (let at = 64_000; at < 80_000; at += 4000) {
       say('alive', at);
       say('away', at);
     }
     expect(state.messages.live.get('m')).toMatchObject({ state: 'leased', attempt: 1 });
+    say('alive', 80_000);
+    expect(state.messages.live.get('m')).toMatchObject({ state: 'ready' });
   });
 });

@@ -57,7 +57,7 @@ export class OwnBroker implements AsyncDisposable {
       } catch (error) {
         await keeper.finish();
         // Somebody else may have taken the port since it was found free.
-        if (attempt === 3 || !/in use/i.test(String(error))) throw error;
+        if (attempt === 3 || !/in use|eaddrinuse/i.test(String(error))) throw error;
       }
     }
   }

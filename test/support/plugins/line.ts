@@ -42,11 +42,6 @@ class Line implements LineConnection {
 
   async start(): Promise<void> {
     if (this.#config.breaks === 'start') throw new TypeError('the plugin is broken');
-    if (this.#config.breaks === 'timer') {
-      setTimeout(() => {
-        throw new Error('a timer of the connection went wrong');
-      }, 1);
-    }
     const late = AbortSignal.timeout(this.#config.connectTimeout);
     const ended = AbortSignal.any([late, this.#host.signal, this.#ending.signal]);
     while (!(await this.#dial(ended))) {
@@ -55,6 +50,11 @@ class Line implements LineConnection {
       const text = `127.0.0.1:${this.#config.port} does not answer: ${this.#lastError ?? 'no reason'}`;
       throw new MillraceError('connection.unavailable', text);
     }
+    if (this.#config.breaks !== 'timer') return;
+    setTimeout(() => {
+      throw new Error('a timer of the connection went wrong');
+    }, 0);
+    await sleep(20); // It is still starting then.
   }
 
   health(): ConnectionHealth {
@@ -85,7 +85,7 @@ class Line implements LineConnection {
       const [line] = (await once(socket, 'data', { signal })) as [Buffer];
       hello = line.toString().trim();
     } catch (error) {
-      this.#lastError = messageOf(error);
+      if (!signal.aborted) this.#lastError = messageOf(error);
       socket.destroy();
       return false;
     }
