@@ -3,6 +3,6 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 /** One line a kind. The word in the YAML is the key. */
 export const connections: LazyPlugins = {
   kafka: () => import('./kafka/index.ts'),
-  redis: () => import('./redis/index.ts'),
   nats: () => import('./nats/index.ts'),
+  redis: () => import('./redis/index.ts'),
 };

@@ -54,10 +54,20 @@ queues: { default: { kind: jetstream, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };
 
+export const kafka: CrashQueue = {
+  kind: 'kafka',
+  broker: 'kafka',
+  yaml: (url) => `
+connections: { broker: { kind: kafka, brokers: "${url}" } }
+queues: { default: { kind: kafka, connection: broker } }`,
+  failpoints: ledgerFailpoints,
+};
+
 /** All of them, by what they are called in a configuration. */
 export const crashQueues: Readonly<Record<string, CrashQueue>> = {
   sqlite,
   redis,
   'redis-everysec': redisEverysec,
   jetstream,
+  kafka,
 };
