@@ -1,24 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { storeContract } from '../../core/testing/store-contract.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { redisStoreConfig } from '../../plugins/stores/redis/index.ts';
 import { RedisStore } from '../../plugins/stores/redis/store.ts';
-import { startBroker, type OwnBroker } from '../support/own-redis.ts';
 import { movableClock, quietHost } from '../support/quiet-host.ts';
+import { describeWithBroker } from '../support/with-broker.ts';
 import { redisConnection } from './redis-bench.ts';
 
-let server: OwnBroker;
 let connection: RedisConnection;
-beforeAll(async () => {
-  server = await startBroker('redis');
-  connection = redisConnection(server.url);
-  await connection.start();
-});
-afterAll(async () => {
-  await connection.stop();
-  await server.dispose();
-});
 
 async function open(name: string, clock: ReturnType<typeof movableClock>): Promise<RedisStore> {
   const store = new RedisStore(redisStoreConfig.parse({ name }), quietHost(clock, '/', connection), () => clock.now());
@@ -26,7 +16,13 @@ async function open(name: string, clock: ReturnType<typeof movableClock>): Promi
   return store;
 }
 
-describe('store redis', () => {
+await describeWithBroker('redis', 'store redis', (url) => {
+  beforeAll(async () => {
+    connection = redisConnection(url);
+    await connection.start();
+  });
+  afterAll(() => connection.stop());
+
   storeContract(
     async () => {
       const name = randomUUID();

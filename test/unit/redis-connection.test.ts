@@ -3,14 +3,17 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { afterEach, expect, it } from 'vitest';
 import { systemClock } from '../../core/contracts/clock.ts';
 import { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { redisConnectionConfig } from '../../plugins/connections/redis/index.ts';
 import { redisConnection, redisQueue } from '../contract/redis-bench.ts';
-import { freePorts, startBroker, type OwnBroker } from '../support/own-redis.ts';
+import { startBroker, type OwnBroker } from '../support/brokers.ts';
+import { freePorts } from '../support/brokers/ports.ts';
 import { plainMessage } from '../support/plain-message.ts';
 import { quietHost } from '../support/quiet-host.ts';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const signal = new AbortController().signal;
 const cleanups: (() => unknown)[] = [];
@@ -32,7 +35,7 @@ function connection(url: string, settings: object = {}): RedisConnection {
 
 const safe = { allowVolatile: false, declared: undefined };
 
-describe('connection redis', () => {
+await describeWithOwnBroker('redis', 'connection redis', () => {
   it('refuses wrong credentials at once, whatever the time to wait, and takes the right ones', async () => {
     const server = await redis('requirepass s3cret', 'user millrace on >pa55 ~* &* +@all');
     for (const settings of [{ password: 'wrong' }, {}, { username: 'millrace', password: 'wrong' }]) {
@@ -45,6 +48,19 @@ describe('connection redis', () => {
       await right.start();
       expect(right.health()).toEqual({ state: 'connected', reconnects: 0, lastError: undefined });
     }
+  });
+
+  it('tells no password, neither in its log nor in what it throws', async () => {
+    const server = await redis('requirepass s3cret');
+    const lines: string[] = [];
+    const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+    const config = redisConnectionConfig.parse({ url: server.url, password: 'hunter2' });
+    const made = new RedisConnection(config, { ...quietHost(systemClock), logger });
+    const error: unknown = await made.start().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'config.invalid' });
+    logger.error({ err: error }, 'refused');
+    expect(lines.join('')).toContain('WRONGPASS');
+    expect(lines.join('')).not.toContain('hunter2');
   });
 
   it('waits for a server that is away for as long as it is told, and tells why it did not come', async () => {
@@ -95,7 +111,7 @@ describe('connection redis', () => {
   });
 });
 
-describe('durability of Redis', () => {
+await describeWithOwnBroker('redis', 'durability of Redis', () => {
   const cases = [
     { settings: ['appendfsync always'], durability: 'disk' },
     { settings: [], durability: 'page-cache' },
@@ -144,7 +160,7 @@ describe('durability of Redis', () => {
   });
 });
 
-describe('a cluster of Redis', () => {
+await describeWithOwnBroker('redis', 'a cluster of Redis', () => {
   it('keeps each queue on one node, and is as durable as its weakest', async () => {
     const [bus, otherBus] = await freePorts(2);
     const nodes = [

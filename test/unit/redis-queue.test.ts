@@ -3,15 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../core/contracts/clock.ts';
 import type { Lease } from '../../core/contracts/queue.ts';
 import { expectConserved } from '../../core/testing/queue-trial.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import type { RedisQueue } from '../../plugins/queues/redis/queue.ts';
 import { redisConnection, redisQueue } from '../contract/redis-bench.ts';
-import { startBroker, type OwnBroker } from '../support/own-redis.ts';
+import { startBroker, type OwnBroker } from '../support/brokers.ts';
 import { plainMessage } from '../support/plain-message.ts';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const lane = 'work.default';
 const signal = new AbortController().signal;
@@ -74,7 +75,59 @@ function holder(server: OwnBroker, name: string, ttlMs: number): Holder {
   return { child, line: async () => String((await lines.next()).value) };
 }
 
-describe('queue redis, one server for several gateways', () => {
+/** Ids that were accepted and are not known any more, and that were settled and have not succeeded. */
+async function killWhileItWorks(
+  serverSettings: readonly string[],
+  queueSettings: object,
+): Promise<{ queue: RedisQueue; unknown: string[]; undone: string[] }> {
+  const server = await startBroker('redis', { settings: serverSettings });
+  cleanups.push(() => server.dispose());
+  const queue = await open(await connect(server), randomUUID(), queueSettings);
+  const accepted = new Set<string>();
+  const succeeded = new Set<string>();
+  const over = new AbortController();
+  const send = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      const message = plainMessage(randomUUID(), { maxAttempts: 100 });
+      const answer = await queue.enqueue([message]).catch(() => undefined);
+      if (answer) accepted.add(message.id);
+      else await sleep(5);
+    }
+  };
+  const work = async (): Promise<void> => {
+    while (!over.signal.aborted) {
+      const leases = await take(queue, 8, 50, 1000).catch(() => sleep(5).then((): Lease[] => []));
+      for (const { receipt } of leases) {
+        const answer = await queue.settle(receipt, { kind: 'ack' }).catch(() => undefined);
+        if (answer === 'settled') succeeded.add(receipt.id);
+      }
+    }
+  };
+  const all = [...Array.from({ length: 8 }, send), ...Array.from({ length: 2 }, work)];
+  for (let kill = 1; kill <= 3; kill++) {
+    const [before, done] = [accepted.size, succeeded.size];
+    await expect.poll(() => accepted.size - before, { timeout: 15_000 }).toBeGreaterThan(100);
+    await expect.poll(() => succeeded.size - done, { timeout: 15_000 }).toBeGreaterThan(10);
+    await server.kill();
+    await server.restart();
+  }
+  over.abort();
+  await Promise.all(all);
+  const isBack = (): Promise<boolean> =>
+    queue.lanes().then(
+      () => true,
+      () => false,
+    );
+  await expect.poll(isBack, { timeout: 10_000 }).toBe(true);
+  const records = await Promise.all([...accepted].map(async (id) => ({ id, record: await queue.find(id) })));
+  return {
+    queue,
+    unknown: records.filter(({ record }) => !record).map(({ id }) => id),
+    undone: records.filter(({ id, record }) => succeeded.has(id) && record?.state !== 'succeeded').map(({ id }) => id),
+  };
+}
+
+await describeWithOwnBroker('redis', 'queue redis, one server for several gateways', () => {
   let server: OwnBroker;
   beforeAll(async () => {
     server = await startBroker('redis');
@@ -216,7 +269,7 @@ describe('queue redis, one server for several gateways', () => {
   });
 });
 
-describe('queue redis, when the server is away', () => {
+await describeWithOwnBroker('redis', 'queue redis, when the server is away', () => {
   it('refuses at once, loses nothing that was accepted, and goes on by itself', async () => {
     const server = await startBroker('redis');
     cleanups.push(() => server.dispose());
@@ -277,6 +330,17 @@ describe('queue redis, when the server is away', () => {
     const ids = (await take(queue, 9)).map(({ message }) => message.id);
     expect(ids).toContain(id);
   });
+
+  it('has kept all that it accepted when the server was killed again and again while it worked', async () => {
+    const { queue, unknown, undone } = await killWhileItWorks(['appendfsync always'], {});
+    expect({ unknown, undone }).toEqual({ unknown: [], undone: [] });
+    for (const stats of await queue.lanes()) expectConserved(stats);
+  }, 90_000);
+
+  it('has lost some of it when the server keeps no file: the test above would see that', async () => {
+    const { unknown } = await killWhileItWorks(['appendonly no'], { allowVolatile: true });
+    expect(unknown).not.toEqual([]);
+  }, 90_000);
 
   it('refuses to accept when the server has no memory left, and can be emptied all the same', async () => {
     const server = await startBroker('redis');

@@ -130,11 +130,14 @@ export class RedisConnection implements Connection {
     this.#client?.disconnect();
   }
 
-  /** The client's own words for a connection that is lost are about its queues, not about the server. */
+  /**
+   * Without the client's own error, which carries the command with all of its arguments: passwords and bodies. And where
+   * the connection is lost its words are about its queues, not about the server.
+   */
   #unavailable(error: unknown): MillraceError {
     const isAway = this.health().state !== 'connected';
     const text = isAway ? `the server is away: ${this.#lastError ?? messageOf(error)}` : messageOf(error);
-    return new MillraceError('connection.unavailable', `Redis: ${text}`, { cause: error });
+    return new MillraceError('connection.unavailable', `Redis: ${text}`);
   }
 
   /** A second connection, or in a cluster the one that the client keeps for it. */
@@ -146,7 +149,7 @@ export class RedisConnection implements Connection {
       for (const listener of this.#listeners.get(channel) ?? []) listener(message);
     });
     if (!isCluster) {
-      subscriber.on('error', (error) => this.#host.logger.debug({ err: error }, 'no hints from Redis'));
+      subscriber.on('error', (error) => this.#host.logger.debug({ error: messageOf(error) }, 'no hints from Redis'));
       // It goes on trying by itself.
       subscriber.connect().catch(() => {});
     }
@@ -157,7 +160,7 @@ export class RedisConnection implements Connection {
     if (channels.length === 0) return;
     this.#subscriber?.subscribe(...channels).catch((error: unknown) => {
       // The next `ready` subscribes again; until then everybody looks by himself.
-      this.#host.logger.debug({ err: error }, 'no hints from Redis');
+      this.#host.logger.debug({ error: messageOf(error) }, 'no hints from Redis');
     });
   }
 
@@ -177,11 +180,9 @@ export class RedisConnection implements Connection {
       const first = this.#lastError === undefined;
       this.#lastError = causeOf(error);
       if (isFatal(error)) {
-        reject(
-          new MillraceError('config.invalid', `${target} refuses the connection: ${this.#lastError}`, { cause: error }),
-        );
+        reject(new MillraceError('config.invalid', `${target} refuses the connection: ${this.#lastError}`));
       }
-      if (first) this.#host.logger.warn({ err: error }, 'Redis cannot be reached; dialling on');
+      if (first) this.#host.logger.warn({ error: this.#lastError }, 'Redis cannot be reached; dialling on');
     });
     try {
       // What goes wrong is told by the events, and dialled again.

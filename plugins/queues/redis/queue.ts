@@ -157,7 +157,9 @@ export class RedisQueue implements Queue {
     const results = Promise.all(
       messages.map(async (message) => {
         const packed = packMessage(message);
-        return unpackAccepted(await this.#enqueues.add(packed, sizeOf(packed)), message.id);
+        const answer = unpackAccepted(await this.#enqueues.add(packed, sizeOf(packed)), message.id);
+        if (message.delayMs !== undefined) this.#ticker?.hurry(message.delayMs);
+        return answer;
       }),
     );
     if (!acksEarly) return results;
@@ -176,7 +178,10 @@ export class RedisQueue implements Queue {
     try {
       for (;;) {
         const leases = await this.#leases.add(request, request.max);
-        if (leases.length > 0) return leases.map((lease) => unpackLease(lane, lease));
+        if (leases.length > 0) {
+          this.#ticker?.hurry(ttlMs);
+          return leases.map((lease) => unpackLease(lane, lease));
+        }
         if (performance.now() >= until || signal.aborted || this.#stopping) return [];
         this.#ticker?.hurry();
         await waiter.change();
@@ -197,7 +202,9 @@ export class RedisQueue implements Queue {
   async settle(receipt: Receipt, disposition: Disposition): Promise<SettleResult> {
     this.#open();
     const packed = packSettlement(receipt, disposition);
-    return (await this.#settlements.add(packed, sizeOf(packed))) === 1 ? 'settled' : 'stale';
+    const answer = await this.#settlements.add(packed, sizeOf(packed));
+    if (disposition.kind === 'retry' && disposition.delayMs > 0) this.#ticker?.hurry(disposition.delayMs);
+    return answer === 1 ? 'settled' : 'stale';
   }
 
   find(id: string): Promise<MessageRecord | undefined> {

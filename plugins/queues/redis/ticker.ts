@@ -26,6 +26,8 @@ export class Ticker {
   readonly #options: TickerOptions;
   #timer: NodeJS.Timeout | undefined;
   #nextAt = Infinity;
+  /** The earliest time that was asked for since the last one began. */
+  #wantedAt = Infinity;
   #running = false;
   #stopped = false;
   #warned = false;
@@ -38,9 +40,11 @@ export class Ticker {
     this.#arm(busyMs);
   }
 
-  /** Somebody has begun to wait. */
-  hurry(): void {
-    if (!this.#running && performance.now() + busyMs < this.#nextAt) this.#arm(busyMs);
+  /** Something is due so soon; without a time, somebody has begun to wait. */
+  hurry(withinMs = busyMs): void {
+    const at = performance.now() + withinMs;
+    this.#wantedAt = Math.min(this.#wantedAt, at);
+    if (!this.#running && at < this.#nextAt) this.#arm(withinMs);
   }
 
   /** Resolves with the time after which the next one is due, ms. */
@@ -76,6 +80,7 @@ export class Ticker {
 
   async #run(): Promise<void> {
     this.#running = true;
+    this.#wantedAt = Infinity;
     let nextMs = busyMs;
     try {
       nextMs = await this.tick();
@@ -85,7 +90,7 @@ export class Ticker {
     }
     this.#running = false;
     // Nothing is due so exactly that two gateways must do it in the same millisecond.
-    this.#arm(nextMs + Math.random() * 5);
+    this.#arm(Math.min(nextMs, Math.max(1, this.#wantedAt - performance.now())) + Math.random() * 5);
   }
 
   #watchLetters(count: number): void {
