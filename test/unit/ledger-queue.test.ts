@@ -356,6 +356,26 @@ describe('a gateway on a ledger', () => {
     await usual.queue.stop(1000);
   });
 
+  it('hands out nothing instead of what the broker has lost, also when its place was taken', async () => {
+    const { open, shared } = world();
+    const first = await open('one', { keeping: usualKeeping });
+    const lost = message({ body: Buffer.from('lost') });
+    await first.queue.enqueue([lost]);
+    await first.queue.stop(1000);
+    shared.bodies.loseLast();
+    const { queue } = await open('one', { keeping: usualKeeping });
+    const other = message({ body: Buffer.from('other') });
+    await queue.enqueue([other]);
+    const leases = await leaseAll(queue);
+    expect(leases.map(({ message }) => [message.id, Buffer.from(message.body).toString()])).toEqual([
+      [other.id, 'other'],
+    ]);
+    expect(await queue.find(lost.id)).toMatchObject({ state: 'dead', deadReason: 'unreadable' });
+    expect((await queue.deadLetters.list({}, 10)).items).toMatchObject([{ id: lost.id, reason: 'unreadable' }]);
+    for (const stats of await queue.lanes()) expectConserved(stats);
+    await queue.stop(1000);
+  });
+
   it('shares the work with others, and each message goes to one of them', async () => {
     const { open } = world();
     const gateways = await Promise.all(['a', 'b', 'c'].map((name) => open(name)));
