@@ -83,6 +83,7 @@ export class LedgerQueue implements Queue {
       faults,
       clock,
       applied: (entry, answers, bytes) => this.#applied(entry, answers, bytes),
+      filling: (upTo) => logger.warn({ upTo }, 'the broker has lost commands; a snapshot has what they came to'),
       reloaded: () => this.#wakeAll(),
       broken: (error) => this.#break(error),
     });
