@@ -17,7 +17,6 @@ const againMs = 100;
 export class Cluster implements KafkaDriver {
   readonly #addresses: readonly Address[];
   readonly #options: ChannelOptions;
-  readonly #partitions = new Set<Partition>();
   #control: Channel | undefined;
 
   constructor(addresses: readonly Address[], options: ChannelOptions) {
@@ -30,8 +29,10 @@ export class Cluster implements KafkaDriver {
     let refusal: unknown;
     for (const address of this.#addresses) {
       try {
-        this.#control = await Channel.open(address, this.#options, Math.min(timeoutMs, openMs));
-        return this.#control.lost;
+        const channel = await Channel.open(address, this.#options, Math.min(timeoutMs, openMs));
+        await check(channel, Math.min(timeoutMs, askMs));
+        this.#control = channel;
+        return channel.lost;
       } catch (error) {
         // What a waiting broker says is worth more than that another one is not there.
         refusal = refusal === undefined || isAnswer(error) ? error : refusal;
@@ -44,29 +45,14 @@ export class Cluster implements KafkaDriver {
     return this.#control !== undefined && !this.#control.lost.aborted;
   }
 
-  /** Asks something that only who is logged in may ask, if that is demanded. */
-  async check(): Promise<void> {
-    try {
-      await this.#ask((broker) => broker.metadata(['__consumer_offsets']));
-    } catch (error) {
-      if (typeOf(error) !== undefined) return;
-      throw away(`it ends the connection at the first request: does it expect sasl or tls? (${messageOf(error)})`);
-    }
-  }
-
   /** Rejects, and the connection is lost, when the broker does not answer. */
   async ping(): Promise<void> {
     await this.#control?.ask((broker) => broker.apiVersions(), pingMs);
   }
 
-  /** Gives up the broker that was dialled, not what was opened. */
+  /** Gives up the broker that was dialled, not the partitions that were opened. */
   leave(reason: string): void {
     this.#control?.close(reason);
-  }
-
-  close(reason: string): void {
-    this.leave(reason);
-    for (const partition of this.#partitions) partition.close();
   }
 
   async describeTopic(topic: string): Promise<TopicFacts | undefined> {
@@ -111,13 +97,10 @@ export class Cluster implements KafkaDriver {
   }
 
   open(topic: string, partition: number): KafkaPartition {
-    const opened = new Partition(topic, partition, {
+    return new Partition(topic, partition, {
       dialLeader: () => this.#settled(() => this.#dialLeader(topic, partition)),
       connected: () => this.connected,
-      closed: () => this.#partitions.delete(opened),
     });
-    this.#partitions.add(opened);
-    return opened;
   }
 
   async #dialLeader(topic: string, partition: number): Promise<Channel> {
@@ -169,6 +152,18 @@ export class Cluster implements KafkaDriver {
 }
 
 const unsettled = new Set(['LEADER_NOT_AVAILABLE', 'REPLICA_NOT_AVAILABLE', 'BROKER_NOT_AVAILABLE']);
+
+/** Asks something that only who is logged in may ask, if that is demanded. */
+async function check(channel: Channel, timeoutMs: number): Promise<void> {
+  try {
+    await channel.ask((broker) => broker.metadata(['__consumer_offsets']), timeoutMs);
+  } catch (error) {
+    // Whatever it says, it has answered.
+    if (typeOf(error) !== undefined) return;
+    channel.close('it did not answer');
+    throw away(`it ends the connection at the first request: does it expect sasl or tls? (${messageOf(error)})`);
+  }
+}
 
 /** The broker's own word for an error; undefined where it gave none. */
 function typeOf(error: unknown): string | undefined {
