@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { type Address, Channel, type ChannelOptions } from './channel.ts';
@@ -17,6 +18,7 @@ const againMs = 100;
 export class Cluster implements KafkaDriver {
   readonly #addresses: readonly Address[];
   readonly #options: ChannelOptions;
+  readonly #asOwn = AsyncLocalStorage.snapshot();
   #control: Channel | undefined;
 
   constructor(addresses: readonly Address[], options: ChannelOptions) {
@@ -29,7 +31,7 @@ export class Cluster implements KafkaDriver {
     let refusal: unknown;
     for (const address of this.#addresses) {
       try {
-        const channel = await Channel.open(address, this.#options, Math.min(timeoutMs, openMs));
+        const channel = await this.#open(address, timeoutMs);
         await check(channel, Math.min(timeoutMs, askMs));
         this.#control = channel;
         return channel.lost;
@@ -103,12 +105,17 @@ export class Cluster implements KafkaDriver {
     });
   }
 
+  /** As the connection's code, whoever needs it first: what the client does by itself is not the queue's doing. */
+  #open(address: Address, timeoutMs = openMs): Promise<Channel> {
+    return this.#asOwn(() => Channel.open(address, this.#options, Math.min(timeoutMs, openMs)));
+  }
+
   async #dialLeader(topic: string, partition: number): Promise<Channel> {
     const { brokers, topicMetadata } = await this.#ask((broker) => broker.metadata([topic]));
     const part = topicMetadata[0]?.partitionMetadata.find(({ partitionId }) => partitionId === partition);
     const leader = brokers.find(({ nodeId }) => nodeId === part?.leader);
     if (!leader) throw away(`the partition ${partition} of the topic ${topic} has no leader now`);
-    return Channel.open(leader, this.#options, openMs);
+    return this.#open(leader);
   }
 
   async #settings(type: number, name: string): Promise<Map<string, string>> {
@@ -122,7 +129,7 @@ export class Cluster implements KafkaDriver {
     const { brokers, controllerId } = await this.#ask((broker) => broker.metadata([]));
     const controller = brokers.find(({ nodeId }) => nodeId === controllerId);
     if (!controller) throw away('the cluster has no controller now');
-    const channel = await Channel.open(controller, this.#options, openMs);
+    const channel = await this.#open(controller);
     try {
       return await work(channel);
     } finally {
