@@ -1,6 +1,7 @@
 import { type Clock, sleep } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Journal } from '../contracts/journal.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import type { Answer, Answers, Command } from './records.ts';
 
 export interface WriterOptions {
@@ -137,7 +138,9 @@ export class Writer {
     const deadline = performance.now() + patienceMs;
     while (!this.#closed) {
       try {
+        failpoint('queue.before-commit');
         await journal.append(data);
+        failpoint('queue.after-commit');
         break;
       } catch (error) {
         // It may have been taken: sent again it is void if it was, and if it came back by itself it needs no more.

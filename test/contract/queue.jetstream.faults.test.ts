@@ -252,6 +252,62 @@ await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', ()
   });
 });
 
+await describeWithOwnBroker('nats', 'queue jetstream, on a cluster of three', () => {
+  it('is replicated, and goes on when any one of the servers dies', async () => {
+    const ports = await freePorts(3);
+    const routes = ports.map((port) => `nats://127.0.0.1:${port}`).join(', ');
+    const servers = await Promise.all(
+      ports.map((port) =>
+        startBroker('nats', {
+          settings: [`cluster { name: "three", listen: "127.0.0.1:${port}", routes: [${routes}] }`],
+        }),
+      ),
+    );
+    for (const each of servers) cleanups.push(() => each.dispose());
+    const nats = await dial(servers[0]?.url ?? '', { servers: servers.map(({ url }) => url), connectTimeout: '30s' });
+    cleanups.push(() => nats.stop(1000));
+    // A cluster answers before it has agreed on who leads it.
+    await until(async () => (await nats.client.jetstreamManager().catch(() => undefined)) !== undefined, 60_000);
+    const streams = newStreams();
+    const starting = async (): Promise<Queue | undefined> => {
+      const made = jetstreamQueue(nats, streams, { replicas: 3 });
+      return made.start().then(
+        () => made,
+        () => undefined,
+      );
+    };
+    let started: Queue | undefined;
+    await until(async () => (started = await starting()) !== undefined, 60_000);
+    const queue = started ?? jetstreamQueue(nats, streams);
+    cleanups.push(() => queue.stop(1000));
+    expect(queue.durability).toBe('replicated');
+    const accepted: string[] = [];
+    const accept = async (): Promise<boolean> => {
+      const sent = message();
+      const [answer] = await queue.enqueue([sent]).catch(() => []);
+      if (answer) accepted.push(answer.id);
+      return answer !== undefined;
+    };
+    for (const each of servers) {
+      await until(accept);
+      await each.kill();
+      await until(accept, 30_000);
+      for (let index = 0; index < 20; index++) await accept();
+      await each.restart();
+      // It has to catch up before another one may go.
+      await until(async () => {
+        const manager = await nats.manager();
+        const infos = await Promise.all(
+          (await manager.streams.list().next()).map(({ config }) => manager.streams.info(config.name)),
+        ).catch(() => []);
+        return infos.length === 3 && infos.every(({ cluster }) => cluster?.replicas?.every(({ current }) => current));
+      }, 60_000);
+    }
+    const drained = new Set(await drain(queue));
+    expect(accepted.filter((id) => !drained.has(id))).toEqual([]);
+  }, 240_000);
+});
+
 await describeWithOwnBroker('nats', 'queue jetstream, when it starts', () => {
   const start = async (settings: Record<string, unknown>, on = server): Promise<Queue> => {
     const nats = await dial(on.url);
