@@ -1,6 +1,7 @@
 /**
  * What a queue on JetStream or Kafka does in a second: `node bench/ledger.ts nats://HOST:PORT|HOST:PORT [messages]
- * [bytes]`. Prints one line a figure. Streams or topics of its own are made and removed.
+ * [bytes] [sync]`. Prints one line a figure. Streams or topics of its own are made and removed; with `sync` the broker
+ * (Kafka) syncs each entry.
  */
 import { pino } from 'pino';
 import { systemClock } from '../core/contracts/clock.ts';
@@ -15,7 +16,7 @@ import { natsConfig } from '../plugins/connections/nats/index.ts';
 import kafkaQueue, { kafkaQueueConfig } from '../plugins/queues/kafka/index.ts';
 import jetstream, { jetstreamConfig } from '../plugins/queues/jetstream/index.ts';
 
-const [, , url = 'nats://127.0.0.1:4222', countText = '50000', bytesText = '256'] = process.argv;
+const [, , url = 'nats://127.0.0.1:4222', countText = '50000', bytesText = '256', sync] = process.argv;
 const count = Number(countText);
 const body = Buffer.alloc(Number(bytesText), 'b');
 const prefix = `bench-${process.pid}`;
@@ -135,7 +136,7 @@ async function onKafka(): Promise<Bench> {
   const kafka = new Kafka(kafkaConfig.parse({ brokers: url }), hostOf());
   await kafka.start();
   return {
-    queue: kafkaQueue.create(kafkaQueueConfig.parse({ topics: prefix }), hostOf(kafka)),
+    queue: kafkaQueue.create(kafkaQueueConfig.parse({ topics: prefix, sync: sync !== undefined }), hostOf(kafka)),
     end: async () => {
       for (const name of journals) await kafka.driver.deleteTopic(`${prefix}.${name}`);
       await kafka.stop();

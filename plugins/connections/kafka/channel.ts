@@ -11,6 +11,8 @@ export interface ChannelOptions {
   readonly tls: ConnectionOptions | undefined;
   readonly sasl: SASLOptions | undefined;
   readonly logger: Logger;
+  /** Closes all channels when it aborts, also those that are being opened. */
+  readonly life: AbortSignal;
 }
 
 export interface Address {
@@ -26,7 +28,10 @@ export class Channel {
   readonly #lost = new AbortController();
   #socket: Socket | undefined;
 
-  private constructor({ host, port }: Address, { clientId, tls, sasl, logger }: ChannelOptions) {
+  private constructor({ host, port }: Address, { clientId, tls, sasl, logger, life }: ChannelOptions) {
+    const onEnd = (): void => this.close('the connection has been stopped');
+    life.addEventListener('abort', onEnd, { once: true });
+    this.lost.addEventListener('abort', () => life.removeEventListener('abort', onEnd), { once: true });
     const log = quiet(logger);
     const connectionPool = new OneConnection({
       host,
@@ -61,6 +66,7 @@ export class Channel {
 
   /** Dials and logs in. Rejects with what kafkajs says, or with `connection.unavailable`. */
   static async open(address: Address, options: ChannelOptions, timeoutMs: number): Promise<Channel> {
+    options.life.throwIfAborted();
     const channel = new Channel(address, options);
     try {
       await channel.ask((broker) => broker.connect(), timeoutMs);

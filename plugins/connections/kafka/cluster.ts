@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { type Address, Channel, type ChannelOptions } from './channel.ts';
@@ -17,7 +18,7 @@ const againMs = 100;
 export class Cluster implements KafkaDriver {
   readonly #addresses: readonly Address[];
   readonly #options: ChannelOptions;
-  readonly #partitions = new Set<Partition>();
+  readonly #asOwn = AsyncLocalStorage.snapshot();
   #control: Channel | undefined;
 
   constructor(addresses: readonly Address[], options: ChannelOptions) {
@@ -30,8 +31,10 @@ export class Cluster implements KafkaDriver {
     let refusal: unknown;
     for (const address of this.#addresses) {
       try {
-        this.#control = await Channel.open(address, this.#options, Math.min(timeoutMs, openMs));
-        return this.#control.lost;
+        const channel = await this.#open(address, timeoutMs);
+        await check(channel, Math.min(timeoutMs, askMs));
+        this.#control = channel;
+        return channel.lost;
       } catch (error) {
         // What a waiting broker says is worth more than that another one is not there.
         refusal = refusal === undefined || isAnswer(error) ? error : refusal;
@@ -44,29 +47,14 @@ export class Cluster implements KafkaDriver {
     return this.#control !== undefined && !this.#control.lost.aborted;
   }
 
-  /** Asks something that only who is logged in may ask, if that is demanded. */
-  async check(): Promise<void> {
-    try {
-      await this.#ask((broker) => broker.metadata(['__consumer_offsets']));
-    } catch (error) {
-      if (typeOf(error) !== undefined) return;
-      throw away(`it ends the connection at the first request: does it expect sasl or tls? (${messageOf(error)})`);
-    }
-  }
-
   /** Rejects, and the connection is lost, when the broker does not answer. */
   async ping(): Promise<void> {
     await this.#control?.ask((broker) => broker.apiVersions(), pingMs);
   }
 
-  /** Gives up the broker that was dialled, not what was opened. */
+  /** Gives up the broker that was dialled, not the partitions that were opened. */
   leave(reason: string): void {
     this.#control?.close(reason);
-  }
-
-  close(reason: string): void {
-    this.leave(reason);
-    for (const partition of this.#partitions) partition.close();
   }
 
   async describeTopic(topic: string): Promise<TopicFacts | undefined> {
@@ -111,13 +99,15 @@ export class Cluster implements KafkaDriver {
   }
 
   open(topic: string, partition: number): KafkaPartition {
-    const opened = new Partition(topic, partition, {
+    return new Partition(topic, partition, {
       dialLeader: () => this.#settled(() => this.#dialLeader(topic, partition)),
       connected: () => this.connected,
-      closed: () => this.#partitions.delete(opened),
     });
-    this.#partitions.add(opened);
-    return opened;
+  }
+
+  /** As the connection's code, whoever needs it first: what the client does by itself is not the queue's doing. */
+  #open(address: Address, timeoutMs = openMs): Promise<Channel> {
+    return this.#asOwn(() => Channel.open(address, this.#options, Math.min(timeoutMs, openMs)));
   }
 
   async #dialLeader(topic: string, partition: number): Promise<Channel> {
@@ -125,7 +115,7 @@ export class Cluster implements KafkaDriver {
     const part = topicMetadata[0]?.partitionMetadata.find(({ partitionId }) => partitionId === partition);
     const leader = brokers.find(({ nodeId }) => nodeId === part?.leader);
     if (!leader) throw away(`the partition ${partition} of the topic ${topic} has no leader now`);
-    return Channel.open(leader, this.#options, openMs);
+    return this.#open(leader);
   }
 
   async #settings(type: number, name: string): Promise<Map<string, string>> {
@@ -139,7 +129,7 @@ export class Cluster implements KafkaDriver {
     const { brokers, controllerId } = await this.#ask((broker) => broker.metadata([]));
     const controller = brokers.find(({ nodeId }) => nodeId === controllerId);
     if (!controller) throw away('the cluster has no controller now');
-    const channel = await Channel.open(controller, this.#options, openMs);
+    const channel = await this.#open(controller);
     try {
       return await work(channel);
     } finally {
@@ -169,6 +159,18 @@ export class Cluster implements KafkaDriver {
 }
 
 const unsettled = new Set(['LEADER_NOT_AVAILABLE', 'REPLICA_NOT_AVAILABLE', 'BROKER_NOT_AVAILABLE']);
+
+/** Asks something that only who is logged in may ask, if that is demanded. */
+async function check(channel: Channel, timeoutMs: number): Promise<void> {
+  try {
+    await channel.ask((broker) => broker.metadata(['__consumer_offsets']), timeoutMs);
+  } catch (error) {
+    // Whatever it says, it has answered.
+    if (typeOf(error) !== undefined) return;
+    channel.close('it did not answer');
+    throw away(`it ends the connection at the first request: does it expect sasl or tls? (${messageOf(error)})`);
+  }
+}
 
 /** The broker's own word for an error; undefined where it gave none. */
 function typeOf(error: unknown): string | undefined {

@@ -49,34 +49,20 @@ export class Kafka implements KafkaConnection {
 
   async start(): Promise<void> {
     const { logger, baseFolder, signal } = this.#host;
-    const cluster = new Cluster(addressesOf(this.#config), await optionsOf(this.#config, baseFolder, logger));
-    const deadline = performance.now() + this.#config.connectTimeout;
-    let lost: AbortSignal | undefined;
-    for (let pauseMs: number = redialMs.first; !lost; pauseMs = Math.min(pauseMs * 2, redialMs.last)) {
-      try {
-        lost = await cluster.dial(Math.max(1, deadline - performance.now()));
-        await cluster.check();
-      } catch (error) {
-        cluster.close('it could not be opened');
-        lost = undefined;
-        const refusal = refusalOf(error, this.#config);
-        if (refusal) throw refusal;
-        const message = `no Kafka broker at ${[this.#config.brokers].flat().join(', ')}: ${hintOf(error, this.#config)}`;
-        this.#health = { ...this.#health, lastError: message };
-        const last = performance.now() + pauseMs >= deadline;
-        if (last || !(await sleep(pauseMs, signal))) {
-          throw new MillraceError('connection.unavailable', message, { cause: error, retryAfterSeconds: 1 });
-        }
-      }
+    const life = this.#stopping.signal;
+    const cluster = new Cluster(addressesOf(this.#config), await optionsOf(this.#config, baseFolder, { logger, life }));
+    const onAbort = (): void => this.#stopping.abort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      const lost = await this.#dial(cluster);
+      this.#cluster = cluster;
+      this.#health = { state: 'connected', reconnects: 0 };
+      logger.info({ brokers: this.#config.brokers }, 'connected to Kafka');
+      this.#watching = this.#watch(cluster, lost);
+    } finally {
+      // From now on it lives until it is stopped, since others have to take their leave first.
+      signal.removeEventListener('abort', onAbort);
     }
-    if (signal.aborted) {
-      cluster.close('the gateway is stopping');
-      throw new MillraceError('connection.unavailable', 'the gateway is stopping');
-    }
-    this.#cluster = cluster;
-    this.#health = { state: 'connected', reconnects: 0 };
-    logger.info({ brokers: this.#config.brokers }, 'connected to Kafka');
-    this.#watching = this.#watch(cluster, lost);
   }
 
   health(): ConnectionHealth {
@@ -91,8 +77,28 @@ export class Kafka implements KafkaConnection {
   async stop(): Promise<void> {
     this.#health = { ...this.#health, state: 'stopped' };
     this.#stopping.abort();
-    this.#cluster?.close('the connection has been stopped');
     await this.#watching;
+  }
+
+  /** Resolves with what aborts when the broker that was found is lost. */
+  async #dial(cluster: Cluster): Promise<AbortSignal> {
+    const { signal } = this.#stopping;
+    const deadline = performance.now() + this.#config.connectTimeout;
+    for (let pauseMs: number = redialMs.first; ; pauseMs = Math.min(pauseMs * 2, redialMs.last)) {
+      try {
+        return await cluster.dial(Math.max(1, deadline - performance.now()));
+      } catch (error) {
+        if (signal.aborted) throw new MillraceError('connection.unavailable', 'the gateway is stopping');
+        const refusal = refusalOf(error, this.#config);
+        if (refusal) throw refusal;
+        const message = `no Kafka broker at ${[this.#config.brokers].flat().join(', ')}: ${hintOf(error, this.#config)}`;
+        this.#health = { ...this.#health, lastError: message };
+        const last = performance.now() + pauseMs >= deadline;
+        if (last || !(await sleep(pauseMs, signal))) {
+          throw new MillraceError('connection.unavailable', message, { cause: error, retryAfterSeconds: 1 });
+        }
+      }
+    }
   }
 
   /** Until it is stopped: waits for the loss, then dials until somebody answers. */
@@ -109,16 +115,12 @@ export class Kafka implements KafkaConnection {
       for (let pauseMs: number = redialMs.first; ; pauseMs = Math.min(pauseMs * 2, redialMs.last)) {
         try {
           lost = await cluster.dial(Infinity);
-          await cluster.check();
           break;
         } catch (error) {
+          if (signal.aborted) return;
           this.#health = { ...this.#health, lastError: messageOf(error) };
           if (!(await sleep(pauseMs * (0.5 + Math.random()), signal))) return;
         }
-      }
-      if (signal.aborted) {
-        cluster.close('the connection has been stopped');
-        return;
       }
       this.#health = { state: 'connected', reconnects: this.#health.reconnects + 1 };
       logger.info({ brokers: this.#config.brokers }, 'connected to Kafka again');

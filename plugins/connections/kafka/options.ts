@@ -18,7 +18,11 @@ export function addressesOf({ brokers }: Config): Address[] {
 }
 
 /** What the client is told. Rejects with `config.invalid` when a file cannot be read. */
-export async function optionsOf(config: Config, baseFolder: string, logger: Logger): Promise<ChannelOptions> {
+export async function optionsOf(
+  config: Config,
+  baseFolder: string,
+  { logger, life }: { readonly logger: Logger; readonly life: AbortSignal },
+): Promise<ChannelOptions> {
   const { clientId, tls, sasl } = config;
   const pem = async (key: 'ca' | 'cert' | 'key'): Promise<ConnectionOptions> => {
     const path = tls?.[key];
@@ -34,6 +38,7 @@ export async function optionsOf(config: Config, baseFolder: string, logger: Logg
   return {
     clientId,
     logger,
+    life,
     tls: tls && { ...(await pem('ca')), ...(await pem('cert')), ...(await pem('key')), ...named },
     sasl,
   };

@@ -7,7 +7,6 @@ import type { KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
 interface Owner {
   dialLeader(): Promise<Channel>;
   connected(): boolean;
-  closed(): void;
 }
 
 /** An append waits for replicas; whoever asks is not to wait for longer. */
@@ -96,7 +95,6 @@ export class Partition implements KafkaPartition {
   close(): void {
     this.#closed = true;
     this.#channel?.close('it was let go');
-    this.#owner.closed();
   }
 
   /** Asks the leader, and the next one where it was none and has done nothing. */
