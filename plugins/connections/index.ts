@@ -2,5 +2,6 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 
 /** One line a kind. The word in the YAML is the key. */
 export const connections: LazyPlugins = {
+  amqp: () => import('./amqp/index.ts'),
   nats: () => import('./nats/index.ts'),
 };
