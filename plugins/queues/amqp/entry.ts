@@ -46,3 +46,7 @@ export function decode(message: Buffer): StreamMessage | undefined {
 export function createId(): string {
   return randomBytes(idBytes).toString('latin1');
 }
+
+export function createMark(): StreamMessage {
+  return { kind: 'mark', id: createId(), bytesBefore: 0, data: Buffer.alloc(0) };
+}

@@ -11,7 +11,7 @@ import { Follower } from './follower.ts';
 import { Outbox } from './outbox.ts';
 import { unavailable } from './reader.ts';
 import { scan } from './scan.ts';
-import { declareStream, deleteStream, isMissing } from './stream.ts';
+import { declareStream, deleteStream, isMissing, untilReadable } from './stream.ts';
 import { Tail } from './tail.ts';
 
 export interface AmqpJournalOptions {
@@ -187,6 +187,7 @@ export class AmqpJournal implements Journal {
         return;
       } catch (error) {
         if (error instanceof MillraceError && error.code === 'config.invalid') throw error;
+        this.#options.logger.debug({ err: error, journal: this.#options.name }, 'the streams cannot be read yet');
         const last = performance.now() > deadline;
         if (last || !(await sleep(pauseMs.first * 4, this.#closing.signal))) {
           throw unavailable('the streams of the queue cannot be read', error);
@@ -299,7 +300,9 @@ export class AmqpJournal implements Journal {
     this.#sealing = true;
     try {
       const { generation } = this.#last;
-      await declareStream(this.#amqp, this.#nameOf({ generation: generation + 1 }));
+      const stream = this.#nameOf({ generation: generation + 1 });
+      await declareStream(this.#amqp, stream);
+      await untilReadable(this.#amqp, stream);
       if (this.#last.generation !== generation) return;
       const base = await this.#write('seal', Buffer.alloc(0));
       const segment = this.#segments.find((each) => each.base === base && each.generation > generation);

@@ -1,6 +1,7 @@
+import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf } from '../../../core/contracts/errors.ts';
 import type { AmqpConnection } from '../../connections/amqp/connection.ts';
-import { createId, decode, encode, type StreamMessage } from './entry.ts';
+import { createMark, decode, encode, type StreamMessage } from './entry.ts';
 import { close, readStream, timeoutMs, within } from './reader.ts';
 
 export interface ScanOptions {
@@ -13,6 +14,8 @@ export interface ScanOptions {
 }
 
 const prefetch = 32;
+/** So long is a mark waited for before it is written again. */
+const againMs = 200;
 
 /** Reads a part of a stream. Rejects when it could not be read to its end, or nothing comes for too long. */
 export async function scan({ amqp, stream, from, signal, hear }: ScanOptions): Promise<void> {
@@ -58,21 +61,24 @@ export async function scan({ amqp, stream, from, signal, hear }: ScanOptions): P
  */
 export async function scanToEnd(options: ScanOptions): Promise<number> {
   const { amqp, stream, hear } = options;
-  const id = createId();
+  const mark = createMark();
   let end = -1;
   const reading = scan({
     ...options,
     hear: (offset, message, content) => {
-      if (message?.id !== id) return hear(offset, message, content);
+      if (message?.id !== mark.id) return hear(offset, message, content);
       end = offset;
       return true;
     },
   });
-  // Awaited below; until then it may fail, too.
-  reading.catch(() => {});
-  const mark = encode({ kind: 'mark', id, bytesBefore: 0, data: Buffer.alloc(0) });
-  await publish(amqp, stream, mark);
-  await reading;
+  // One that is written while the reading begins may be before the chunk that is the last one by then.
+  const over = new AbortController();
+  const done = reading.finally(() => over.abort());
+  // Awaited below; it may fail before.
+  done.catch(() => {});
+  do await publish(amqp, stream, encode(mark));
+  while (await sleep(againMs, over.signal));
+  await done;
   return end;
 }
 

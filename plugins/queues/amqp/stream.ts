@@ -1,6 +1,9 @@
+import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { AmqpConnection } from '../../connections/amqp/connection.ts';
-import { close, within } from './reader.ts';
+import { close, readStream, timeoutMs, within } from './reader.ts';
+
+const settleMs = 50;
 
 /**
  * No limit of age or size: the broker forgets whole files of a stream, never the newest one, and a stream of ours ends
@@ -17,6 +20,20 @@ export async function declareStream(amqp: AmqpConnection, name: string): Promise
     throw refusalOf(error, name, amqp);
   } finally {
     void close(channel);
+  }
+}
+
+/** RabbitMQ 3.10 says that a stream is declared a little before it can be read; whoever tries by then may lose more. */
+export async function untilReadable(amqp: AmqpConnection, stream: string): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    await sleep(settleMs);
+    try {
+      (await readStream({ amqp, stream, from: 0, prefetch: 1, hear: () => {} })).close();
+      return;
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+    }
   }
 }
 
