@@ -76,25 +76,24 @@ async function accept(queue: Queue, width: number): Promise<void> {
 /** As the lanes do it: what runs is at most `width`, each is settled with a result on its own. */
 async function drain(queue: Queue, width: number): Promise<void> {
   const latencies: number[] = [];
-  let left = count;
-  let running = 0;
+  const state = { left: count, running: 0 };
   const begun = performance.now();
   const idle = { wake: (): void => {} };
   const settle = async (lease: Awaited<ReturnType<Queue['lease']>>[number]): Promise<void> => {
     const start = performance.now();
     await queue.settle(lease.receipt, { kind: 'ack', result: { status: 200, headers: {}, body: Buffer.from('ok') } });
     latencies.push(performance.now() - start);
-    running--;
-    left--;
+    state.running--;
+    state.left--;
     idle.wake();
   };
-  while (left > 0) {
-    if (running >= width || (running > 0 && running >= left)) {
+  while (state.left > 0) {
+    if (state.running >= width || (state.running > 0 && state.running >= state.left)) {
       await new Promise<void>((resolve) => (idle.wake = resolve));
       continue;
     }
-    const leases = await queue.lease('bench.default', width - running, { ttlMs: 30_000, waitMs: 1000, signal });
-    running += leases.length;
+    const leases = await queue.lease('bench.default', width - state.running, { ttlMs: 30_000, waitMs: 1000, signal });
+    state.running += leases.length;
     for (const lease of leases) void settle(lease);
   }
   report(`lease and ack with a result, ${width} at once`, performance.now() - begun, latencies);

@@ -8,6 +8,18 @@ import type { Snapshots } from './snapshots.ts';
 import type { LedgerState } from './state.ts';
 import type { Writer } from './writer.ts';
 
+/** When the journals are shortened. */
+export interface Keeping {
+  /** Commands between two snapshots have at least so many bytes. */
+  readonly snapshotBytes: number;
+  /** Bodies that were referred to between two trims have so many bytes. */
+  readonly trimBytes: number;
+  /** What is not in use may take so much more room than what is, before that is moved. */
+  readonly slackBytes: number;
+}
+
+export const usualKeeping: Keeping = { snapshotBytes: 8 * 2 ** 20, trimBytes: 64 * 2 ** 20, slackBytes: 64 * 2 ** 20 };
+
 export interface KeeperOptions {
   readonly replica: Replica;
   readonly writer: Writer;
@@ -16,15 +28,10 @@ export interface KeeperOptions {
   readonly bodies: Journal;
   readonly content: Bodies;
   readonly clock: Clock;
-  /** Commands between two snapshots have at least so many bytes. */
-  readonly snapshotBytes: number;
+  readonly keeping: Keeping;
   readonly failed: (error: unknown) => void;
 }
 
-/** Bodies that were referred to between two trims have so many bytes. */
-const trimBytes = 64 * 2 ** 20;
-/** What is not in use may take so much more room than what is, before that is moved. */
-const slackBytes = 64 * 2 ** 20;
 /** A command that refers to a body comes within this time after it, or fails. */
 const settledMs = 60_000;
 const movesAtOnce = 100;
@@ -46,10 +53,10 @@ export class Keeper {
   /** After an entry of this gateway, of so many bytes. */
   observe(bytes: number): void {
     const { state } = this.#options.replica;
-    const step = Math.max(this.#options.snapshotBytes, 2 * state.snapshotBytes);
+    const step = Math.max(this.#options.keeping.snapshotBytes, 2 * state.snapshotBytes);
     const due = Math.floor(state.bytesSince / step) > Math.floor((state.bytesSince - bytes) / step);
     const used = state.messages.usage.everBytes - state.usedAtTrim;
-    if (this.#busy || (!due && used < trimBytes)) return;
+    if (this.#busy || (!due && used < this.#options.keeping.trimBytes)) return;
     this.#busy = this.#keep(due)
       .catch((error: unknown) => this.#options.failed(error))
       .finally(() => {
@@ -82,6 +89,7 @@ export class Keeper {
   /** Few bodies that live long must not keep everything that came after them. */
   async #move(): Promise<void> {
     const { replica, content, writer } = this.#options;
+    const { slackBytes } = this.#options.keeping;
     const { usage } = replica.state.messages;
     if (usage.retainedBytes <= 4 * usage.liveBytes + slackBytes) return;
     const keep = 2 * usage.liveBytes + slackBytes / 2;

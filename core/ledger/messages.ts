@@ -73,7 +73,8 @@ export class Messages {
   }
 
   duplicateOf({ id, lane, dedupKey }: NewRecord): string | undefined {
-    if (this.live.has(id) || this.finished.has(id)) return id;
+    // A letter may be kept for longer than it is remembered how its message ended.
+    if (this.live.has(id) || this.finished.has(id) || this.letters.get(id)) return id;
     if (dedupKey === undefined) return undefined;
     const first = this.dedup.get(dedupName(lane, dedupKey));
     return first && first.until > this.now ? first.id : undefined;
@@ -151,6 +152,11 @@ export class Messages {
   leaseFor(item: Item, ttlMs: number): void {
     item.leasedUntil = this.now + ttlMs;
     this.agenda.add(item.leasedUntil, 'lapse', item.sequence, item.record.id);
+  }
+
+  postponeLeases(ms: number): void {
+    for (const items of this.held.values())
+      for (const item of items) this.leaseFor(item, item.leasedUntil + ms - this.now);
   }
 
   /** The message, when that is its present lease. */

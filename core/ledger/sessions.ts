@@ -14,7 +14,7 @@ export const silenceMs = 12_000;
 /** Every gateway says something at least this often while anything is leased. */
 export const heartbeatMs = 4000;
 /** When nobody has said anything for longer than this, nobody could. */
-const gapMs = 8000;
+export const gapMs = 8000;
 /** An entry is not sent again after so long, so its number need not be remembered for longer. */
 const rememberedMs = 600_000;
 
@@ -50,8 +50,7 @@ export class Sessions {
   }
 
   /** Returns the ids of those that have been silent for too long. */
-  advance(now: number, before: number): string[] {
-    const gap = now - before;
+  advance(now: number, gap: number): string[] {
     const dead: string[] = [];
     for (const session of this.#sessions.values()) {
       if (gap > gapMs) session.lastSeen += gap;

@@ -79,9 +79,7 @@ export class Snapshots {
   async load(state: LedgerState, signal: AbortSignal): Promise<void> {
     const found = await this.#newest(signal);
     if (!found) return;
-    const lines = Buffer.concat(found.chunks).toString().split('\n');
-    for (const line of lines) {
-      if (line === '') continue;
+    for (const line of linesOf(found.chunks)) {
       const part = JSON.parse(line) as DumpPart;
       if ('head' in part && part.head.format > ledgerFormat) throw newerFormat();
       state.load(part);
@@ -128,6 +126,17 @@ export class Snapshots {
       this.#journal.follow(first, follower, until).catch(reject);
     }).finally(() => done.abort());
     return newest;
+  }
+}
+
+/** Chunks end anywhere, also within a character. */
+function* linesOf(chunks: readonly Uint8Array[]): Generator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for (const chunk of chunks) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
   }
 }
 

@@ -1,7 +1,8 @@
 import type { LaneStats } from '../contracts/queue.ts';
 import { Messages, type LedgerFaults } from './messages.ts';
-import type { Answer, Command, Entry, Finished, Item, LedgerSettings, Letter, NewRecord, Ref } from './records.ts';
-import { Sessions, type DumpedSession } from './sessions.ts';
+import { type PackedFinished, type PackedItem, packFinished, packItem, unpackFinished, unpackItem } from './packed.ts';
+import type { Answer, Command, Entry, LedgerSettings, Letter, NewRecord, Ref } from './records.ts';
+import { gapMs, Sessions, type DumpedSession } from './sessions.ts';
 
 /** Of the rules of the state. Gateways of two formats would come to two states, so they do not share a ledger. */
 export const ledgerFormat = 1;
@@ -21,8 +22,8 @@ export type DumpPart =
         readonly lanes: readonly Pick<LaneStats, 'lane' | 'paused' | 'totals'>[];
       };
     }
-  | { readonly live: readonly Item[] }
-  | { readonly finished: readonly Finished[] }
+  | { readonly live: readonly PackedItem[] }
+  | { readonly finished: readonly PackedFinished[] }
   | { readonly letters: readonly Letter[] }
   | { readonly dedup: readonly (readonly [key: string, id: string, until: number])[] };
 
@@ -61,9 +62,11 @@ export class LedgerState {
     const before = messages.now;
     this.position = position;
     this.bytesSince += bytes;
-    // Whoever was silent while the first entry was awaited has not been silent for long.
     messages.now = Math.max(before, at ?? entry.at);
-    const dead = this.#sessions.advance(messages.now, before);
+    const gap = messages.now - before;
+    const dead = this.#sessions.advance(messages.now, gap);
+    // Nobody could extend a lease while nobody could say anything.
+    if (gap > gapMs) messages.postponeLeases(gap);
     const admitted = this.#sessions.admit(entry.session, entry.number, messages.now);
     for (const session of dead) messages.lapseAll(session);
     messages.catchUp();
@@ -159,7 +162,7 @@ export class LedgerState {
 
   #replay(id: string, record: NewRecord): Answer {
     const { live, finished, letters } = this.messages;
-    const existing = live.get(record.id)?.record ?? finished.get(record.id);
+    const existing = live.get(record.id)?.record ?? finished.get(record.id) ?? letters.get(record.id)?.record;
     if (existing) return existing.replayOf === id ? true : 'conflict';
     // Whoever asked saw no letter, and so put no bytes.
     if (!letters.get(id) || record.ref.length < 3) return false;
@@ -190,8 +193,8 @@ export class LedgerState {
         lanes,
       },
     };
-    for (const live of parts(messages.live.values())) yield { live };
-    for (const finished of parts(messages.finished.values())) yield { finished };
+    for (const live of parts(messages.live.values())) yield { live: live.map(packItem) };
+    for (const finished of parts(messages.finished.values())) yield { finished: finished.map(packFinished) };
     for (const letters of parts(messages.letters.values())) yield { letters };
     const dedup = messages.dedup.entries().map(([key, { id, until }]) => [key, id, until] as const);
     for (const part of parts(dedup)) yield { dedup: part };
@@ -216,8 +219,8 @@ export class LedgerState {
         lane.paused = paused;
         Object.assign(lane.totals, totals);
       }
-    } else if ('live' in part) for (const item of part.live) messages.insert(item);
-    else if ('finished' in part) for (const finished of part.finished) messages.archive(finished);
+    } else if ('live' in part) for (const packed of part.live) messages.insert(unpackItem(packed));
+    else if ('finished' in part) for (const packed of part.finished) messages.archive(unpackFinished(packed));
     else if ('letters' in part) for (const letter of part.letters) messages.keep(letter);
     else for (const [key, id, until] of part.dedup) messages.remember(key, id, until);
   }

@@ -1,7 +1,18 @@
 import { type Clock, sleep } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Journal } from '../contracts/journal.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import type { Answer, Answers, Command } from './records.ts';
+
+export interface WriterOptions {
+  readonly session: string;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  /** What the entries say of when they were written. */
+  readonly time: () => number;
+  /** So long is an entry sent again whose fate is not known, and its answer awaited. */
+  readonly patienceMs: number;
+}
 
 interface Asked {
   readonly text: string;
@@ -13,8 +24,6 @@ interface Asked {
 const entryBytes = 256 * 1024;
 /** Commands that wait may have so many bytes together; then the broker is too slow for what is asked of it. */
 const waitingBytes = 64 * 2 ** 20;
-/** So long is an entry sent again whose fate is not known, and its answer awaited. */
-const patienceMs = 10_000;
 const resendPauseMs = 100;
 
 /**
@@ -23,9 +32,7 @@ const resendPauseMs = 100;
  */
 export class Writer {
   readonly session: string;
-  readonly #journal: Journal;
-  readonly #clock: Clock;
-  readonly #time: () => number;
+  readonly #options: WriterOptions;
   #waiting: Asked[] = [];
   #waitingBytes = 0;
   #number = 0;
@@ -36,12 +43,9 @@ export class Writer {
   #stuck = false;
   #closed: MillraceError | undefined;
 
-  /** `time` is what the entries say of when they were written. */
-  constructor(session: string, journal: Journal, clock: Clock, time: () => number) {
-    this.session = session;
-    this.#journal = journal;
-    this.#clock = clock;
-    this.#time = time;
+  constructor(options: WriterOptions) {
+    this.session = options.session;
+    this.#options = options;
   }
 
   /** Resolves with what the command came to, once it is durable. Rejects at once while the broker is away. */
@@ -64,6 +68,7 @@ export class Writer {
     const sent = this.#sent.get(number);
     if (!sent || !answers) return false;
     this.#sent.delete(number);
+    this.#stuck = false;
     for (const [index, { resolve }] of sent.asked.entries()) resolve(answers[index] as Answer);
     return true;
   }
@@ -78,7 +83,7 @@ export class Writer {
 
   /** Gives up those whose entry was taken and has not come back for too long. */
   sweep(): void {
-    const now = this.#clock.monotonic();
+    const now = this.#options.clock.monotonic();
     for (const [number, { asked, until }] of this.#sent) {
       if (until > now) continue;
       this.#sent.delete(number);
@@ -87,10 +92,13 @@ export class Writer {
   }
 
   #refusal(text: string): MillraceError | undefined {
-    if (this.#stuck || !this.#journal.available) return unavailable('the broker cannot be reached');
+    if (this.#stuck || !this.#options.journal.available) return unavailable('the broker cannot be reached');
     if (this.#waitingBytes + text.length > waitingBytes) return unavailable('the broker is too slow for what is asked');
-    if (Buffer.byteLength(text) + 200 > this.#journal.maxBytes) {
-      return new MillraceError('request.invalid', `what is asked is larger than ${this.#journal.maxBytes} bytes`);
+    if (Buffer.byteLength(text) + 200 > this.#options.journal.maxBytes) {
+      return new MillraceError(
+        'request.invalid',
+        `what is asked is larger than ${this.#options.journal.maxBytes} bytes`,
+      );
     }
     return undefined;
   }
@@ -107,7 +115,7 @@ export class Writer {
   }
 
   #next(): readonly Asked[] {
-    const limit = Math.min(entryBytes, this.#journal.maxBytes - 200);
+    const limit = Math.min(entryBytes, this.#options.journal.maxBytes - 200);
     let bytes = 0;
     let count = 0;
     for (const { text } of this.#waiting) {
@@ -121,15 +129,18 @@ export class Writer {
 
   async #send(asked: readonly Asked[]): Promise<void> {
     const number = ++this.#number;
-    const until = this.#clock.monotonic() + patienceMs;
+    const { patienceMs, clock, journal } = this.#options;
+    const until = clock.monotonic() + patienceMs;
     this.#sent.set(number, { asked, until });
     const commands = asked.map(({ text }) => text).join(',');
-    const head = `{"session":${JSON.stringify(this.session)},"number":${number},"at":${Math.floor(this.#time())}`;
+    const head = `{"session":${JSON.stringify(this.session)},"number":${number},"at":${Math.floor(this.#options.time())}`;
     const data = Buffer.from(`${head},"commands":[${commands}]}`);
     const deadline = performance.now() + patienceMs;
     while (!this.#closed) {
       try {
-        await this.#journal.append(data);
+        failpoint('queue.before-commit');
+        await journal.append(data);
+        failpoint('queue.after-commit');
         break;
       } catch (error) {
         // It may have been taken: sent again it is void if it was, and if it came back by itself it needs no more.

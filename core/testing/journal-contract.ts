@@ -8,10 +8,10 @@ export interface JournalBench {
   /** Opened and empty. */
   readonly journal: Journal;
   /** Another one on the same log, as another gateway has it. */
-  another(): Promise<Journal>;
+  readonly another: () => Promise<Journal>;
   /** Lets the broker die without a warning, and returns what brings it back as it was. Absent: it cannot die. */
-  away?(): Promise<() => Promise<void>>;
-  dispose(): Promise<void>;
+  readonly away?: () => Promise<() => Promise<void>>;
+  readonly dispose: () => Promise<void>;
 }
 
 export interface JournalContractOptions {

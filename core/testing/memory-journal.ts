@@ -66,6 +66,11 @@ export class MemoryJournal implements Journal {
     for (; this.#first < Math.min(before, this.#next); this.#first++) this.#entries.delete(this.#first);
   }
 
+  /** Loses the last entry, as a broker does that had answered before it was durable. */
+  loseLast(): void {
+    if (this.#next > this.#first) this.#entries.delete(--this.#next);
+  }
+
   /** Whether they hear of what is appended; what they missed comes when they do again. */
   set listening(listening: boolean) {
     this.#listening = listening;

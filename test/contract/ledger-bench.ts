@@ -44,7 +44,7 @@ export async function ledgerBench(
       host: quietHost(clock),
       settings: ledgerSettings(settings),
       instance: 'one',
-      snapshotBytes,
+      keeping: { snapshotBytes, trimBytes: 2000, slackBytes: 2000 },
       faults,
     };
     const queue = new LedgerQueue(journals, options);

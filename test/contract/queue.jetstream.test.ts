@@ -1,17 +1,10 @@
-import { afterAll, beforeAll } from 'vitest';
 import { queueContract } from '../../core/testing/queue-contract.ts';
 import jetstream from '../../plugins/queues/jetstream/index.ts';
-import { NatsServer } from '../support/nats-server.ts';
+import { describeWithBroker } from '../support/with-broker.ts';
 import { jetstreamBench } from './jetstream-bench.ts';
 
-let server: NatsServer;
-beforeAll(async () => {
-  server = await NatsServer.start();
-});
-afterAll(() => server.dispose());
-
-queueContract({
-  name: 'queue jetstream',
-  capabilities: jetstream.capabilities,
-  create: (settings) => jetstreamBench(server.url, settings),
+await describeWithBroker('nats', 'on a NATS server', (url) => {
+  const create = (settings: Parameters<typeof jetstreamBench>[1]): ReturnType<typeof jetstreamBench> =>
+    jetstreamBench(url, settings);
+  queueContract({ name: 'queue jetstream', capabilities: jetstream.capabilities, create });
 });

@@ -1,4 +1,4 @@
-import { connect, Events, type NatsConnection as Client } from 'nats';
+import { connect, Events, type JetStreamManager, type NatsConnection as Client } from 'nats';
 import type { z } from 'zod';
 import { sleep } from '../../../core/contracts/clock.ts';
 import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
@@ -6,6 +6,7 @@ import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { natsConfig } from './index.ts';
 import { optionsOf, refusalOf } from './options.ts';
+import { declareStream, isApiError, type StreamWish } from './streams.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
 
@@ -20,6 +21,14 @@ export interface NatsConnection extends Connection {
   onBack(listener: () => void): () => void;
   /** What `ask` resolves with; rejects at once with `connection.unavailable` while, and as soon as, the broker is away. */
   while<Result>(ask: (client: Client) => Promise<Result>): Promise<Result>;
+  /** JetStream's management, without a question to the server; see `while`. */
+  manager(): Promise<JetStreamManager>;
+  /** Makes the stream unless it is there; rejects with `config.invalid` when what is there is not what is wished for. */
+  declareStream(wish: StreamWish): Promise<void>;
+  /** Whether the server answered a request with that error. */
+  isApiError(error: unknown, name: Parameters<typeof isApiError>[1]): boolean;
+  /** Whether the server is of that version or a later one. */
+  isAtLeast(major: number, minor: number): boolean;
 }
 
 /** One connection, which the client library keeps up for ever. */
@@ -95,6 +104,23 @@ export class Nats implements NatsConnection {
     } finally {
       lost.removeEventListener('abort', onLost);
     }
+  }
+
+  manager(): Promise<JetStreamManager> {
+    return this.client.jetstreamManager({ checkAPI: false, timeout: 5000 });
+  }
+
+  declareStream(wish: StreamWish): Promise<void> {
+    return this.while(async () => declareStream(await this.manager(), wish));
+  }
+
+  isApiError(error: unknown, name: Parameters<typeof isApiError>[1]): boolean {
+    return isApiError(error, name);
+  }
+
+  isAtLeast(major: number, minor: number): boolean {
+    const [theirs = 0, minorOfTheirs = 0] = (this.client.info?.version ?? '').split('.').map(Number);
+    return theirs > major || (theirs === major && minorOfTheirs >= minor);
   }
 
   async stop(deadlineMs: number): Promise<void> {

@@ -5,7 +5,6 @@ import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { JournalReader } from '../../../core/contracts/journal.ts';
 import type { NatsConnection } from '../../connections/nats/connection.ts';
-import { isStreamMissing } from './stream.ts';
 
 export interface FollowOptions {
   readonly nats: NatsConnection;
@@ -81,7 +80,7 @@ class Reading {
     const { nats, stream, signal } = this.#options;
     const { client, lost } = nats;
     if (!nats.connected) throw new MillraceError('queue.unavailable', 'the broker cannot be reached');
-    const manager = await client.jetstreamManager({ checkAPI: false, timeout: 5000 });
+    const manager = await nats.manager();
     await this.#checkStream();
     const inbox = createInbox();
     const ended = Promise.withResolvers<string>();
@@ -144,14 +143,14 @@ class Reading {
   async #checkStream(): Promise<void> {
     const { nats, stream } = this.#options;
     try {
-      const manager = await nats.client.jetstreamManager({ checkAPI: false, timeout: 5000 });
+      const manager = await nats.manager();
       const { state } = await nats.while(() => manager.streams.info(stream));
       if (state.last_seq + 1 >= this.#next) return;
       this.#give(
         `the stream ${stream} ends at ${state.last_seq}, and ${this.#next - 1} was read of it: it was made anew`,
       );
     } catch (error) {
-      if (isStreamMissing(error)) this.#give(`the stream ${stream} was removed`);
+      if (nats.isApiError(error, 'streamNotFound')) this.#give(`the stream ${stream} was removed`);
       throw error;
     }
     throw new MillraceError('queue.unavailable', 'nothing will come any more');

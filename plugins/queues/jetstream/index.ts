@@ -46,7 +46,9 @@ export const jetstreamConfig = z.strictObject({
         .int()
         .min(1)
         .default(1_000_000)
-        .describe('Waiting messages, over all functions. Each gateway keeps about 1 KiB of each in memory.'),
+        .describe(
+          'Waiting messages, over all functions. Each gateway keeps about 600 bytes of each in memory, and its keys.',
+        ),
       bytes: bytes('10GiB').describe('Bytes of their bodies.'),
     })
     .prefault({})

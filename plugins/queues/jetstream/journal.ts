@@ -3,7 +3,6 @@ import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Journal, JournalReader } from '../../../core/contracts/journal.ts';
 import type { NatsConnection } from '../../connections/nats/connection.ts';
 import { follow } from './follower.ts';
-import { isMessageMissing } from './stream.ts';
 
 const timeoutMs = 5000;
 const notFound = 404;
@@ -55,19 +54,19 @@ export class JetstreamJournal implements Journal {
       if (code === 0) return answer.data;
       if (code !== notFound) throw new Error(`${code} ${answer.headers?.description ?? ''}`);
       // Any replica answers the direct way, and one that is behind does not know it yet.
-      const manager = await client.jetstreamManager({ checkAPI: false, timeout: timeoutMs });
+      const manager = await this.#nats.manager();
       try {
         return (await manager.streams.getMessage(this.stream, { seq: position })).data;
       } catch (error) {
-        if (isMessageMissing(error)) return undefined;
+        if (this.#nats.isApiError(error, 'messageNotFound')) return undefined;
         throw error;
       }
     });
   }
 
   bounds(): Promise<{ first: number; next: number }> {
-    return this.#ask(async (client) => {
-      const manager = await client.jetstreamManager({ checkAPI: false, timeout: timeoutMs });
+    return this.#ask(async () => {
+      const manager = await this.#nats.manager();
       const { state } = await manager.streams.info(this.stream);
       const next = state.last_seq + 1;
       return { first: state.messages === 0 ? next : state.first_seq, next };
@@ -75,8 +74,8 @@ export class JetstreamJournal implements Journal {
   }
 
   async trim(before: number): Promise<void> {
-    await this.#ask(async (client) => {
-      const manager = await client.jetstreamManager({ checkAPI: false, timeout: timeoutMs });
+    await this.#ask(async () => {
+      const manager = await this.#nats.manager();
       await manager.streams.purge(this.stream, { seq: before });
     });
   }

@@ -1,12 +1,13 @@
+import { DiscardPolicy, RetentionPolicy, StorageType } from 'nats';
 import type { z } from 'zod';
 import type { QueueHost } from '../../../core/contracts/definition.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Durability } from '../../../core/contracts/invocation.ts';
 import type { JournalSet } from '../../../core/contracts/journal.ts';
 import type { NatsConnection } from '../../connections/nats/connection.ts';
+import type { StreamWish } from '../../connections/nats/streams.ts';
 import type { jetstreamConfig } from './index.ts';
 import { JetstreamJournal } from './journal.ts';
-import { declareStream } from './stream.ts';
 import { syncsAlways } from './sync.ts';
 
 const descriptions = {
@@ -44,11 +45,13 @@ export class JetstreamJournals implements JournalSet {
         'streams with storage: memory end with their servers: set storage: file, or allowVolatile: true',
       );
     }
-    this.#checkVersion();
-    const manager = await this.#nats.client.jetstreamManager({ checkAPI: false, timeout: 5000 });
+    if (!this.#nats.isAtLeast(2, 9)) {
+      const { version } = this.#nats.client.info ?? {};
+      throw new MillraceError('config.invalid', `the NATS server is ${version}: a queue needs 2.9 or later`);
+    }
     for (const [name, description] of Object.entries(descriptions) as [keyof typeof descriptions, string][]) {
       const { stream, subject } = this[name];
-      await this.#nats.while(() => declareStream(manager, { name: stream, subject, description, storage, replicas }));
+      await this.#nats.declareStream(streamOf(stream, subject, description, this.#config));
       signal.throwIfAborted();
     }
     if (storage === 'memory') return 'memory';
@@ -59,11 +62,27 @@ export class JetstreamJournals implements JournalSet {
   async close(): Promise<void> {
     // Whoever follows ends by the signal that was given with it; nothing else is held.
   }
+}
 
-  #checkVersion(): void {
-    const version = this.#nats.client.info?.version ?? '';
-    const [major = 0, minor = 0] = version.split('.').map(Number);
-    if (major > 2 || (major === 2 && minor >= 9)) return;
-    throw new MillraceError('config.invalid', `the NATS server is ${version}: a queue needs 2.9 or later`);
-  }
+/** Anything else that these might be set to would lose what was accepted; `max_bytes` may be set, which only refuses. */
+export function streamOf(
+  name: string,
+  subject: string,
+  description: string,
+  { storage, replicas }: Pick<z.output<typeof jetstreamConfig>, 'storage' | 'replicas'>,
+): StreamWish {
+  return {
+    name,
+    subjects: [subject],
+    description,
+    storage: storage === 'file' ? StorageType.File : StorageType.Memory,
+    num_replicas: replicas,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    max_age: 0,
+    max_msgs: -1,
+    max_msgs_per_subject: -1,
+    max_msg_size: -1,
+    allow_direct: true,
+  };
 }
