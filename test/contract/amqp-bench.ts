@@ -51,6 +51,7 @@ export async function amqpBench(url: string, settings: QueueSettings = {}): Prom
 /** Those of a queue that did not go on to second ones. */
 export async function removeStreams(amqp: Amqp, streams: string): Promise<void> {
   const channel = await amqp.channel();
-  for (const name of ['catalog', 'commands.0', 'bodies.0', 'snapshots.0']) await channel.deleteQueue(`${streams}-${name}`);
+  for (const name of ['catalog', 'commands.0', 'bodies.0', 'snapshots.0'])
+    await channel.deleteQueue(`${streams}-${name}`);
   await channel.close();
 }

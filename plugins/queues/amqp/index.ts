@@ -47,7 +47,8 @@ export const amqpConfig = z.strictObject({
 
 export default defineQueue({
   kind: 'amqp',
-  summary: 'Stream queues of RabbitMQ 3.9 or later, shared by several gateways; replicated as the cluster does it, not synced to disk.',
+  summary:
+    'Stream queues of RabbitMQ 3.9 or later, shared by several gateways; replicated as the cluster does it, not synced to disk.',
   config: amqpConfig,
   connection: 'amqp',
   examples: [{}, { connection: 'main', limits: { messages: 200_000 } }],

@@ -87,7 +87,9 @@ export class AmqpJournal implements Journal {
     const begun = Promise.withResolvers<void>();
     this.#running = this.#run(begun.resolve, begun.reject);
     const stop = new AbortController();
-    void sleep(openMs, stop.signal).then(() => begun.reject(unavailable(`RabbitMQ does not give ${this.#nameOf(this.#last)} to read`)));
+    void sleep(openMs, stop.signal).then(() =>
+      begun.reject(unavailable(`RabbitMQ does not give ${this.#nameOf(this.#last)} to read`)),
+    );
     await begun.promise.finally(() => stop.abort());
   }
 
