@@ -63,6 +63,15 @@ queues: { default: { kind: kafka, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };
 
+export const amqp: CrashQueue = {
+  kind: 'amqp',
+  broker: 'amqp',
+  yaml: (url) => `
+connections: { broker: { kind: amqp, url: "${url}" } }
+queues: { default: { kind: amqp, connection: broker } }`,
+  failpoints: ledgerFailpoints,
+};
+
 /** All of them, by what they are called in a configuration. */
 export const crashQueues: Readonly<Record<string, CrashQueue>> = {
   sqlite,
@@ -70,4 +79,5 @@ export const crashQueues: Readonly<Record<string, CrashQueue>> = {
   'redis-everysec': redisEverysec,
   jetstream,
   kafka,
+  amqp,
 };
