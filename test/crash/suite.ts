@@ -41,8 +41,8 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
           queue,
           gateways,
           strikes: all,
-          calls: 40 * all.length,
-          paceMs: 150,
+          calls: 30 * all.length,
+          paceMs: 250,
           stallMs,
           log,
         });
@@ -58,7 +58,7 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
         gateways: 1,
         strikes: ['failpoint', 'failpoint', 'failpoint', 'failpoint'],
         calls: 200,
-        paceMs: 150,
+        paceMs: 250,
         failpoints: ['queue.before-commit'],
         plant: 'ack-before-commit',
       });
