@@ -1,11 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg } from 'node:os';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Pool } from 'undici';
-import { version } from '../core/version.ts';
 import { compare, cpuMs, floors, load, median, openLoad, startSubject, type Subject } from './measure.ts';
+import { circumstances, writePage } from './page.ts';
 import { measurePipeline } from './pipeline.ts';
 
 // `npm run bench [-- --smoke]`: measures, prints, and writes docs/benchmarks.md. Ratios come from alternating blocks of
@@ -41,7 +40,7 @@ await asynchronous();
 queueFigures();
 
 const text = page();
-if (!smoke) writeFileSync(join(root, 'docs/benchmarks.md'), text);
+if (!smoke) writePage(text);
 console.log(`\n${text}`);
 rmSync(home, { recursive: true });
 process.exit(0);
@@ -171,12 +170,9 @@ function queueFigures(): void {
 }
 
 function page(): string {
-  const [cpu] = cpus();
-  const kernel = readFileSync('/proc/version', 'utf8').split(' ').slice(0, 3).join(' ');
   return `# Benchmarks
 
-Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}. Millrace ${version}, Node ${process.version}, ${kernel},
-${cpus().length} × ${cpu?.model.trim() ?? 'unknown'}, load average at the end ${loadavg()[0]?.toFixed(2)}. Floors of the machine: ${floor}.
+Written by \`npm run bench\` on ${circumstances()}. Floors of the machine: ${floor}.
 
 Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of ${blockMs / 1000} s of both sides in
 turn (ABBA) after a warm-up block of each, ${pairs} pairs, median of the paired ratios of CPU-milliseconds per 1,000 requests (user and system time of the

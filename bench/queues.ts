@@ -1,100 +1,117 @@
 /**
- * Queues next to each other, in turn: `node bench/queues.ts [--jobs 20000] [--rounds 4] [NAME…]`. Everything is drained
- * with 32 functions at a time that do nothing. A name is a kind of queue, or a peer; `@SETTING` is that of the broker:
- * `redis@always bullmq@always` are two queues on one Redis with `appendfsync always`. Ratios are to the last name.
+ * Queues next to each other, in turn, and next to BullMQ at the same durability: `npm run bench:queues -- [--jobs 10000]
+ * [--rounds 5] [--write] [NAME…]`. 32 callers and 32 functions at a time that do nothing. A name is a kind of queue or
+ * `bullmq`; `@SETTING` is that of the broker: `redis@always bullmq@always` are two queues on one Redis with `appendfsync
+ * always`. `--write` puts the table into docs/benchmarks.md.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { systemClock } from '../core/contracts/clock.ts';
-import { createId } from '../core/delivery/ids.ts';
-import { memoryConfig } from '../plugins/queues/memory/index.ts';
-import { MemoryQueue } from '../plugins/queues/memory/queue.ts';
-import { sqliteQueue } from '../test/contract/sqlite-bench.ts';
-import { redisConnection, redisQueue } from '../test/contract/redis-bench.ts';
-import { type OwnBroker, startBroker } from '../test/support/brokers.ts';
 import { floors, median, quantile } from './measure.ts';
-import { bullmqSide } from './sides/bullmq.ts';
-import { queueSide, type Side } from './sides/side.ts';
+import { circumstances, writeQueues } from './page.ts';
+import { sides } from './sides/ours.ts';
+import { Servers } from './sides/servers.ts';
+import { concurrency } from './sides/side.ts';
 
+const all = [
+  'memory',
+  'bullmq@everysec',
+  'redis@everysec',
+  'jetstream',
+  'amqp',
+  'kafka',
+  'bullmq@always',
+  'redis@always',
+  'sqlite',
+  'kafka@sync',
+];
+const probes = 200;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { jobs: { type: 'string', default: '20000' }, rounds: { type: 'string', default: '4' } },
+  options: {
+    jobs: { type: 'string', default: '10000' },
+    rounds: { type: 'string', default: '5' },
+    write: { type: 'boolean', default: false },
+  },
 });
 const jobs = Number(values.jobs);
 const rounds = Number(values.rounds);
-const names = positionals.length > 0 ? positionals : ['redis@everysec', 'bullmq@everysec'];
-// On the disk of the sources and not in /tmp, which may be memory.
-const folder = mkdtempSync(join(import.meta.dirname, '..', '.bench-'));
-const servers = new Map<string, OwnBroker>();
+const names = positionals.length > 0 ? positionals : all;
 
-/** One Redis a setting, so that those who are compared are compared on the same. */
-async function redis(appendfsync: string): Promise<string> {
-  const server =
-    servers.get(appendfsync) ??
-    (await startBroker('redis', { parent: folder, settings: [`appendfsync ${appendfsync}`] }));
-  servers.set(appendfsync, server);
-  return server.url;
+interface Figures {
+  readonly durability: string;
+  readonly accept: number;
+  readonly drain: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
 }
 
-const makers: Readonly<Record<string, (setting: string) => Promise<Side>>> = {
-  memory: async () => {
-    const queue = new MemoryQueue(memoryConfig.parse({ allowVolatile: true }), systemClock);
-    await queue.start();
-    return queueSide(queue, async () => {});
-  },
-  sqlite: async () => {
-    const queue = sqliteQueue(join(folder, `${createId(Date.now())}.sqlite`), systemClock);
-    await queue.start();
-    return queueSide(queue, async () => {});
-  },
-  redis: async (setting) => {
-    const connection = redisConnection(await redis(setting));
-    await connection.start();
-    const queue = redisQueue(connection, { name: createId(Date.now()) });
-    await queue.start();
-    return queueSide(queue, () => connection.stop());
-  },
-  bullmq: async (setting) => bullmqSide(await redis(setting)),
-};
-
-async function perSecond(count: number, work: (count: number) => Promise<void>): Promise<number> {
+async function perSecond(work: (count: number) => Promise<void>): Promise<number> {
   const startedAt = performance.now();
-  await work(count);
-  return Math.round((count / (performance.now() - startedAt)) * 1000);
+  await work(jobs);
+  return (jobs / (performance.now() - startedAt)) * 1000;
 }
 
-async function measure(name: string): Promise<Record<string, number>> {
-  const [kind = '', setting = 'everysec'] = name.split('@');
-  const make = makers[kind];
-  if (!make) throw new Error(`there is no ${kind} to measure; there are ${Object.keys(makers).join(', ')}`);
-  const side = await make(setting);
+async function measure(servers: Servers, name: string): Promise<Figures> {
+  const [kind = '', setting] = name.split('@');
+  const make = sides[kind];
+  if (!make) throw new Error(`there is no ${kind} to measure; there are ${Object.keys(sides).join(', ')}`);
+  const side = await make(servers, setting);
   await side.accept(1000);
   await side.drain(1000);
-  const accept = await perSecond(jobs, side.accept);
-  const drain = await perSecond(jobs, side.drain);
-  const late = (await side.latencies(200)).toSorted((a, b) => a - b);
+  const accept = await perSecond(side.accept);
+  const drain = await perSecond(side.drain);
+  const late = (await side.latencies(probes)).toSorted((a, b) => a - b);
   await side.close();
-  return { 'accept/s': accept, 'drain/s': drain, 'p50 ms': quantile(late, 0.5), 'p99 ms': quantile(late, 0.99) };
+  return { durability: side.durability, accept, drain, p50Ms: quantile(late, 0.5), p99Ms: quantile(late, 0.99) };
 }
 
-console.log(await floors());
-const found = new Map<string, Record<string, number>[]>(names.map((name) => [name, []]));
-for (let round = 0; round < rounds; round++) {
-  // In turn, and back again, so that what else the machine does meets all alike.
-  for (const name of round % 2 === 0 ? names : names.toReversed()) found.get(name)?.push(await measure(name));
-}
-const peer = found.get(names.at(-1) ?? '') ?? [];
-for (const what of Object.keys(peer[0] ?? {})) {
-  for (const [name, figures] of found) {
-    const each = figures.map((figure) => figure[what] ?? Number.NaN);
-    const ratio = median(each.map((value, round) => value / (peer[round]?.[what] ?? Number.NaN)));
-    const all = each.map((value) => Number(value.toFixed(2))).join(' ');
-    console.log(
-      `${what.padEnd(9)} ${name.padEnd(16)} ${median(each).toFixed(2).padStart(9)}  ratio ${ratio.toFixed(2)}  [${all}]`,
-    );
+const found = new Map<string, Figures[]>(names.map((name) => [name, []]));
+const floor = await floors();
+console.log(floor);
+{
+  await using servers = new Servers();
+  for (let round = 0; round < rounds; round++) {
+    // In turn, and back again, so that what else the machine does meets all alike.
+    for (const name of round % 2 === 0 ? names : names.toReversed()) {
+      const figures = await measure(servers, name);
+      found.get(name)?.push(figures);
+      const { accept, drain, p50Ms, p99Ms } = figures;
+      console.log(
+        `${round} ${name.padEnd(16)} accept ${accept.toFixed()}/s, drain ${drain.toFixed()}/s, start ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms`,
+      );
+    }
   }
 }
-for (const server of servers.values()) await server.dispose();
-rmSync(folder, { recursive: true, force: true });
+
+/** BullMQ at the same durability. */
+function peerOf(durability: string): readonly Figures[] {
+  return [...found].find(([name, [first]]) => name.startsWith('bullmq') && first?.durability === durability)?.[1] ?? [];
+}
+
+function row([name, figures]: [string, readonly Figures[]]): string {
+  const durability = figures[0]?.durability ?? '';
+  const peer = peerOf(durability);
+  const middle = (of: keyof Omit<Figures, 'durability'>): number => median(figures.map((each) => each[of]));
+  const ratios = figures.map(({ drain }, round) => drain / (peer[round]?.drain ?? Number.NaN));
+  const ratio = name.startsWith('bullmq') || peer.length === 0 ? '' : `${median(ratios).toFixed(2)} ×`;
+  const range = `${Math.min(...figures.map(({ drain }) => drain)).toFixed()}–${Math.max(...figures.map(({ drain }) => drain)).toFixed()}`;
+  const cells = [name, durability, middle('accept').toFixed(), middle('drain').toFixed(), range, ratio];
+  return `| ${[...cells, middle('p50Ms').toFixed(2), middle('p99Ms').toFixed(2)].join(' | ')} |`;
+}
+
+const text = `Written by \`npm run bench:queues -- --write\` on ${circumstances()}.
+Floors of the machine: ${floor}.
+
+Method: queue and client in one process, the broker in another, on one disk; ${concurrency} callers who each await their answer, then ${concurrency}
+functions at a time that do nothing and keep a result of two bytes; bodies of 256 bytes; ${jobs.toLocaleString('en')} of each in a block, ${rounds} blocks of every
+queue in turn (there and back), medians. Drain against BullMQ is the median of the ratios within a round, at the same
+durability: \`page-cache\` next to \`appendfsync everysec\`, \`disk\` next to \`always\`. Start is the time from the call that
+enqueues to the begin of the run while nothing else is done, ${probes} times a block. The bar: drain at least 1 × BullMQ with
+\`everysec\`, 2 × with \`always\`.
+
+| queue | durability | accept/s | drain/s | of all blocks | drain against BullMQ | start p50 ms | p99 ms |
+|---|---|---|---|---|---|---|---|
+${[...found].map(row).join('\n')}
+`;
+console.log(`\n${text}`);
+if (values.write) writeQueues(text);
 process.exit(0);

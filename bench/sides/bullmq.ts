@@ -1,10 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { createId } from '../../core/delivery/ids.ts';
-import { body, concurrency, parallel, type Side } from './side.ts';
+import { answer, body, concurrency, parallel, type Side } from './side.ts';
 
 /** BullMQ as its documentation has it, on that Redis. It keeps what is done, as we do. */
-export async function bullmqSide(url: string): Promise<Side> {
+export async function bullmqSide(url: string, durability: Side['durability']): Promise<Side> {
   const { hostname: host, port } = new URL(url);
   const connection = { host, port: Number(port) };
   const name = createId(Date.now());
@@ -14,7 +14,14 @@ export async function bullmqSide(url: string): Promise<Side> {
   const work = (count: number, began: () => void, concurrent: number): Promise<void> =>
     new Promise((resolve, reject) => {
       let done = 0;
-      const worker = new Worker(name, async () => began(), { connection, concurrency: concurrent });
+      const worker = new Worker(
+        name,
+        async () => {
+          began();
+          return answer;
+        },
+        { connection, concurrency: concurrent },
+      );
       worker.on('error', reject);
       worker.on('completed', () => {
         done++;
@@ -22,6 +29,7 @@ export async function bullmqSide(url: string): Promise<Side> {
       });
     });
   return {
+    durability,
     accept: (count) => parallel(count, () => queue.add('job', payload)),
     drain: (count) => work(count, () => {}, concurrency),
     latencies: async (count) => {

@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import type { Durability } from '../../core/contracts/invocation.ts';
 import type { Queue, Receipt } from '../../core/contracts/queue.ts';
 import { CreditPool } from '../../core/delivery/credit.ts';
 import { createId } from '../../core/delivery/ids.ts';
@@ -7,11 +8,15 @@ import { plainMessage } from '../../test/support/plain-message.ts';
 /** Functions that run at a time, and callers that wait for their enqueue. */
 export const concurrency = 32;
 export const body = Buffer.alloc(256, 'b');
+/** What each function answers, and the queue keeps. */
+export const answer = 'ok';
 const lane = 'work.default';
 const signal = new AbortController().signal;
 
 /** One queue that is measured, of ours or of others. */
 export interface Side {
+  /** How far what it has accepted survives. */
+  readonly durability: Durability;
   /** One message at a time from each caller; each is waited for. */
   readonly accept: (count: number) => Promise<void>;
   /** Resolves when that many have been run, by a function that does nothing, and acknowledged. */
@@ -33,12 +38,14 @@ export async function parallel(count: number, work: () => Promise<unknown>): Pro
 /** A queue of ours that has been started, worked on as the lanes of the gateway do it. */
 export function queueSide(queue: Queue, close: () => Promise<void>): Side {
   const message = (): ReturnType<typeof plainMessage> => plainMessage(createId(Date.now()), { body });
+  const result = { status: 200, headers: {}, body: Buffer.from(answer) };
   return {
+    durability: queue.durability,
     accept: (count) => parallel(count, () => queue.enqueue([message()])),
     drain: async (count) => {
       const credit = new CreditPool(concurrency);
       const run = async (receipt: Receipt): Promise<void> => {
-        await queue.settle(receipt, { kind: 'ack' });
+        await queue.settle(receipt, { kind: 'ack', result });
         credit.giveBack();
       };
       for (let taken = 0; taken < count;) {
@@ -61,7 +68,7 @@ export function queueSide(queue: Queue, close: () => Promise<void>): Side {
         void queue.enqueue([message()]);
         for (const { receipt } of await started) {
           found.push(performance.now() - sentAt);
-          await queue.settle(receipt, { kind: 'ack' });
+          await queue.settle(receipt, { kind: 'ack', result });
         }
       }
       return found;
