@@ -25,6 +25,13 @@ export const ledgerConfig = {
           'Waiting messages, over all functions. Each gateway keeps about 600 bytes of each in memory, and its keys.',
         ),
       bytes: bytes('10GiB').describe('Bytes of their bodies.'),
+      ended: z
+        .int()
+        .min(1)
+        .default(500_000)
+        .describe(
+          'Invocations that have ended and are remembered, with their results; more than this are forgotten before their time, the oldest first. Each gateway keeps about 500 bytes of each in memory.',
+        ),
     })
     .prefault({})
     .describe('What is more than this is refused with 429, never dropped.'),
@@ -50,5 +57,6 @@ export function ledgerSettings(config: z.output<typeof schema>): LedgerSettings 
     maxLaneMessages: config.laneLimits.messages,
     retentionMs: config.deadLetter.retention,
     tombstonesMs: config.tombstones,
+    maxEnded: config.limits.ended,
   };
 }

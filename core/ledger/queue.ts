@@ -67,6 +67,7 @@ export class LedgerQueue implements Queue {
   readonly #stopping = new AbortController();
   #durability: Durability = 'memory';
   #broken: MillraceError | undefined;
+  #warned = false;
   readonly #letters: { set(value: number): void };
 
   constructor(journals: JournalSet, options: LedgerOptions) {
@@ -317,6 +318,7 @@ export class LedgerQueue implements Queue {
     messages.woken.clear();
     for (const id of messages.ended.splice(0)) this.#ends.wake(id);
     this.#letters.set(messages.letters.size);
+    this.#watchForgotten(messages.forgottenEarly);
     this.#pulse.arm();
   }
 
@@ -330,6 +332,16 @@ export class LedgerQueue implements Queue {
         // Then the lease runs out by itself.
       });
     }
+  }
+
+  #watchForgotten(count: number): void {
+    if (count === 0 || this.#warned) return;
+    this.#warned = true;
+    const { maxEnded } = this.#options.settings;
+    this.#options.host.logger.warn(
+      { maxEnded },
+      'more has ended than is remembered: the oldest is forgotten before its time',
+    );
   }
 
   #wakeAll(): void {

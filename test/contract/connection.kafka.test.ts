@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { realpath } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
@@ -150,6 +152,28 @@ await describeWithOwnBroker('kafka', 'connection kafka', () => {
     });
     expect(performance.now() - begun).toBeLessThan(4000);
     expect((await start([nobody, open.url])).connected).toBe(true);
+  });
+
+  it('gives up at once when the gateway stops while it waits, and closes what it had opened', async () => {
+    const sockets: Socket[] = [];
+    const mute = createServer((socket) => void sockets.push(socket)).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const stop = new AbortController();
+    const host = { ...quietHost(systemClock), signal: stop.signal };
+    const kafka = new Kafka(kafkaConfig.parse({ brokers: `127.0.0.1:${port}`, connectTimeout: '30s' }), host);
+    const starting = kafka.start();
+    const refused = expect(starting).rejects.toMatchObject({ code: 'connection.unavailable' });
+    await expect.poll(() => sockets.length).toBe(1);
+    const closed = once(sockets[0] ?? mute, 'close');
+    sockets[0]?.resume();
+    const begun = performance.now();
+    stop.abort();
+    await refused;
+    await closed;
+    expect(performance.now() - begun).toBeLessThan(1000);
+    expect(sockets).toHaveLength(1);
+    mute.close();
   });
 
   it('goes through a broker that hangs, and says that it is away meanwhile', async () => {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { sleep, systemClock } from '../../core/contracts/clock.ts';
 import type { Lease, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
+import { ledgerSettings } from '../../core/ledger/config.ts';
 import { LedgerQueue } from '../../core/ledger/queue.ts';
 import { queueCases, runQueueCase } from '../../core/testing/queue-contract.ts';
 import { expectConserved, unaborted } from '../../core/testing/queue-trial.ts';
@@ -289,11 +290,10 @@ await describeWithOwnBroker('kafka', 'queue kafka, over faults', () => {
       for (const queueCase of queueCases) {
         if (!/^G3: (a lease is settled once|a receipt whose)/.test(queueCase.name)) continue;
         const host = quietHost(systemClock, '/', kafka);
-        const journals = new KafkaJournals(kafkaQueueConfig.parse({ topics: newTopics() }), host, kafka);
-        const settings = { agingStepMs: 30_000, maxMessages: 1000, maxBytes: 2 ** 20, maxLaneMessages: undefined };
-        const queue = new LedgerQueue(journals, {
+        const config = kafkaQueueConfig.parse({ topics: newTopics() });
+        const queue = new LedgerQueue(new KafkaJournals(config, host, kafka), {
           host,
-          settings: { ...settings, retentionMs: 60_000, tombstonesMs: 60_000 },
+          settings: ledgerSettings(config),
           faults: { skipEpochCheck },
         });
         await queue.start();

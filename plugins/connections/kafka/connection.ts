@@ -53,8 +53,10 @@ export class Kafka implements KafkaConnection {
     const cluster = new Cluster(addressesOf(this.#config), await optionsOf(this.#config, baseFolder, { logger, life }));
     const onAbort = (): void => this.#stopping.abort();
     signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
     try {
       const lost = await this.#dial(cluster);
+      if (life.aborted) throw new MillraceError('connection.unavailable', 'the gateway is stopping');
       this.#cluster = cluster;
       this.#health = { state: 'connected', reconnects: 0 };
       logger.info({ brokers: this.#config.brokers }, 'connected to Kafka');
