@@ -198,7 +198,7 @@ await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', ()
       const before = refused;
       if (fault === 'stall') {
         own.pause();
-        await sleep(7000);
+        await sleep(20_000);
         own.resume();
       } else {
         await (fault === 'SIGKILL' ? own.kill() : own.stop());
