@@ -27,6 +27,9 @@ const host: PluginHost = {
   metrics: { counter: () => ({ inc: () => {} }), gauge: () => ({ set: () => {} }) },
   signal,
   baseFolder: folder,
+  connection: () => {
+    throw new Error('there is no connection here');
+  },
   fail: (error) => {
     throw error;
   },

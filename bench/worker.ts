@@ -77,6 +77,9 @@ async function own(name: string, config: Readonly<Record<string, unknown>>): Pro
     metrics: { counter: () => ({ inc: () => undefined }), gauge: () => ({ set: () => undefined }) },
     signal: new AbortController().signal,
     baseFolder: '/',
+    connection: () => {
+      throw new Error('there is no connection here');
+    },
     fail: () => undefined,
     report: () => undefined,
     functionLog: () => undefined,

@@ -1,15 +1,16 @@
 /** What plugins are written against: `import { defineQueue } from 'millrace'`. */
 export { type Clock, sleep, systemClock } from './contracts/clock.ts';
-export { defineConnector, defineProvider, defineQueue, defineStore } from './contracts/definition.ts';
+export { defineConnection, defineConnector, defineProvider, defineQueue, defineStore } from './contracts/definition.ts';
 export type * from './contracts/definition.ts';
 export { Delivery } from './contracts/delivery.ts';
 export type * from './contracts/delivery.ts';
 export { type ErrorCode, errorCodes, messageOf, MillraceError } from './contracts/errors.ts';
 export { finalStates, invocationStates } from './contracts/invocation.ts';
+export type * from './contracts/connection.ts';
 export type * from './contracts/connector.ts';
 export type * from './contracts/invocation.ts';
 export type * from './contracts/policy.ts';
 export type * from './contracts/provider.ts';
 export type * from './contracts/queue.ts';
 export type * from './contracts/store.ts';
-export { bytes, duration, parseBytes, parseDuration, secret } from './config/units.ts';
+export { bytes, connectionName, duration, parseBytes, parseDuration, secret } from './config/units.ts';

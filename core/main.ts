@@ -2,11 +2,13 @@
 import './v8-flags.ts';
 import { Command } from 'commander';
 import { connectors } from '../connectors/index.ts';
+import { connections } from '../plugins/connections/index.ts';
 import { providers } from '../plugins/providers/index.ts';
 import { queues } from '../plugins/queues/index.ts';
 import { stores } from '../plugins/stores/index.ts';
 import { registerCheck } from './cli/check.ts';
 import { registerConfigShow } from './cli/config-show.ts';
+import { registerConnections } from './cli/connections.ts';
 import type { CliContext } from './cli/context.ts';
 import { registerDeadLetters } from './cli/dead-letters.ts';
 import { exitCodes } from './cli/exit-codes.ts';
@@ -23,7 +25,7 @@ import { version } from './version.ts';
 
 // The one place that names the built-in plugins: they register as a stranger's do, and core knows none of them.
 const context: CliContext = {
-  registry: new Registry({ connectors, queues, stores, providers }),
+  registry: new Registry({ connections, connectors, queues, stores, providers }),
   defaults: {
     queues: { default: { kind: 'sqlite', path: 'data/queue.db' } },
     stores: { default: { kind: 'sqlite', path: 'data/store.db' } },
@@ -47,6 +49,7 @@ registerGenerate(program, context);
 registerFunctions(program);
 registerInvoke(program);
 registerInvocations(program);
+registerConnections(program);
 registerQueues(program);
 registerDeadLetters(program);
 

@@ -5,6 +5,7 @@ const tag = 'health';
 const readyView = z.object({
   ready: z.boolean(),
   failed: z.array(z.object({ name: z.string(), kind: z.string() })),
+  connections: z.array(z.object({ name: z.string(), kind: z.string(), state: z.string() })),
 });
 
 export const healthRoutes: readonly ApiRoute[] = [
@@ -22,16 +23,21 @@ export const healthRoutes: readonly ApiRoute[] = [
     path: '/readyz',
     auth: 'public',
     tag,
-    summary: 'Whether it should be given work, and which plugins have failed.',
+    summary: 'Whether it should be given work, which plugins have failed, and whether each broker can be reached.',
     responses: {
       200: { description: 'Ready.', schema: readyView },
       503: { description: 'Starting, stopping, or a plugin failed.', schema: readyView },
     },
     handle: (_input, { services, reply }) => {
+      // A broker that is away does not make it unready. Its replicas share that broker: all of them would be taken out of
+      // service at once, with the synchronous calls that they can still run; what they cannot take is answered 503.
       const { ready, failed } = services.isReady();
-      // Anybody may read this: the reasons, which may tell of hosts and accounts, are in /system/connectors and the log.
-      const names = failed.map(({ name, kind }) => ({ name, kind }));
-      return reply.code(ready ? 200 : 503).send({ ready, failed: names });
+      // Anybody may read this: the reasons, which may tell of hosts and accounts, are under /system and in the log.
+      return reply.code(ready ? 200 : 503).send({
+        ready,
+        failed: failed.map(({ name, kind }) => ({ name, kind })),
+        connections: services.connections().map(({ name, kind, state }) => ({ name, kind, state })),
+      });
     },
   }),
 ];

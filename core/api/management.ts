@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { connectionRoutes } from './connections.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
 import { eventRoutes } from './events.ts';
 import { functionRoutes } from './functions.ts';
@@ -30,6 +31,7 @@ export const apiRoutes: readonly ApiRoute[] = [
   ...queueRoutes,
   ...deadLetterRoutes,
   ...functionRoutes,
+  ...connectionRoutes,
   ...eventRoutes,
   openApiRoute,
 ];

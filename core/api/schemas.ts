@@ -143,6 +143,16 @@ export const connectorView = z.object({
   settled: z.int(),
 });
 
+export const connectionView = z.object({
+  name: z.string(),
+  kind: z.string(),
+  state: z
+    .string()
+    .meta({ description: 'connected, reconnecting or stopped; failed: by a fault of the plugin, until a restart.' }),
+  reconnects: z.int().meta({ description: 'How often it was lost and won again since the start.' }),
+  lastError: z.string().optional(),
+});
+
 const errorView = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 /** The refusals that a route documents, by their codes. */

@@ -25,6 +25,15 @@ export interface ConnectorStats {
   readonly settled: number;
 }
 
+/** A connection as `/system/connections` shows it. */
+export interface ConnectionStats {
+  readonly name: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly reconnects: number;
+  readonly lastError?: string | undefined;
+}
+
 export interface Readiness {
   readonly ready: boolean;
   readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
@@ -42,6 +51,7 @@ export interface ManagementServices {
   readonly namespace: string;
   waitingRooms(): readonly WaitingRoomStats[];
   workQueues(): readonly (WorkQueueStats & { readonly provider: string })[];
+  connections(): readonly ConnectionStats[];
   connectors(): readonly ConnectorStats[];
   /** A new invocation id (a ULID). */
   nextId(): string;

@@ -8,6 +8,7 @@ import { type Environment, type Path, readTree, type Tree } from './tree.ts';
 
 /** Maps that may be spread over several files. */
 const mergeable: readonly Path[] = [
+  ['connections'],
   ['queues'],
   ['stores'],
   ['providers'],

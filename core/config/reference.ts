@@ -7,6 +7,7 @@ import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
 type Json = Record<string, unknown>;
 
 const sectionOf: Readonly<Record<PluginType, string>> = {
+  connection: 'connections',
   connector: 'connectors',
   queue: 'queues',
   store: 'stores',
@@ -31,7 +32,8 @@ export function jsonSchema(definitions: readonly PluginDefinition[]): Json {
     const section = properties[sectionOf[type]];
     if (!section) continue;
     const ofType = definitions.filter((definition) => definition.type === type);
-    section['additionalProperties'] = { oneOf: ofType.map(pluginSchemaOf) };
+    // An empty choice is no valid schema.
+    if (ofType.length > 0) section['additionalProperties'] = { oneOf: ofType.map(pluginSchemaOf) };
   }
   const functions = properties['functions'];
   if (functions) functions['additionalProperties'] = functionSchemaOf(definitions);
@@ -135,8 +137,8 @@ reference only takes the type of its value (\`port: \${PORT:8080}\` is a number)
 as it was. A variable that is set but empty counts as not set where there is a default or a message. What a
 \`\${file:…}\` puts in is hidden in logs and in \`millrace config show\`, as secret settings are.
 
-\`include\` adds the maps of other files to those of this one: \`queues\`, \`stores\`, \`providers\`, \`functions\`,
-\`connectors\` and \`policies.retry\`. The same name in two files is an error. A file has at most 1 MiB, 64 levels and 100
+\`include\` adds the maps of other files to those of this one: \`connections\`, \`queues\`, \`stores\`, \`providers\`,
+\`functions\`, \`connectors\` and \`policies.retry\`. The same name in two files is an error. A file has at most 1 MiB, 64 levels and 100
 aliases; merge keys and several documents are refused.
 
 ${table(rootSchema, '')}`,

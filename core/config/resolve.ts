@@ -3,6 +3,7 @@ import type { PluginDefinition, PluginType } from '../contracts/definition.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Registry } from '../host/registry.ts';
+import { connectionOf, unusedConnections } from './connections.ts';
 import { frozen, isMap, mapEntries, namesOf, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { functionsOf, qualified, retriesOf } from './functions.ts';
@@ -23,8 +24,9 @@ import {
 import { didYouMean } from './suggest.ts';
 import { dnsLabel } from './units.ts';
 
-type Section = 'queues' | 'stores' | 'providers' | 'connectors';
+type Section = 'connections' | 'queues' | 'stores' | 'providers' | 'connectors';
 const typeOf: Readonly<Record<Section, PluginType>> = {
+  connections: 'connection',
   queues: 'queue',
   stores: 'store',
   providers: 'provider',
@@ -49,6 +51,7 @@ export async function resolveConfig(
   const root = parsed.value ?? salvaged(value);
   gatherSecrets(rootSchema, value, [], findings);
 
+  const connections = await pluginsOf('connections');
   const queues = await pluginsOf('queues');
   const stores = await pluginsOf('stores');
   const providers = await pluginsOf('providers');
@@ -64,6 +67,7 @@ export async function resolveConfig(
       callbacks: { ...gateway.callbacks, retry: retryOf(gateway.callbacks.retry, ['gateway', 'callbacks', 'retry']) },
     },
     observability,
+    connections,
     queues,
     stores,
     providers,
@@ -77,6 +81,8 @@ export async function resolveConfig(
   );
   const declared = { source, functionPaths, queues: namesOf(value['queues']) };
   for (const one of crossCheck(config, declared)) problems.push(one);
+  const users = [queues, stores, providers, connectors].flatMap((plugins) => [...plugins.values()]);
+  for (const one of unusedConnections(connections.keys(), users, findings)) problems.push(one);
   return config;
 
   async function pluginsOf(section: Section): Promise<Map<string, PluginConfig>> {
@@ -95,10 +101,11 @@ export async function resolveConfig(
       const own = without(entry, commonKeys);
       const part = parsePart(definition.config, own, [section, name], source, commonKeys);
       for (const one of part.problems) problems.push(one);
+      const connection = connectionOf(definition, entry, [section, name], value['connections'], findings);
       if (part.problems.length > 0) continue;
       gatherSecrets(definition.config, own, [section, name], findings);
       // The definition is the plugin's own, and stays as it is.
-      found.set(name, Object.freeze({ name, kind, definition, config: frozen(part.value) }));
+      found.set(name, Object.freeze({ name, kind, definition, config: frozen(part.value), connection }));
     }
     return found;
   }
@@ -109,7 +116,7 @@ export async function resolveConfig(
       const definition = await registry.find(type, kind);
       if (definition) return definition;
       const known = registry.kinds(type);
-      const text = `unknown kind "${kind}"${didYouMean(kind, known) || ';'} known: ${known.join(', ')}`;
+      const text = `unknown kind "${kind}"${didYouMean(kind, known) || ';'} known: ${known.join(', ') || 'none'}`;
       problems.push(problem([section, name, 'kind'], text, source));
     } catch (error) {
       problems.push(problem([section, name, 'kind'], `the plugin cannot be loaded: ${messageOf(error)}`, source));

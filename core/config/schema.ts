@@ -187,6 +187,10 @@ export const rootSchema = z.strictObject({
     .strictObject({ retry: z.record(dnsLabel, retrySchema).default({}).describe('Retry policies by name.') })
     .prefault({})
     .describe('Policies that functions name.'),
+  connections: z
+    .record(dnsLabel, pluginSchema)
+    .default({})
+    .describe('Brokers; each is dialled once and shared by all that name it.'),
   queues: z.record(dnsLabel, pluginSchema).default({}).describe('Where asynchronous invocations are kept.'),
   stores: z.record(dnsLabel, pluginSchema).default({}).describe('Where small records are kept.'),
   providers: z.record(dnsLabel, pluginSchema).default({}).describe('What runs functions.'),
@@ -233,6 +237,8 @@ export interface PluginConfig {
   readonly kind: string;
   readonly definition: PluginDefinition;
   readonly config: unknown;
+  /** The connection that it works over, whether the file names it or it is the only one; none where it needs none. */
+  readonly connection: string | undefined;
 }
 
 export interface ConnectorConfig extends PluginConfig {
@@ -256,6 +262,7 @@ export interface FunctionConfig {
 export interface Config {
   readonly gateway: GatewayConfig;
   readonly observability: RootConfig['observability'];
+  readonly connections: ReadonlyMap<string, PluginConfig>;
   readonly queues: ReadonlyMap<string, PluginConfig>;
   readonly stores: ReadonlyMap<string, PluginConfig>;
   readonly providers: ReadonlyMap<string, PluginConfig>;

@@ -127,7 +127,7 @@ export function secret(): z.ZodString {
   return z.string().min(1).meta({ secret: true });
 }
 
-/** A function, namespace, queue or connector: a DNS label, as OpenFaaS has it. */
+/** A function, namespace, queue, connector or connection: a DNS label, as OpenFaaS has it. */
 export const dnsLabel = z
   .string()
   .max(63)
@@ -135,3 +135,8 @@ export const dnsLabel = z
     /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
     'expected lower-case letters, digits and "-", at most 63, as in a DNS name',
   );
+
+/** The key `connection` of a plugin that works over one. */
+export const connectionName = dnsLabel
+  .optional()
+  .describe('Which of the connections; may be left out when there is only one of its kind.');

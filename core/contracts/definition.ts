@@ -2,12 +2,13 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Clock } from './clock.ts';
+import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
 import type { FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
 import type { Store } from './store.ts';
 
-export const pluginTypes = ['connector', 'queue', 'store', 'provider'] as const;
+export const pluginTypes = ['connection', 'connector', 'queue', 'store', 'provider'] as const;
 export type PluginType = (typeof pluginTypes)[number];
 
 /** What every plugin instance is given. Each instance has its own. */
@@ -23,6 +24,12 @@ export interface PluginHost {
   readonly baseFolder: string;
   /** Says that the instance cannot go on: it is marked failed in /readyz, and the host lives. */
   fail(error: unknown): void;
+  /**
+   * The connection that the instance's `connection` setting names, started, of the kind that the definition asks for.
+   * Throws when the definition asks for none.
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the kind was checked with the configuration.
+  connection<Kind extends Connection>(): Kind;
 }
 
 /** Counters and gauges, named `millrace_<kind>_<name>` and labelled with the instance. */
@@ -51,6 +58,7 @@ export interface Invocations {
   cancel(id: string): Promise<CancelResult>;
 }
 
+export type ConnectionHost = PluginHost;
 export type QueueHost = PluginHost;
 export type StoreHost = PluginHost;
 
@@ -71,6 +79,19 @@ interface DefinitionBase<Type extends PluginType, Schema extends z.ZodType> {
   readonly config: Schema;
   /** Each must parse; they are shown in the documentation. */
   readonly examples: readonly z.input<Schema>[];
+  /**
+   * The kind of connection that it works over. Its settings then have a key `connection`, a name of the configuration's
+   * `connections`; `millrace check` tells when that is missing or of another kind.
+   */
+  readonly connection?: string | undefined;
+}
+
+export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<
+  'connection',
+  Schema
+> {
+  /** No I/O here: it starts in `start`. */
+  create(config: z.output<Schema>, host: ConnectionHost): Connection;
 }
 
 export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'connector', Schema> {
@@ -96,9 +117,19 @@ export interface ProviderDefinition<
   create(config: z.output<Schema>, host: ProviderHost): Provider;
 }
 
-export type PluginDefinition = ConnectorDefinition | QueueDefinition | StoreDefinition | ProviderDefinition;
+export type PluginDefinition =
+  | ConnectionDefinition
+  | ConnectorDefinition
+  | QueueDefinition
+  | StoreDefinition
+  | ProviderDefinition;
 
 // `define*` infer the types of `config` for `create`, then forget them: a registry holds definitions of every schema.
+export function defineConnection<Schema extends z.ZodType>(
+  definition: Omit<ConnectionDefinition<Schema>, 'type'>,
+): ConnectionDefinition {
+  return { ...definition, type: 'connection' } as unknown as ConnectionDefinition;
+}
 export function defineConnector<Schema extends z.ZodType>(
   definition: Omit<ConnectorDefinition<Schema>, 'type'>,
 ): ConnectorDefinition {

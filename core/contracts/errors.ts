@@ -54,6 +54,7 @@ export const errorCodes = {
   },
   'dead-letter.unknown': { status: 404, retryable: false, summary: 'No dead letter of that id exists.' },
   'store.unavailable': { status: 503, retryable: true, summary: 'The store cannot be read or written now.' },
+  'connection.unavailable': { status: 503, retryable: true, summary: 'The broker cannot be reached now.' },
   'callback.refused': { status: 400, retryable: false, summary: 'The callback URL points where callbacks may not go.' },
   'gateway.stopping': { status: 503, retryable: true, summary: 'The gateway is shutting down.' },
   'config.invalid': {

@@ -2,13 +2,14 @@ import type { FastifyInstance } from 'fastify';
 import { catchError, EMPTY, mergeAll, type Observable, Subject, Subscription } from 'rxjs';
 import { createPublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
-import type { ManagementServices } from '../api/services.ts';
+import type { ConnectionStats, ManagementServices } from '../api/services.ts';
 import type { Config } from '../config/schema.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
 import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
 import { createId } from '../delivery/ids.ts';
 import { LaneSource } from '../delivery/lanes.ts';
+import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
@@ -16,7 +17,6 @@ import type { PipelineServices } from '../pipeline/stage.ts';
 import type { DependencyContainer } from './container.ts';
 import { invocationsOf } from './invocations.ts';
 import { LaneManager } from './lane-manager.ts';
-import type { PluginInstance } from './instance.ts';
 import { managementServer } from './management-server.ts';
 import { Plugins, type RunningConnector } from './plugins.ts';
 import {
@@ -29,13 +29,14 @@ import {
   meterToken,
   metricsToken,
 } from './tokens.ts';
+import { connectionView, connectorView } from './views.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
 const idempotencyWindowMs = 86_400_000;
 
 /**
- * One running gateway. Started from the bottom up (stores, queues, providers, functions, connectors, listeners) and
- * stopped from the top down, so that nothing is ever given to a part that is not there.
+ * One running gateway. Started from the bottom up (connections, stores, queues, providers, functions, connectors,
+ * listeners) and stopped from the top down, so that nothing is ever given to a part that is not there.
  */
 export class Gateway {
   readonly #config: Config;
@@ -95,6 +96,7 @@ export class Gateway {
   async #start(): Promise<void> {
     const { gateway } = this.#config;
     const plugins = this.#plugins;
+    await plugins.startConnections();
     await plugins.startStores();
     await plugins.startQueues();
     await plugins.startProviders();
@@ -106,6 +108,7 @@ export class Gateway {
     });
     this.#http = http;
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
+    connectionMetrics(this.#parts.metrics, () => this.#connections());
     this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
     registerManagement(http, this.#services(invocations));
     await plugins.startConnectors(http, invocations, product);
@@ -124,7 +127,8 @@ export class Gateway {
   async stop(drainMs: number = this.#config.gateway.shutdown.drain): Promise<void> {
     if (this.#ending()) return;
     const { clock, events, deadlines, logger } = this.#parts;
-    // A part that is still being started could not be stopped. How that start ended is told to whoever began it.
+    // A broker that is not there would be waited for. Any other part that is being started could not be stopped: how that start ended is told to whoever began it.
+    this.#plugins.stopDialling();
     await this.#started?.catch(() => undefined);
     if (this.#ending()) return;
     this.#state = 'stopping';
@@ -262,6 +266,11 @@ export class Gateway {
     }
   }
 
+  #connections(): readonly ConnectionStats[] {
+    const { instances, connections } = this.#plugins;
+    return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
+  }
+
   #pipelineServices(): PipelineServices {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
@@ -313,32 +322,13 @@ export class Gateway {
         plugins.instances
           .filter(({ type }) => type === 'connector')
           .map((instance) => connectorView(instance, plugins.connectors)),
+      connections: () => this.#connections(),
       isReady: () => ({
         ready: this.#state === 'ready' && plugins.failed().length === 0,
         failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
       }),
     };
   }
-}
-
-/** A connector as `/system/connectors` shows it. */
-function connectorView(
-  instance: PluginInstance,
-  connectors: readonly RunningConnector[],
-): ReturnType<ManagementServices['connectors']>[number] {
-  const running = connectors.find((candidate) => candidate.instance === instance);
-  const health = running && instance.attempt(() => running.connector.health());
-  return {
-    name: instance.name,
-    kind: instance.kind,
-    state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
-    inFlight: running?.inFlight ?? 0,
-    credit: running?.credit.limit ?? 0,
-    lag: health?.lag,
-    lastError: instance.error ?? health?.lastError,
-    reconnects: health?.reconnects ?? 0,
-    settled: running?.settled ?? 0,
-  };
 }
 
 /** Whether the promise was there in time. */

@@ -2,8 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Registry, Counter, Gauge } from 'prom-client';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
+import type { Connection } from '../contracts/connection.ts';
 import type { PluginHost, PluginMetrics, PluginType } from '../contracts/definition.ts';
-import { messageOf } from '../contracts/errors.ts';
+import { messageOf, MillraceError } from '../contracts/errors.ts';
 import { createContainer, provide, token, type DependencyContainer } from './container.ts';
 
 /** What the process shares with every plugin instance. */
@@ -39,15 +40,24 @@ export class PluginInstance {
   state: InstanceState = 'created';
   error: string | undefined;
   readonly #shared: SharedParts;
+  readonly #connection: () => Connection;
   readonly #stop = new AbortController();
   /** Made once: entering the context anew for each call would make a Map for each. */
   readonly #inContext = current.run(this, () => AsyncLocalStorage.snapshot());
 
-  constructor(type: PluginType, kind: string, name: string, shared: SharedParts) {
+  /** `connection`: finds the one that the instance works over; unset where its definition asks for none. */
+  constructor(
+    type: PluginType,
+    kind: string,
+    name: string,
+    shared: SharedParts,
+    connection: () => Connection = withoutConnection,
+  ) {
     this.type = type;
     this.kind = kind;
     this.name = name;
     this.#shared = shared;
+    this.#connection = connection;
     this.container = createContainer();
     provide(this.container, pluginHostToken, () => this.#host());
   }
@@ -62,6 +72,16 @@ export class PluginInstance {
     this.error = messageOf(error);
     this.#stop.abort();
     this.#shared.onFailure(this, error);
+  }
+
+  /** Its start has ended well; what went wrong beside it meanwhile stays told. */
+  started(): void {
+    if (this.state === 'created') this.state = 'running';
+  }
+
+  /** Tells it to give up whatever it waits for. */
+  abort(): void {
+    this.#stop.abort();
   }
 
   /** Runs the plugin's code so that what it throws outside of any promise is known to be its own. */
@@ -113,6 +133,8 @@ export class PluginInstance {
       signal: this.#stop.signal,
       baseFolder,
       fail: (error) => this.fail(error),
+      // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the kind was checked with the configuration.
+      connection: <Kind extends Connection>() => this.#connection() as Kind,
     };
   }
 
@@ -134,4 +156,8 @@ export class PluginInstance {
       },
     };
   }
+}
+
+function withoutConnection(): never {
+  throw new MillraceError('internal', 'asked for a connection, and its definition has no "connection"');
 }

@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify';
-import type { Config } from '../config/schema.ts';
+import type { Config, PluginConfig } from '../config/schema.ts';
+import type { Connection } from '../contracts/connection.ts';
 import type { Connector } from '../contracts/connector.ts';
 import type {
+  ConnectionDefinition,
   ConnectorDefinition,
   ConnectorHost,
   Invocations,
@@ -11,13 +13,19 @@ import type {
   QueueDefinition,
   StoreDefinition,
 } from '../contracts/definition.ts';
-import { MillraceError } from '../contracts/errors.ts';
+import { type ErrorCode, MillraceError } from '../contracts/errors.ts';
 import type { Provider } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, PluginInstance, type SharedParts } from './instance.ts';
+
+/** A configured connection that has been dialled. */
+export interface RunningConnection {
+  readonly instance: PluginInstance;
+  readonly connection: Connection;
+}
 
 /** A configured connector that has started. */
 export interface RunningConnector {
@@ -30,7 +38,12 @@ export interface RunningConnector {
 }
 
 /** Refusals that are meant for whoever starts the gateway: going on would break a promise. */
-const refusals: ReadonlySet<string> = new Set(['config.invalid', 'queue.locked', 'queue.format']);
+const refusals: ReadonlySet<ErrorCode> = new Set([
+  'config.invalid',
+  'connection.unavailable',
+  'queue.locked',
+  'queue.format',
+]);
 
 /**
  * Every configured plugin, made and started in the order in which they need each other. One that fails is marked so
@@ -38,6 +51,7 @@ const refusals: ReadonlySet<string> = new Set(['config.invalid', 'queue.locked',
  */
 export class Plugins {
   readonly instances: PluginInstance[] = [];
+  readonly connections = new Map<string, RunningConnection>();
   readonly stores = new Map<string, Store>();
   readonly queues = new Map<string, Queue>();
   readonly providers = new Map<string, Provider>();
@@ -53,9 +67,45 @@ export class Plugins {
     this.#catalog = catalog;
   }
 
+  /**
+   * Dials all at once: a broker that is away is waited for, and so are not the others after it. Whatever refuses the
+   * start is told together.
+   */
+  async startConnections(): Promise<void> {
+    const names = [...this.#config.connections.keys()];
+    const dialled = await Promise.allSettled(
+      [...this.#config.connections.values()].map(async (plugin) => {
+        const { definition, config, name } = plugin;
+        const instance = this.#add('connection', plugin);
+        await this.#start(
+          instance,
+          definition,
+          (made) => (made as ConnectionDefinition).create(config, instance.host),
+          { set: (_name, connection: Connection) => this.connections.set(name, { instance, connection }) },
+        );
+      }),
+    );
+    const refused = names.flatMap((name, index) => {
+      const one = dialled[index];
+      return one?.status === 'rejected' ? [{ name, error: one.reason as MillraceError }] : [];
+    });
+    const [first] = refused;
+    if (!first) return;
+    const messages = refused.map(({ name, error }) => `connection "${name}": ${error.message}`);
+    throw new MillraceError(first.error.code, messages.join('; '), { cause: first.error });
+  }
+
+  /** Gives up the connections that are being dialled, so that a stop need not wait for a broker that is away. */
+  stopDialling(): void {
+    for (const instance of this.instances) {
+      if (instance.type === 'connection' && instance.state === 'created') instance.abort();
+    }
+  }
+
   async startStores(): Promise<void> {
-    for (const { name, kind, definition, config } of this.#config.stores.values()) {
-      const instance = this.#add('store', kind, name);
+    for (const plugin of this.#config.stores.values()) {
+      const { definition, config } = plugin;
+      const instance = this.#add('store', plugin);
       await this.#start(
         instance,
         definition,
@@ -66,8 +116,9 @@ export class Plugins {
   }
 
   async startQueues(): Promise<void> {
-    for (const { name, kind, definition, config } of this.#config.queues.values()) {
-      const instance = this.#add('queue', kind, name);
+    for (const plugin of this.#config.queues.values()) {
+      const { definition, config } = plugin;
+      const instance = this.#add('queue', plugin);
       await this.#start(
         instance,
         definition,
@@ -78,8 +129,9 @@ export class Plugins {
   }
 
   async startProviders(): Promise<void> {
-    for (const { name, kind, definition, config } of this.#config.providers.values()) {
-      const instance = this.#add('provider', kind, name);
+    for (const plugin of this.#config.providers.values()) {
+      const { definition, config } = plugin;
+      const instance = this.#add('provider', plugin);
       const { logger } = this.#shared;
       const host = {
         ...instance.host,
@@ -100,8 +152,8 @@ export class Plugins {
     const { limits } = this.#config.gateway;
     for (const connectorConfig of this.#config.connectors.values()) {
       if (!connectorConfig.enabled) continue;
-      const { name, kind, definition, config } = connectorConfig;
-      const instance = this.#add('connector', kind, name);
+      const { definition, config } = connectorConfig;
+      const instance = this.#add('connector', connectorConfig);
       const host: ConnectorHost = {
         ...instance.host,
         http,
@@ -116,7 +168,7 @@ export class Plugins {
         await connector.start();
       });
       if (!started || !connector) continue;
-      instance.state = 'running';
+      instance.started();
       this.connectors.push({
         instance,
         connector,
@@ -142,8 +194,15 @@ export class Plugins {
     return store;
   }
 
-  #add(type: PluginType, kind: string, name: string): PluginInstance {
-    const instance = new PluginInstance(type, kind, name, this.#shared);
+  #connection(name: string): Connection {
+    const running = this.connections.get(name);
+    if (!running) throw new MillraceError('plugin.failed', `connection "${name}" is not running, see /readyz`);
+    return running.connection;
+  }
+
+  #add(type: PluginType, { kind, name, connection }: PluginConfig): PluginInstance {
+    const find = connection === undefined ? undefined : () => this.#connection(connection);
+    const instance = new PluginInstance(type, kind, name, this.#shared, find);
     this.instances.push(instance);
     return instance;
   }
@@ -152,7 +211,7 @@ export class Plugins {
     instance: PluginInstance,
     definition: PluginDefinition,
     create: (definition: PluginDefinition) => Plugin,
-    into: Map<string, Plugin>,
+    into: { set(name: string, plugin: Plugin): unknown },
   ): Promise<void> {
     let refusal: MillraceError | undefined;
     await instance.step(async () => {
@@ -160,10 +219,12 @@ export class Plugins {
       try {
         await plugin.start();
       } catch (error) {
-        if (error instanceof MillraceError && refusals.has(error.code)) refusal = error;
+        // One that a stray error has failed meanwhile was told to give up: that is no word of its broker's.
+        const hasFailed = instance.state === 'failed';
+        if (error instanceof MillraceError && refusals.has(error.code) && !hasFailed) refusal = error;
         throw error;
       }
-      instance.state = 'running';
+      instance.started();
       into.set(instance.name, plugin);
       this.#stops.push({ instance, stop: (deadlineMs) => plugin.stop(deadlineMs) });
     });

@@ -9,13 +9,23 @@ import { messageOf, MillraceError } from '../contracts/errors.ts';
 /** One line a kind: the module is loaded only when a configuration names it. */
 export type LazyPlugins = Readonly<Record<string, () => Promise<{ readonly default: PluginDefinition }>>>;
 
+/** The plugins that come with Millrace, by their type and kind. */
+export interface BuiltIns {
+  readonly connections: LazyPlugins;
+  readonly connectors: LazyPlugins;
+  readonly queues: LazyPlugins;
+  readonly stores: LazyPlugins;
+  readonly providers: LazyPlugins;
+}
+
 /** The kinds of plugins that a configuration may name. Built-ins and those of others are registered alike. */
 export class Registry {
   readonly #plugins: Readonly<Record<PluginType, Map<string, () => Promise<PluginDefinition>>>>;
   readonly #modules = new Set<string>();
 
-  constructor(builtIn: { connectors: LazyPlugins; queues: LazyPlugins; stores: LazyPlugins; providers: LazyPlugins }) {
+  constructor(builtIn: BuiltIns) {
     this.#plugins = {
+      connection: lazily(builtIn.connections),
       connector: lazily(builtIn.connectors),
       queue: lazily(builtIn.queues),
       store: lazily(builtIn.stores),
@@ -67,7 +77,7 @@ export class Registry {
     for (const definition of definitions) {
       if (!isDefinition(definition)) {
         const expected =
-          'expected its default export to be what defineConnector, defineQueue, defineStore or defineProvider returns';
+          'expected its default export to be what defineConnection, defineConnector, defineQueue, defineStore or defineProvider returns';
         throw new MillraceError('config.invalid', `plugin module "${name}": ${expected}`);
       }
       const { type, kind } = definition;

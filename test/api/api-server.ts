@@ -7,7 +7,7 @@ import { request } from 'undici';
 import type { Auth } from '../../core/api/guard.ts';
 import { registerManagement } from '../../core/api/management.ts';
 import { createPublicServer, type PublicServerOptions } from '../../core/api/server.ts';
-import type { ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
+import type { ConnectionStats, ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
 import { systemClock } from '../../core/contracts/clock.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
@@ -29,6 +29,7 @@ export interface TestApi {
   readonly services: ManagementServices;
   state: {
     ready: Readiness;
+    connections: readonly ConnectionStats[];
     connectors: readonly ConnectorStats[];
     rooms: ReturnType<ManagementServices['waitingRooms']>;
   };
@@ -72,6 +73,7 @@ export async function startApi(
   const functions = ['echo', 'slow'].map(entryOf);
   const state: TestApi['state'] = {
     ready: { ready: true, failed: [] },
+    connections: [],
     connectors: [],
     rooms: [],
   };
@@ -83,6 +85,7 @@ export async function startApi(
     namespace: 'openfaas-fn',
     waitingRooms: () => state.rooms,
     workQueues: () => [{ name: 'pool', provider: 'worker', waiting: 2, running: 4, oldestAgeMs: 1500 }],
+    connections: () => state.connections,
     connectors: () => state.connectors,
     nextId: () => createId(Date.now()),
     isReady: () => state.ready,

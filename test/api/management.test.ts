@@ -248,7 +248,17 @@ test('health and readiness; what failed is named, and why is not told to strange
     failed: [{ name: 'orders', kind: 'kafka', error: 'password wrong for kafka://user@host' }],
   };
   const { status, json } = await api.send('GET', '/readyz');
-  expect([status, json]).toEqual([503, { ready: false, failed: [{ name: 'orders', kind: 'kafka' }] }]);
+  const failed = [{ name: 'orders', kind: 'kafka' }];
+  expect([status, json]).toEqual([503, { ready: false, failed, connections: [] }]);
+});
+
+test('a broker that is away is named, leaves the gateway ready, and why is told to managers only', async () => {
+  const row = { name: 'main', kind: 'nats', state: 'reconnecting', reconnects: 2, lastError: 'ECONNREFUSED 10.0.0.7' };
+  api.state.connections = [row];
+  const { status, json } = await api.send('GET', '/readyz');
+  const connections = [{ name: 'main', kind: 'nats', state: 'reconnecting' }];
+  expect([status, json]).toEqual([200, { ready: true, failed: [], connections }]);
+  expect((await api.send('GET', '/system/connections')).json).toEqual([row]);
 });
 
 test('connectors tell how they fare', async () => {

@@ -41,6 +41,9 @@ export async function workerBench(
     metrics: { counter: () => ({ inc: () => undefined }), gauge: () => ({ set: () => undefined }) },
     signal: new AbortController().signal,
     baseFolder: functionsFolder,
+    connection: () => {
+      throw new Error('there is no connection here');
+    },
     fail: () => undefined,
     report: (status) => statuses.push(status),
     functionLog: (line) => logs.push(line),

@@ -7,6 +7,7 @@ import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { Registry } from '../../core/host/registry.ts';
+import { connections } from '../../plugins/connections/index.ts';
 import { providers } from '../../plugins/providers/index.ts';
 import { queues } from '../../plugins/queues/index.ts';
 import { stores } from '../../plugins/stores/index.ts';
@@ -15,7 +16,7 @@ export const inlinePlugin = join(import.meta.dirname, 'plugins/inline.ts');
 
 /** A registry with the built-in plugins, as main makes it. */
 export function builtIns(): Registry {
-  return new Registry({ connectors, queues, stores, providers });
+  return new Registry({ connections, connectors, queues, stores, providers });
 }
 
 /** What a test's gateway has unless its YAML says otherwise: everything in memory, free ports. */
@@ -39,6 +40,22 @@ export async function testGateway(
   environment: Record<string, string> = {},
   plugins: readonly string[] = [inlinePlugin],
 ): Promise<TestGateway> {
+  const { gateway, folder, starting } = await startingGateway(yaml, environment, plugins);
+  try {
+    await starting;
+  } catch (error) {
+    await gateway.stop(0); // As serve does it: nothing of it is to be left.
+    throw error;
+  }
+  return { gateway, url: gateway.url, folder, [Symbol.asyncDispose]: () => gateway.stop(1000) };
+}
+
+/** As above, still starting; whoever calls it awaits `starting`. */
+export async function startingGateway(
+  yaml: string,
+  environment: Record<string, string> = {},
+  plugins: readonly string[] = [inlinePlugin],
+): Promise<{ readonly gateway: Gateway; readonly folder: string; readonly starting: Promise<void> }> {
   const file = join(mkdtempSync(join(tmpdir(), 'millrace-test-')), 'millrace.yaml');
   const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
   writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
@@ -46,8 +63,7 @@ export async function testGateway(
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
   const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
   const gateway = new Gateway(compose(config, logger), dirname(file));
-  await gateway.start();
-  return { gateway, url: gateway.url, folder: dirname(file), [Symbol.asyncDispose]: () => gateway.stop(1000) };
+  return { gateway, folder: dirname(file), starting: gateway.start() };
 }
 
 /** Resolves with the first value that is not undefined, asking again and again; the test's own timeout ends it. */

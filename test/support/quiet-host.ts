@@ -1,9 +1,17 @@
 import { pino } from 'pino';
 import type { Clock } from '../../core/contracts/clock.ts';
+import type { Connection } from '../../core/contracts/connection.ts';
 import type { PluginHost } from '../../core/contracts/definition.ts';
 
-/** A host of one plugin instance that logs nothing and counts nothing; failures are collected. */
-export function quietHost(clock: Clock, baseFolder = '/'): PluginHost & { readonly failures: unknown[] } {
+/**
+ * A host of one plugin instance that logs nothing and counts nothing; failures are collected. `connection`: the started
+ * one that the plugin works over.
+ */
+export function quietHost(
+  clock: Clock,
+  baseFolder = '/',
+  connection?: Connection,
+): PluginHost & { readonly failures: unknown[] } {
   const failures: unknown[] = [];
   return {
     name: 'test',
@@ -14,6 +22,11 @@ export function quietHost(clock: Clock, baseFolder = '/'): PluginHost & { readon
     baseFolder,
     fail: (error) => failures.push(error),
     failures,
+    // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as the contract has it.
+    connection: <Kind extends Connection>() => {
+      if (!connection) throw new Error('quietHost was given no connection');
+      return connection as Kind;
+    },
   };
 }
 

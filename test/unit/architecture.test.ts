@@ -4,10 +4,16 @@ import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
 
+/**
+ * What works over a connection may know its types: nothing of that is left when the file runs. `import { type … }` would
+ * still load the other plugin.
+ */
+const typesOfConnections = /import type [^;]*? from '(?:\.\.\/)+(?:plugins\/)?connections\/[^']+';/g;
+
 /** Every source file with the files of ours that it imports, both relative to the repository. */
 const imports = new Map(
   globSync('{core,connectors,plugins}/**/*.ts', { cwd: root }).map((file) => {
-    const text = readFileSync(join(root, file), 'utf8');
+    const text = readFileSync(join(root, file), 'utf8').replaceAll(typesOfConnections, '');
     const targets = [...text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map(([, target]) =>
       relative(root, join(root, dirname(file), target ?? '')),
     );
@@ -50,6 +56,19 @@ describe('imports go downwards only', () => {
       (target, file) => registries.test(file) || open.test(target) || own(target, file),
     );
     expect(others).toEqual([]);
+  });
+  it('plugins may name the types of connections, and nothing else of them', () => {
+    const left = (line: string): string => line.replaceAll(typesOfConnections, '');
+    expect(left("import type { Nats } from '../../connections/nats/index.ts';")).toBe('');
+    expect(left("import type {\n  Nats,\n} from '../../plugins/connections/nats/connection.ts';")).toBe('');
+    for (const line of [
+      "import { type Nats } from '../../connections/nats/index.ts';",
+      "import nats from '../../connections/nats/index.ts';",
+      "import type { Lane } from '../../queues/memory/lane.ts';",
+      "import type { A } from './a.ts';\nimport nats from '../../connections/nats/index.ts';",
+    ]) {
+      expect(left(line)).toBe(line);
+    }
   });
   it('tsyringe is imported in the composition root only', () => {
     const users = [...imports.keys()].filter((file) => /from 'tsyringe'/.test(readFileSync(join(root, file), 'utf8')));

@@ -1,0 +1,4 @@
+import type { LazyPlugins } from '../../core/host/registry.ts';
+
+/** One line a kind. The word in the YAML is the key. */
+export const connections: LazyPlugins = {};
