@@ -1,4 +1,6 @@
 import type { LazyPlugins } from '../../core/host/registry.ts';
 
 /** One line a kind. The word in the YAML is the key. */
-export const connections: LazyPlugins = {};
+export const connections: LazyPlugins = {
+  redis: () => import('./redis/index.ts'),
+};
