@@ -1,4 +1,6 @@
 export { storeCases, storeContract, type StoreBench, type StoreCase } from './store-contract.ts';
+export { journalContract, type JournalBench, type JournalContractOptions } from './journal-contract.ts';
+export { MemoryJournal, memoryJournals, type AppendFault } from './memory-journal.ts';
 export { manualClock, type ManualClock } from './manual-clock.ts';
 export { queueCases, queueContract, runQueueCase, type QueueContractOptions } from './queue-contract.ts';
 export { queueModel, type QueueModelOptions } from './queue-model.ts';

@@ -4,5 +4,6 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 export const stores: LazyPlugins = {
   memory: () => import('./memory/index.ts'),
   redis: () => import('./redis/index.ts'),
+  'nats-kv': () => import('./nats-kv/index.ts'),
   sqlite: () => import('./sqlite/index.ts'),
 };

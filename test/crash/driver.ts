@@ -14,6 +14,10 @@ export interface Plan {
   readonly calls: number;
   /** Named failpoints, used in turn between kills at random moments. */
   readonly failpoints: readonly string[];
+  /** The `queues` of the configuration, and what they need; the embedded queue without. */
+  readonly queues?: string;
+  /** Between two kills: what else goes wrong meanwhile. */
+  readonly meanwhile?: (round: number) => Promise<void>;
   /** A bug to plant. */
   readonly plant?: string;
   readonly log?: (text: string) => void;
@@ -27,7 +31,7 @@ const keys = 40;
 
 const folder = join(import.meta.dirname, 'functions');
 
-function configuration(ledger: string): string {
+function configuration(ledger: string, queues = 'queues:\n  default: { kind: sqlite, path: queue.db }'): string {
   const entries = functions.map(
     (name) => `
   ${name}:
@@ -49,8 +53,7 @@ policies:
     three:
       attempts: 3
       backoff: { kind: fixed, initial: 20ms, jitter: none }
-queues:
-  default: { kind: sqlite, path: queue.db }
+${queues}
 stores:
   default: { kind: memory }
 functions:${entries.join('')}
@@ -68,7 +71,7 @@ export async function crashRun(plan: Plan): Promise<History> {
   const ledger = join(home, 'executions.jsonl');
   writeFileSync(ledger, '');
   const config = join(home, 'millrace.yaml');
-  writeFileSync(config, configuration(ledger));
+  writeFileSync(config, configuration(ledger, plan.queues));
   process.env['LEDGER'] = ledger;
 
   const accepted: AcceptedCall[] = [];
@@ -92,11 +95,13 @@ export async function crashRun(plan: Plan): Promise<History> {
     const gateway = started;
     const quota = Math.ceil((plan.calls - sent) / (plan.rounds - round));
     const loading = load(gateway, quota);
+    const disturbing = plan.meanwhile?.(round);
     if (failpoint) await Promise.race([gateway.ended, delay(4000)]);
     else await delay(50 + random() * 1200);
     gateway.child.kill('SIGKILL');
     const how = await gateway.ended;
     sent += await loading;
+    await disturbing;
     plan.log?.(
       `round ${round}: ${failpoint ? `${failpoint}:${nth}` : 'random moment'}, ${how}, ${accepted.length} accepted`,
     );

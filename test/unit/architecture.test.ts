@@ -22,7 +22,7 @@ const imports = new Map(
 );
 
 /** What of the core a connector or a plugin may use. */
-const open = /^core\/(contracts\/|kit\/|config\/units\.ts$|delivery\/failpoint\.ts$|host\/registry\.ts$)/;
+const open = /^core\/(contracts\/|kit\/|config\/units\.ts$|ledger\/|delivery\/failpoint\.ts$|host\/registry\.ts$)/;
 
 function offenders(from: RegExp, allowed: (target: string, file: string) => boolean): string[] {
   return [...imports].flatMap(([file, targets]) =>
