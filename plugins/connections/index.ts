@@ -4,5 +4,6 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 export const connections: LazyPlugins = {
   redis: () => import('./redis/index.ts'),
   amqp: () => import('./amqp/index.ts'),
+  kafka: () => import('./kafka/index.ts'),
   nats: () => import('./nats/index.ts'),
 };
