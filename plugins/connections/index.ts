@@ -6,7 +6,4 @@ export const connections: LazyPlugins = {
   amqp: () => import('./amqp/index.ts'),
   kafka: () => import('./kafka/index.ts'),
   nats: () => import('./nats/index.ts'),
-  kafka: () => import('./kafka/index.ts'),
-  nats: () => import('./nats/index.ts'),
-  redis: () => import('./redis/index.ts'),
 };

@@ -5,7 +5,5 @@ export const stores: LazyPlugins = {
   memory: () => import('./memory/index.ts'),
   redis: () => import('./redis/index.ts'),
   'nats-kv': () => import('./nats-kv/index.ts'),
-  'nats-kv': () => import('./nats-kv/index.ts'),
-  redis: () => import('./redis/index.ts'),
   sqlite: () => import('./sqlite/index.ts'),
 };
