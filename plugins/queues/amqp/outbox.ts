@@ -52,7 +52,7 @@ export class Outbox {
   }
 
   refuseAll(error: Error): void {
-    for (const id of [...this.#pending.keys()]) this.refuse(id, error);
+    for (const id of this.#pending.keys()) this.refuse(id, error);
   }
 
   #take(id: string): Pending | undefined {
