@@ -1,15 +1,19 @@
 /**
- * What a queue on JetStream does in a second: `node bench/ledger.ts URL [messages] [bytes]`. Prints one line a figure.
- * Streams of its own are made and removed.
+ * What a queue on JetStream or RabbitMQ does in a second: `node bench/ledger.ts URL [messages] [bytes]`, with an address
+ * that begins with `nats:` or `amqp:`. Prints one line a figure. Streams of its own are made and removed.
  */
 import { pino } from 'pino';
 import { systemClock } from '../core/contracts/clock.ts';
 import type { PluginHost } from '../core/contracts/definition.ts';
 import type { NewMessage, Queue } from '../core/contracts/queue.ts';
 import { createId } from '../core/delivery/ids.ts';
+import { Amqp } from '../plugins/connections/amqp/connection.ts';
+import { amqpConnectionConfig } from '../plugins/connections/amqp/index.ts';
 import { Nats } from '../plugins/connections/nats/connection.ts';
 import { natsConfig } from '../plugins/connections/nats/index.ts';
+import amqpQueue, { amqpConfig } from '../plugins/queues/amqp/index.ts';
 import jetstream, { jetstreamConfig } from '../plugins/queues/jetstream/index.ts';
+import { removeStreams } from '../test/contract/amqp-bench.ts';
 
 const [, , url = 'nats://127.0.0.1:4222', countText = '50000', bytesText = '256'] = process.argv;
 const count = Number(countText);
@@ -17,7 +21,7 @@ const body = Buffer.alloc(Number(bytesText), 'b');
 const streams = `bench-${process.pid}`;
 const signal = new AbortController().signal;
 
-function hostOf(connection?: Nats): PluginHost {
+function hostOf(connection?: Nats | Amqp): PluginHost {
   return {
     name: 'bench',
     logger: pino({ level: 'warn' }),
@@ -106,9 +110,34 @@ function report(name: string, ms: number, latencies: readonly number[]): void {
   console.log(`${name.padEnd(48)} ${perSecond}/s  p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms`);
 }
 
-const nats = new Nats(natsConfig.parse({ servers: url }), hostOf());
-await nats.start();
-const queue = jetstream.create(jetstreamConfig.parse({ streams }), hostOf(nats));
+/** A queue that is not started yet, and what removes all that it has left. */
+interface Subject {
+  readonly queue: Queue;
+  readonly dispose: () => Promise<void>;
+}
+
+async function onNats(): Promise<Subject> {
+  const nats = new Nats(natsConfig.parse({ servers: url }), hostOf());
+  await nats.start();
+  const dispose = async (): Promise<void> => {
+    const manager = await nats.client.jetstreamManager();
+    for (const name of ['commands', 'bodies', 'snapshots']) await manager.streams.delete(`${streams}-${name}`);
+    await nats.stop(1000);
+  };
+  return { queue: jetstream.create(jetstreamConfig.parse({ streams }), hostOf(nats)), dispose };
+}
+
+async function onAmqp(): Promise<Subject> {
+  const amqp = new Amqp(amqpConnectionConfig.parse({ url }), hostOf());
+  await amqp.start();
+  const dispose = async (): Promise<void> => {
+    await removeStreams(amqp, streams, 64);
+    await amqp.stop(1000);
+  };
+  return { queue: amqpQueue.create(amqpConfig.parse({ streams }), hostOf(amqp)), dispose };
+}
+
+const { queue, dispose } = await (url.startsWith('amqp') ? onAmqp() : onNats());
 await queue.start();
 for (const width of [32, 256]) {
   for (let round = 0; round < 2; round++) {
@@ -118,6 +147,4 @@ for (const width of [32, 256]) {
 }
 console.log(`memory ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB`);
 await queue.stop(10_000);
-const manager = await nats.client.jetstreamManager();
-for (const name of ['commands', 'bodies', 'snapshots']) await manager.streams.delete(`${streams}-${name}`);
-await nats.stop(1000);
+await dispose();
