@@ -262,19 +262,29 @@ await describeWithOwnBroker('amqp', 'queue amqp, when its broker fails', () => {
     expect(accepted.filter((id) => !ids.includes(id))).toEqual([]);
   }, 120_000);
 
-  it('keeps everything, whatever a policy says of how much is to be kept', async () => {
+  it('keeps everything over a policy that limits streams, and refuses what one has taken from it', async () => {
     const own = await startBroker('amqp');
     cleanups.push(() => own.dispose());
-    await rabbitmqctl(own, 'set_policy', 'short', '.*', '{"max-age":"1s","max-length-bytes":1000}');
-    const streams = newStreams();
-    const { queue } = await gateway(streams, own);
-    const body = Buffer.alloc(20_000, 'b');
-    const sent = Array.from({ length: 500 }, () => ({ ...message(), body }));
-    for (let at = 0; at < sent.length; at += 50) await queue.enqueue(sent.slice(at, at + 50));
-    await sleep(1500);
-    // The other one has nothing of it in memory.
-    const { queue: other } = await gateway(streams, own);
-    expect((await drain(other)).toSorted()).toEqual(sent.map(({ id }) => id).toSorted());
+    const limits = '"max-age":"1s","max-length-bytes":1000';
+    const keepsAll = async (): Promise<void> => {
+      const streams = newStreams();
+      const { queue } = await gateway(streams, own);
+      const body = Buffer.alloc(20_000, 'b');
+      const sent = Array.from({ length: 400 }, () => ({ ...message(), body }));
+      for (let at = 0; at < sent.length; at += 20) await queue.enqueue(sent.slice(at, at + 20));
+      await sleep(1500);
+      await queue.enqueue([message()]);
+      await sleep(1500);
+      // The other one has nothing of it in memory.
+      const { queue: other } = await gateway(streams, own);
+      expect(await drain(other)).toHaveLength(sent.length + 1);
+    };
+    await rabbitmqctl(own, 'set_policy', 'short', '.*', `{${limits}}`);
+    await keepsAll();
+    await rabbitmqctl(own, 'set_policy', 'short', '.*', `{${limits},"stream-max-segment-size-bytes":1000000}`);
+    await expect(keepsAll()).rejects.toMatchObject({
+      code: expect.stringMatching(/config\.invalid|queue\.unavailable/),
+    });
   }, 120_000);
 
   it('fails, and says so, when its stream is removed', async () => {
