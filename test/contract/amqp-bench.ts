@@ -1,9 +1,11 @@
-import { systemClock } from '../../core/contracts/clock.ts';
+import { sleep, systemClock } from '../../core/contracts/clock.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
 import type { QueueBench, QueueSettings } from '../../core/testing/queue-trial.ts';
 import { Amqp } from '../../plugins/connections/amqp/connection.ts';
 import { amqpConnectionConfig } from '../../plugins/connections/amqp/index.ts';
 import amqpQueue, { amqpConfig } from '../../plugins/queues/amqp/index.ts';
+import { declareStream } from '../../plugins/queues/amqp/stream.ts';
+import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { quietHost } from '../support/quiet-host.ts';
 
 let count = 0;
@@ -48,10 +50,28 @@ export async function amqpBench(url: string, settings: QueueSettings = {}): Prom
   };
 }
 
-/** Those of a queue that did not go on to second ones. */
-export async function removeStreams(amqp: Amqp, streams: string): Promise<void> {
+/**
+ * A broker that may be killed. RabbitMQ 3.10 writes down that a node has streams at all some time after the first one was
+ * made: killed before that, it does not find them again.
+ */
+export async function startSettled(): Promise<OwnBroker> {
+  const broker = await startBroker('amqp');
+  const amqp = await dial(broker.url);
+  await declareStream(amqp, 'first');
+  await amqp.stop(1000);
+  await sleep(5000);
+  return broker;
+}
+
+/** Removes the streams of a queue, of each journal the first so many. */
+export async function removeStreams(amqp: Amqp, streams: string, generations = 1): Promise<void> {
   const channel = await amqp.channel();
-  for (const name of ['catalog', 'commands.0', 'bodies.0', 'snapshots.0'])
-    await channel.deleteQueue(`${streams}-${name}`);
+  await channel.deleteQueue(`${streams}-catalog`);
+  for (let generation = 0; generation < generations; generation++) {
+    // One that is not there is no error.
+    for (const journal of ['commands', 'bodies', 'snapshots']) {
+      await channel.deleteQueue(`${streams}-${journal}.${generation}`);
+    }
+  }
   await channel.close();
 }

@@ -5,14 +5,14 @@ import { journalContract } from '../../core/testing/journal-contract.ts';
 import type { Amqp } from '../../plugins/connections/amqp/connection.ts';
 import { Catalog } from '../../plugins/queues/amqp/catalog.ts';
 import { AmqpJournal } from '../../plugins/queues/amqp/journal.ts';
-import { type OwnBroker, startBroker } from '../support/brokers.ts';
+import type { OwnBroker } from '../support/brokers.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
-import { dial } from './amqp-bench.ts';
+import { dial, startSettled } from './amqp-bench.ts';
 
 await describeWithOwnBroker('amqp', 'on RabbitMQ', () => {
   let server: OwnBroker;
   beforeAll(async () => {
-    server = await startBroker('amqp');
+    server = await startSettled();
   }, 100_000);
   afterAll(() => server.dispose());
 

@@ -12,7 +12,7 @@ import { BrokerMissing, type OwnBroker, startBroker } from '../support/brokers.t
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { plainMessage } from '../support/plain-message.ts';
 import { rabbitmqctl } from '../support/rabbitmqctl.ts';
-import { dial, queueOn } from './amqp-bench.ts';
+import { dial, queueOn, startSettled } from './amqp-bench.ts';
 
 let server: OwnBroker;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -53,6 +53,12 @@ async function drain(queue: Queue): Promise<string[]> {
     await Promise.all(leases.map(({ receipt }) => queue.settle(receipt, { kind: 'ack' })));
   }
   return ids;
+}
+
+async function ownBroker(): Promise<OwnBroker> {
+  const own = await startSettled();
+  cleanups.push(() => own.dispose());
+  return own;
 }
 
 async function until(holds: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
@@ -158,8 +164,7 @@ await describeWithOwnBroker('amqp', 'queue amqp, with several gateways', () => {
 
 await describeWithOwnBroker('amqp', 'queue amqp, when its broker fails', () => {
   it('loses and repeats nothing that it accepted, over kills, restarts and a stall of the server', async () => {
-    const own = await startBroker('amqp');
-    cleanups.push(() => own.dispose());
+    const own = await ownBroker();
     const { queue } = await gateway(newStreams(), own);
     const accepted: string[] = [];
     let refused = 0;
@@ -211,8 +216,7 @@ await describeWithOwnBroker('amqp', 'queue amqp, when its broker fails', () => {
   }, 120_000);
 
   it('hands out work again within 10 s of its return', async () => {
-    const own = await startBroker('amqp');
-    cleanups.push(() => own.dispose());
+    const own = await ownBroker();
     const { queue, amqp } = await gateway(newStreams(), own);
     await queue.enqueue([message(), message()]);
     const [held] = await lease(queue, 1, 0);
@@ -258,19 +262,29 @@ await describeWithOwnBroker('amqp', 'queue amqp, when its broker fails', () => {
     expect(accepted.filter((id) => !ids.includes(id))).toEqual([]);
   }, 120_000);
 
-  it('keeps everything, whatever a policy says of how much is to be kept', async () => {
+  it('keeps everything over a policy that limits streams, and refuses what one has taken from it', async () => {
     const own = await startBroker('amqp');
     cleanups.push(() => own.dispose());
-    await rabbitmqctl(own, 'set_policy', 'short', '.*', '{"max-age":"1s","max-length-bytes":1000}');
-    const streams = newStreams();
-    const { queue } = await gateway(streams, own);
-    const body = Buffer.alloc(20_000, 'b');
-    const sent = Array.from({ length: 500 }, () => ({ ...message(), body }));
-    for (let at = 0; at < sent.length; at += 50) await queue.enqueue(sent.slice(at, at + 50));
-    await sleep(1500);
-    // The other one has nothing of it in memory.
-    const { queue: other } = await gateway(streams, own);
-    expect((await drain(other)).toSorted()).toEqual(sent.map(({ id }) => id).toSorted());
+    const limits = '"max-age":"1s","max-length-bytes":1000';
+    const keepsAll = async (): Promise<void> => {
+      const streams = newStreams();
+      const { queue } = await gateway(streams, own);
+      const body = Buffer.alloc(20_000, 'b');
+      const sent = Array.from({ length: 400 }, () => ({ ...message(), body }));
+      for (let at = 0; at < sent.length; at += 20) await queue.enqueue(sent.slice(at, at + 20));
+      await sleep(1500);
+      await queue.enqueue([message()]);
+      await sleep(1500);
+      // The other one has nothing of it in memory.
+      const { queue: other } = await gateway(streams, own);
+      expect(await drain(other)).toHaveLength(sent.length + 1);
+    };
+    await rabbitmqctl(own, 'set_policy', 'short', '.*', `{${limits}}`);
+    await keepsAll();
+    await rabbitmqctl(own, 'set_policy', 'short', '.*', `{${limits},"stream-max-segment-size-bytes":1000000}`);
+    await expect(keepsAll()).rejects.toMatchObject({
+      code: expect.stringMatching(/config\.invalid|queue\.unavailable/),
+    });
   }, 120_000);
 
   it('fails, and says so, when its stream is removed', async () => {
@@ -300,7 +314,7 @@ await describeWithOwnBroker('amqp', 'queue amqp, when it starts', () => {
     await channel.assertQueue(`${streams}-bodies.0`, { durable: true });
     await expect(queueOn(amqp, streams).start()).rejects.toMatchObject({
       code: 'config.invalid',
-      message: expect.stringMatching(/the queue \S+-bodies\.0 is there, but .*'x-queue-type'.*none.*'stream'/),
+      message: expect.stringMatching(/the queue \S+-bodies\.0 is there, but .*'x-queue-type'.*'stream'.*is none/),
     });
   });
 

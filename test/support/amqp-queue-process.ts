@@ -2,6 +2,7 @@
 // another, extends what it has, and prints what it leased. On a line `settle` it acknowledges what it has first, and
 // prints what came of that.
 import { createInterface } from 'node:readline';
+import { sleep } from '../../core/contracts/clock.ts';
 import type { Lease } from '../../core/contracts/queue.ts';
 import { dial, queueOn } from '../contract/amqp-bench.ts';
 
@@ -18,7 +19,10 @@ createInterface({ input: process.stdin }).on('line', () => {
   const [lease] = held.splice(0, 1);
   if (!lease) return;
   const result = { status: 200, headers: {}, body: Buffer.from('late') };
-  void queue.settle(lease.receipt, { kind: 'ack', result }).then(print, (error: Error) => print(error.message));
+  // As the lanes of a gateway do it: the connection may have ended while the process was stopped.
+  const settle = (): Promise<string> =>
+    queue.settle(lease.receipt, { kind: 'ack', result }).catch(() => sleep(100).then(settle));
+  void settle().then(print);
 });
 print('open');
 const signal = new AbortController().signal;

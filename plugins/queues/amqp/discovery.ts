@@ -54,6 +54,7 @@ async function walk(options: DiscoverOptions, { first: known, bases }: Catalogue
     if (base === undefined) {
       await declareStream(amqp, nameOf(last));
       const end = await endOf(options, last);
+      await expectWhole(options, last);
       // Made before the seal is written: without it there was no seal before the mark that found the end.
       if (!(await hasStream(amqp, nameOf(following)))) {
         const lastEntry = end.lastEntry ?? (await lastEntryBefore(options, segments, end.first));
@@ -66,7 +67,10 @@ async function walk(options: DiscoverOptions, { first: known, bases }: Catalogue
       }
       base = last.base + seal.offset;
       await catalog.write({ journal, first, segment: { ...following, base } });
-    } else if (!(await hasStream(amqp, nameOf(following)))) throw gone(nameOf(following));
+    } else {
+      await expectWhole(options, last);
+      if (!(await hasStream(amqp, nameOf(following)))) throw gone(nameOf(following));
+    }
     last = { ...following, base };
   }
 }
@@ -150,6 +154,29 @@ async function lastEntryBefore(
     if (before) end = segment.base - before.base;
   }
   return -1;
+}
+
+/** The broker forgets from the beginning. */
+async function expectWhole({ amqp, nameOf, signal }: DiscoverOptions, segment: Segment): Promise<void> {
+  const stream = nameOf(segment);
+  let first = 0;
+  await scan({
+    amqp,
+    stream,
+    from: 0,
+    signal,
+    hear: (offset) => {
+      first = offset;
+      return true;
+    },
+  });
+  if (first === 0) return;
+  throw new MillraceError(
+    'config.invalid',
+    `RabbitMQ has forgotten the first ${first} messages of the stream ${stream}, and with them a part of the queue: no ` +
+      'policy with stream-max-segment-size-bytes and max-age or max-length-bytes may match it; remove that, and all ' +
+      'streams of this queue to begin anew',
+  );
 }
 
 function gone(name: string): MillraceError {

@@ -202,6 +202,11 @@ export class AmqpJournal implements Journal {
     const { catalog, name: journal } = this.#options;
     const signal = this.#closing.signal;
     const found = await discover({ amqp: this.#amqp, catalog, journal, nameOf: this.#nameOf, signal });
+    const end = (found.segments.at(-1) ?? found.segments[0]).base + found.next;
+    if (end < this.#end) {
+      const message = `the journal ${this.#nameOf(this.#last)} ends at ${end} now, and was read up to ${this.#end}`;
+      throw new MillraceError('config.invalid', `${message}: a part of the queue was removed`);
+    }
     this.#segments = found.segments;
     this.#next = found.next;
     this.#bytes = found.bytes;

@@ -7,7 +7,7 @@ const settleMs = 50;
 
 /**
  * No limit of age or size: the broker forgets whole files of a stream, never the newest one, and a stream of ours ends
- * long before it fills one. So nothing is forgotten, whatever a policy says.
+ * long before it fills one. So nothing is forgotten, unless a policy makes the files smaller, too.
  */
 const streamArguments = { 'x-queue-type': 'stream', 'x-stream-max-segment-size-bytes': 2 ** 30 } as const;
 
