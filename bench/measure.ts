@@ -26,6 +26,7 @@ export async function startSubject(args: readonly string[]): Promise<Subject> {
   });
   // Whatever ends the benchmark, nothing of it is left running.
   process.once('exit', () => child.kill('SIGKILL'));
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
   const ready = await new Promise<{ url: string; management?: string }>((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });

@@ -81,6 +81,7 @@ describe('a runaway', () => {
   test('a call that ignores its signal loses its thread after the grace', async () => {
     const bench = await setup({ pool: { max: 1 } });
     const entry = await hostile(bench);
+    await send(entry, '/calls'); // The thread is there: its start is not to be taken off the deadline.
     expect((await send(entry, '/ignore', { timeoutMs: 200 })).failure).toBe('timeout');
     expect(await textOf(await send(entry, '/calls'))).toBe('1');
   });
@@ -88,8 +89,9 @@ describe('a runaway', () => {
   test('a call that heeds its signal keeps its thread', async () => {
     const bench = await setup({ pool: { max: 1 } });
     const entry = await hostile(bench);
+    await send(entry, '/calls'); // The thread is there: its start is not to be taken off the deadline.
     expect((await send(entry, '/signal', { timeoutMs: 200 })).failure).toBe('timeout');
-    expect(await textOf(await send(entry, '/calls'))).toBe('2');
+    expect(await textOf(await send(entry, '/calls'))).toBe('3');
     expect(bench.logs.map(({ text }) => text)).toContain('aborted: TimeoutError');
   });
 
