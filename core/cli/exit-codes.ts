@@ -6,7 +6,7 @@ export const exitCodes = {
   failed: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
-  /** No gateway answers. */
+  /** No gateway answers; of `check --connect`: no broker. */
   unreachable: 3,
   /** There is no such function, invocation, queue or dead letter. */
   notFound: 4,

@@ -54,6 +54,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   const logger = await createLogger({ format, level, secrets: secretValues(config) });
   const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  let isAsked = false;
 
   // Whoever read the log has gone: no reason to stop serving.
   process.stdout.on('error', () => undefined);
@@ -64,6 +65,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   try {
     await gateway.start();
   } catch (error) {
+    if (isAsked) return ended; // What was still being dialled was given up.
     await gateway.stop(0).catch(() => undefined); // The reason for the failed start is what matters.
     if (error instanceof MillraceError || (error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
       console.error(`millrace cannot start: ${messageOf(error)}`);
@@ -77,6 +79,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   return ended;
 
   function stop(signal: NodeJS.Signals): void {
+    isAsked = true;
     logger.info({ signal }, 'stopping');
     process.once('SIGINT', () => end(exitCodes.failed)); // Asked twice: at once.
     gateway.stop().then(

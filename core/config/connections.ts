@@ -40,7 +40,8 @@ export function connectionOf(
   if (!kindOf.has(named)) return tell(path, `no connection "${named}"${didYouMean(named, fitting) || known}`);
   // The root schema tells of a kind that is missing or no word.
   if (typeof found !== 'string') return undefined;
-  return tell(path, `connection "${named}" is of kind "${found}", expected one of kind "${kind}"${known}`);
+  const fit = fitting.join(', ') || 'none is there';
+  return tell(path, `connection "${named}" is of kind "${found}", expected one of kind "${kind}": ${fit}`);
 }
 
 /**

@@ -74,6 +74,11 @@ export class PluginInstance {
     this.#shared.onFailure(this, error);
   }
 
+  /** Its start has ended well; what went wrong beside it meanwhile stays told. */
+  started(): void {
+    if (this.state === 'created') this.state = 'running';
+  }
+
   /** Tells it to give up whatever it waits for. */
   abort(): void {
     this.#stop.abort();

@@ -168,7 +168,7 @@ export class Plugins {
         await connector.start();
       });
       if (!started || !connector) continue;
-      instance.state = 'running';
+      instance.started();
       this.connectors.push({
         instance,
         connector,
@@ -219,10 +219,12 @@ export class Plugins {
       try {
         await plugin.start();
       } catch (error) {
-        if (error instanceof MillraceError && refusals.has(error.code)) refusal = error;
+        // One that a stray error has failed meanwhile was told to give up: that is no word of its broker's.
+        const hasFailed = instance.state === 'failed';
+        if (error instanceof MillraceError && refusals.has(error.code) && !hasFailed) refusal = error;
         throw error;
       }
-      instance.state = 'running';
+      instance.started();
       into.set(instance.name, plugin);
       this.#stops.push({ instance, stop: (deadlineMs) => plugin.stop(deadlineMs) });
     });

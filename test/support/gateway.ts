@@ -40,6 +40,22 @@ export async function testGateway(
   environment: Record<string, string> = {},
   plugins: readonly string[] = [inlinePlugin],
 ): Promise<TestGateway> {
+  const { gateway, folder, starting } = await startingGateway(yaml, environment, plugins);
+  try {
+    await starting;
+  } catch (error) {
+    await gateway.stop(0); // As serve does it: nothing of it is to be left.
+    throw error;
+  }
+  return { gateway, url: gateway.url, folder, [Symbol.asyncDispose]: () => gateway.stop(1000) };
+}
+
+/** As above, still starting; whoever calls it awaits `starting`. */
+export async function startingGateway(
+  yaml: string,
+  environment: Record<string, string> = {},
+  plugins: readonly string[] = [inlinePlugin],
+): Promise<{ readonly gateway: Gateway; readonly folder: string; readonly starting: Promise<void> }> {
   const file = join(mkdtempSync(join(tmpdir(), 'millrace-test-')), 'millrace.yaml');
   const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
   writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
@@ -47,8 +63,7 @@ export async function testGateway(
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
   const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
   const gateway = new Gateway(compose(config, logger), dirname(file));
-  await gateway.start();
-  return { gateway, url: gateway.url, folder: dirname(file), [Symbol.asyncDispose]: () => gateway.stop(1000) };
+  return { gateway, folder: dirname(file), starting: gateway.start() };
 }
 
 /** Resolves with the first value that is not undefined, asking again and again; the test's own timeout ends it. */

@@ -6,6 +6,7 @@ import { loadConfig } from '../../core/config/load.ts';
 import { builtIns } from '../support/gateway.ts';
 
 const folder = join(import.meta.dirname, '../golden');
+const linePlugin = join(import.meta.dirname, '../support/plugins/line.ts');
 const separator = '--- expected\n';
 
 /** As main has them. */
@@ -18,7 +19,7 @@ const defaults = {
 
 /**
  * Each file of test/golden is a configuration, a line `--- expected`, and what `millrace check` prints about it.
- * `# env NAME=value` sets a variable. `UPDATE_GOLDEN=1 npm test` writes what is printed: read the difference.
+ * `# env NAME=value` sets a variable; `# plugin line` at the top brings the connection of test/support/plugins/line.ts. `UPDATE_GOLDEN=1 npm test` writes what is printed: read the difference.
  */
 describe('millrace check prints about', () => {
   it.each(globSync('*.yaml', { cwd: folder }).toSorted())('%s what is expected', async (name) => {
@@ -30,7 +31,9 @@ describe('millrace check prints about', () => {
     const home = mkdtempSync(join(tmpdir(), 'millrace-golden-'));
     const file = join(home, 'millrace.yaml');
     writeFileSync(file, yaml);
-    const { config, problems } = await loadConfig(file, builtIns(), defaults, environment);
+    const registry = builtIns();
+    if (yaml.startsWith('# plugin line')) await registry.addModule(linePlugin, home);
+    const { config, problems } = await loadConfig(file, registry, defaults, environment);
     const printed = problems.map(({ text }) => `${text.replaceAll(home, 'config')}\n`).join('');
     if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(path, `${yaml}${separator}${printed}`);
     else expect(printed).toBe(expected);

@@ -110,6 +110,15 @@ describe('included files', () => {
     expect(config?.functions.get('a.openfaas-fn')?.policy.retry.attempts).toBe(7);
     expect(config?.connectors.get('web')?.credit).toBe(9);
   });
+  it('may hold connections, which the main file uses', async () => {
+    const line = join(import.meta.dirname, '../support/plugins/line.ts');
+    const { config, texts } = await load({
+      'millrace.yaml': `plugins: ['${line}']\nproviders: {}\ninclude: [parts/*.yaml]\nqueues: { default: { kind: line-queue } }\n`,
+      'parts/brokers.yaml': 'connections: { main: { kind: line, port: 4001 } }\n',
+    });
+    expect(texts).toEqual([]);
+    expect(config?.queues.get('default')?.connection).toBe('main');
+  });
   it('are read once, and never the main file again', async () => {
     const { texts } = await load({
       'millrace.yaml': `${plugin}include: ["*.yaml", "a.yaml", "./a*.yaml"]\nfunctions: { b: { behaviour: echo } }\n`,

@@ -22,6 +22,7 @@ import type { Provider } from '../../core/contracts/provider.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
 import { Registry } from '../../core/host/registry.ts';
 import { builtIns } from '../support/gateway.ts';
+import linePlugins from '../support/plugins/line.ts';
 
 const root = join(import.meta.dirname, '../..');
 const definitions = await builtIns().all();
@@ -83,11 +84,11 @@ describe('every setting', () => {
 
 describe('the JSON Schema for editors', () => {
   /** Whether an editor would accept the data: Fastify's validator knows draft 7. */
-  async function accepts(data: unknown): Promise<boolean> {
+  async function accepts(data: unknown, of = definitions): Promise<boolean> {
     const app = fastify({
       ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false } },
     });
-    const { $schema: _, ...schema } = jsonSchema(definitions);
+    const { $schema: _, ...schema } = jsonSchema(of);
     app.post('/', { schema: { body: schema } }, async () => 'ok');
     const { statusCode } = await app.inject({ method: 'POST', url: '/', payload: data as object });
     await app.close();
@@ -113,6 +114,22 @@ describe('the JSON Schema for editors', () => {
   it('knows that a reference may stand for a number', async () => {
     expect(await accepts({ gateway: { listen: { port: '${PORT:8080}' } } })).toBe(true);
     expect(await accepts({ gateway: { listen: { port: 'PORT' } } })).toBe(false);
+  });
+  it('knows connections, and what works over them', async () => {
+    const withLine = [...definitions, ...linePlugins];
+    const yaml = { connections: { main: { kind: 'line', port: 1 } }, queues: { default: { kind: 'line-queue' } } };
+    expect(await accepts(yaml, withLine)).toBe(true);
+    expect(await accepts({ ...yaml, queues: { default: { kind: 'line-queue', connection: 'main' } } }, withLine)).toBe(
+      true,
+    );
+    expect(await accepts({ connections: { main: { kind: 'line', prot: 1 } } }, withLine)).toBe(false);
+    // Without any kind of connection the section is an empty choice, which would be no schema at all.
+    expect(
+      await accepts(
+        {},
+        definitions.filter(({ type }) => type !== 'connection'),
+      ),
+    ).toBe(true);
   });
   it('has no bounds that only say what a JavaScript number can hold', () => {
     expect(JSON.stringify(jsonSchema(definitions))).not.toContain(String(Number.MAX_SAFE_INTEGER));
