@@ -9,6 +9,8 @@ export interface CrashQueue {
   readonly settings?: readonly string[];
   /** The pieces of a configuration that make it. */
   readonly yaml: (url: string) => string;
+  /** The same, where the broker would end the connection of a gateway that is stopped for longer than a lease lasts. */
+  readonly patientYaml?: (url: string) => string;
   /** The named places of its own at which a gateway is killed; those of the core come on top. */
   readonly failpoints: readonly string[];
 }
@@ -63,12 +65,15 @@ queues: { default: { kind: kafka, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };
 
+const amqpYaml = (url: string, settings = ''): string => `
+connections: { broker: { kind: amqp, url: "${url}"${settings} } }
+queues: { default: { kind: amqp, connection: broker } }`;
+
 export const amqp: CrashQueue = {
   kind: 'amqp',
   broker: 'amqp',
-  yaml: (url) => `
-connections: { broker: { kind: amqp, url: "${url}" } }
-queues: { default: { kind: amqp, connection: broker } }`,
+  yaml: (url) => amqpYaml(url),
+  patientYaml: (url) => amqpYaml(url, ', heartbeat: 60s'),
   failpoints: ledgerFailpoints,
 };
 

@@ -75,7 +75,7 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
       'changes nothing by the word of a gateway that was stopped past its lease',
       { timeout: 180_000 },
       async () => {
-        expect(await stalled(queue)).toEqual({ state: 'running', attempt: 2, result: 'attempt 2' });
+        expect(await stalled(queue)).toEqual({ heard: true, state: 'running', attempt: 2, result: 'attempt 2' });
       },
     );
 
