@@ -1,27 +1,32 @@
 /**
- * What a queue on JetStream or RabbitMQ does in a second: `node bench/ledger.ts URL [messages] [bytes]`, with an address
- * that begins with `nats:` or `amqp:`. Prints one line a figure. Streams of its own are made and removed.
+ * What a queue on JetStream, RabbitMQ or Kafka does in a second: `node bench/ledger.ts
+ * nats://HOST:PORT|amqp://HOST:PORT|HOST:PORT [messages] [bytes] [sync]`. Prints one line a figure. Streams or topics of
+ * its own are made and removed; with `sync` the broker (Kafka) syncs each entry.
  */
 import { pino } from 'pino';
 import { systemClock } from '../core/contracts/clock.ts';
+import type { Connection } from '../core/contracts/connection.ts';
 import type { PluginHost } from '../core/contracts/definition.ts';
 import type { NewMessage, Queue } from '../core/contracts/queue.ts';
 import { createId } from '../core/delivery/ids.ts';
 import { Amqp } from '../plugins/connections/amqp/connection.ts';
 import { amqpConnectionConfig } from '../plugins/connections/amqp/index.ts';
+import { Kafka } from '../plugins/connections/kafka/connection.ts';
+import { kafkaConfig } from '../plugins/connections/kafka/index.ts';
 import { Nats } from '../plugins/connections/nats/connection.ts';
 import { natsConfig } from '../plugins/connections/nats/index.ts';
 import amqpQueue, { amqpConfig } from '../plugins/queues/amqp/index.ts';
+import kafkaQueue, { kafkaQueueConfig } from '../plugins/queues/kafka/index.ts';
 import jetstream, { jetstreamConfig } from '../plugins/queues/jetstream/index.ts';
 import { removeStreams } from '../test/contract/amqp-bench.ts';
 
-const [, , url = 'nats://127.0.0.1:4222', countText = '50000', bytesText = '256'] = process.argv;
+const [, , url = 'nats://127.0.0.1:4222', countText = '50000', bytesText = '256', sync] = process.argv;
 const count = Number(countText);
 const body = Buffer.alloc(Number(bytesText), 'b');
-const streams = `bench-${process.pid}`;
+const prefix = `bench-${process.pid}`;
 const signal = new AbortController().signal;
 
-function hostOf(connection?: Nats | Amqp): PluginHost {
+function hostOf(connection?: Connection): PluginHost {
   return {
     name: 'bench',
     logger: pino({ level: 'warn' }),
@@ -110,34 +115,57 @@ function report(name: string, ms: number, latencies: readonly number[]): void {
   console.log(`${name.padEnd(48)} ${perSecond}/s  p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms`);
 }
 
-/** A queue that is not started yet, and what removes all that it has left. */
-interface Subject {
+interface Bench {
   readonly queue: Queue;
-  readonly dispose: () => Promise<void>;
+  /** Removes what it made, and leaves the broker. */
+  readonly end: () => Promise<void>;
 }
 
-async function onNats(): Promise<Subject> {
+const journals = ['commands', 'bodies', 'snapshots'];
+
+async function onJetstream(): Promise<Bench> {
   const nats = new Nats(natsConfig.parse({ servers: url }), hostOf());
   await nats.start();
-  const dispose = async (): Promise<void> => {
-    const manager = await nats.client.jetstreamManager();
-    for (const name of ['commands', 'bodies', 'snapshots']) await manager.streams.delete(`${streams}-${name}`);
-    await nats.stop(1000);
+  return {
+    queue: jetstream.create(jetstreamConfig.parse({ streams: prefix }), hostOf(nats)),
+    end: async () => {
+      const manager = await nats.client.jetstreamManager();
+      for (const name of journals) await manager.streams.delete(`${prefix}-${name}`);
+      await nats.stop(1000);
+    },
   };
-  return { queue: jetstream.create(jetstreamConfig.parse({ streams }), hostOf(nats)), dispose };
 }
 
-async function onAmqp(): Promise<Subject> {
+async function onAmqp(): Promise<Bench> {
   const amqp = new Amqp(amqpConnectionConfig.parse({ url }), hostOf());
   await amqp.start();
-  const dispose = async (): Promise<void> => {
-    await removeStreams(amqp, streams, 64);
-    await amqp.stop(1000);
+  return {
+    queue: amqpQueue.create(amqpConfig.parse({ streams: prefix }), hostOf(amqp)),
+    end: async () => {
+      await removeStreams(amqp, prefix, 64);
+      await amqp.stop(1000);
+    },
   };
-  return { queue: amqpQueue.create(amqpConfig.parse({ streams }), hostOf(amqp)), dispose };
 }
 
-const { queue, dispose } = await (url.startsWith('amqp') ? onAmqp() : onNats());
+async function onKafka(): Promise<Bench> {
+  const kafka = new Kafka(kafkaConfig.parse({ brokers: url }), hostOf());
+  await kafka.start();
+  return {
+    queue: kafkaQueue.create(kafkaQueueConfig.parse({ topics: prefix, sync: sync !== undefined }), hostOf(kafka)),
+    end: async () => {
+      for (const name of journals) await kafka.driver.deleteTopic(`${prefix}.${name}`);
+      await kafka.stop();
+    },
+  };
+}
+
+function open(): Promise<Bench> {
+  if (url.startsWith('nats:')) return onJetstream();
+  return url.startsWith('amqp:') ? onAmqp() : onKafka();
+}
+
+const { queue, end } = await open();
 await queue.start();
 for (const width of [32, 256]) {
   for (let round = 0; round < 2; round++) {
@@ -147,4 +175,4 @@ for (const width of [32, 256]) {
 }
 console.log(`memory ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB`);
 await queue.stop(10_000);
-await dispose();
+await end();

@@ -8,7 +8,8 @@ import type {
   ReplayOptions,
 } from '../contracts/queue.ts';
 import type { Bodies } from './bodies.ts';
-import { packMessage, recordOf, unpackMessage } from './packing.ts';
+import { packMessage, recordOf, unpackEnvelope, unpackMessage } from './packing.ts';
+import { placeholder } from './record-reader.ts';
 import type { Letter } from './records.ts';
 import type { Replica } from './replica.ts';
 import type { Writer } from './writer.ts';
@@ -80,16 +81,18 @@ export class LedgerDeadLetters implements DeadLetters {
   }
 
   async #view(letter: Letter): Promise<DeadLetter> {
-    const { record, reason, attempt, errors, diedAt } = letter;
-    const { envelope } = await this.#message(letter);
+    const { record, ref, reason, attempt, errors, diedAt } = letter;
+    const bytes = await this.#owner.bodies.get(ref);
+    // One whose bytes are gone must not hide the others.
+    const envelope = (bytes && unpackEnvelope(record.id, bytes)) ?? placeholder(record, diedAt);
     return { id: record.id, lane: record.lane, reason, attempt, envelope, bodyBytes: record.bytes, errors, diedAt };
   }
 
   async #message({ record, ref }: Letter): Promise<NewMessage> {
     const bytes = await this.#owner.bodies.get(ref);
-    if (!bytes)
-      throw new MillraceError('queue.unavailable', `the dead letter ${record.id} is not on the broker any more`);
-    return unpackMessage(record, bytes);
+    const message = bytes && unpackMessage(record, bytes);
+    if (message) return message;
+    throw new MillraceError('queue.unavailable', `the dead letter ${record.id} is not on the broker any more`);
   }
 }
 

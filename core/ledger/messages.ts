@@ -38,6 +38,8 @@ export class Messages {
   /** Lanes in which somebody may have become ready, and ids that have ended, since they were last asked for. */
   readonly woken = new Set<string>();
   readonly ended: string[] = [];
+  /** Of what has ended, how many were forgotten before their time since this copy was made. */
+  forgottenEarly = 0;
   readonly #faults: LedgerFaults;
 
   constructor(settings: LedgerSettings, faults: LedgerFaults) {
@@ -213,6 +215,7 @@ export class Messages {
       ref: result ?? item.ref,
       hasResult: result !== undefined,
       goneAt: this.now + record.resultTtlMs,
+      forgetAt: this.now + record.resultTtlMs + this.settings.tombstonesMs,
     };
     this.archive(finished);
     if (reason) this.keep({ ...letterOf(item, reason, this.now), keptUntil: this.now + this.settings.retentionMs });
@@ -223,13 +226,19 @@ export class Messages {
 
   /** Puts it in as it is. */
   archive(finished: Finished): void {
-    const { id, sequence, goneAt, ref } = finished;
+    const { id, sequence, goneAt, forgetAt, ref } = finished;
     this.finished.set(id, finished);
     if (ref) {
       this.usage.retain(ref);
       this.chores.add(goneAt, 'gone', sequence, id);
     } else {
-      this.chores.add(goneAt + this.settings.tombstonesMs, 'forget', sequence, id);
+      this.chores.add(forgetAt, 'forget', sequence, id);
+    }
+    for (const oldest of this.finished.values()) {
+      if (this.finished.size <= this.settings.maxEnded) break;
+      if (oldest.ref) this.usage.release(oldest.ref);
+      this.finished.delete(oldest.id);
+      this.forgottenEarly++;
     }
   }
 
@@ -330,7 +339,7 @@ export class Messages {
         return finished?.ref !== undefined && finished.goneAt === at;
       }
       case 'forget':
-        return this.finished.has(key);
+        return this.finished.get(key)?.forgetAt === at;
       case 'letter':
         return this.letters.get(key)?.keptUntil === at;
       case 'dedup':
@@ -349,7 +358,7 @@ export class Messages {
     } else if (kind === 'gone' && finished?.ref) {
       this.usage.release(finished.ref);
       finished.ref = undefined;
-      this.chores.add(finished.goneAt + this.settings.tombstonesMs, 'forget', finished.sequence, key);
+      this.chores.add(finished.forgetAt, 'forget', finished.sequence, key);
     } else if (kind === 'forget') this.finished.delete(key);
     else if (kind === 'letter') this.letters.remove(key);
     else if (kind === 'dedup') this.dedup.delete(key);

@@ -1,13 +1,19 @@
-import type { Headers } from '../contracts/invocation.ts';
 import { MillraceError } from '../contracts/errors.ts';
+import type { Headers } from '../contracts/invocation.ts';
 import type { Envelope, NewMessage, StoredResult } from '../contracts/queue.ts';
 import type { NewRecord, Ref } from './records.ts';
 
-type Rest = Omit<NewMessage, 'id' | 'lane' | 'body'>;
+/** Bytes that are read are those of the id, or none: a broker that lost its end gives its positions to others. */
+interface Head {
+  readonly id: string;
+  readonly envelope: Envelope;
+}
+type MessageHead = Head & Omit<NewMessage, 'id' | 'lane' | 'body' | 'envelope'>;
+type ResultHead = Head & { readonly status: number; readonly headers: Headers };
 
 /** A message as it is kept in the journal of bodies. */
-export function packMessage({ id: _id, lane: _lane, body, ...rest }: NewMessage): Uint8Array {
-  return pack(rest satisfies Rest, body);
+export function packMessage({ lane: _lane, body, ...head }: NewMessage): Uint8Array {
+  return pack(head satisfies MessageHead, body);
 }
 
 /** What the state keeps of it. */
@@ -30,25 +36,31 @@ export function recordOf({ id, lane, body, envelope, ...rest }: NewMessage, ref:
   };
 }
 
-/** The body is a copy: a holder that changes it must not change the next attempt's. */
-export function unpackMessage({ id, lane }: Pick<NewRecord, 'id' | 'lane'>, bytes: Uint8Array): NewMessage {
-  const { head, body } = unpack(bytes);
-  return { id, lane, ...(head as Rest), body: body.slice() };
+/** The body is a copy: a holder that changes it must not change the next attempt's. Undefined: those are other bytes. */
+export function unpackMessage({ id, lane }: Pick<NewRecord, 'id' | 'lane'>, bytes: Uint8Array): NewMessage | undefined {
+  const found = unpack(id, bytes);
+  return found && { lane, ...(found.head as MessageHead), body: found.body.slice() };
 }
 
-export function packResult(envelope: Envelope, { status, headers, body }: StoredResult): Uint8Array {
-  return pack({ envelope, status, headers }, body);
+export function packResult(id: string, envelope: Envelope, { status, headers, body }: StoredResult): Uint8Array {
+  const head: ResultHead = { id, envelope, status, headers };
+  return pack(head, body);
 }
 
-export function unpackResult(bytes: Uint8Array): StoredResult {
-  const { head, body } = unpack(bytes);
-  const { status, headers } = head as { readonly status: number; readonly headers: Headers };
-  return { status, headers, body: body.slice() };
+/** Undefined: those are other bytes. */
+export function unpackResult(
+  id: string,
+  bytes: Uint8Array,
+): { readonly envelope: Envelope; readonly result: StoredResult } | undefined {
+  const found = unpack(id, bytes);
+  if (!found) return undefined;
+  const { envelope, status, headers } = found.head as ResultHead;
+  return { envelope, result: { status, headers, body: found.body.slice() } };
 }
 
-/** Of a message or of a result. */
-export function unpackEnvelope(bytes: Uint8Array): Envelope {
-  return (unpack(bytes).head as { readonly envelope: Envelope }).envelope;
+/** Of a message or of a result. Undefined: those are other bytes. */
+export function unpackEnvelope(id: string, bytes: Uint8Array): Envelope | undefined {
+  return unpack(id, bytes)?.head.envelope;
 }
 
 /** A number is rounded up: nothing may come too early for it. JSON would make null of what is none. */
@@ -58,7 +70,7 @@ export function whole(name: string, value: number): number {
   throw new MillraceError('request.invalid', `${name} of a message is not a number that can be kept: ${value}`);
 }
 
-function pack(head: object, body: Uint8Array): Uint8Array {
+function pack(head: Head, body: Uint8Array): Uint8Array {
   const text = Buffer.from(JSON.stringify(head));
   const packed = Buffer.allocUnsafe(4 + text.byteLength + body.byteLength);
   packed.writeUInt32BE(text.byteLength);
@@ -67,8 +79,14 @@ function pack(head: object, body: Uint8Array): Uint8Array {
   return packed;
 }
 
-function unpack(bytes: Uint8Array): { readonly head: unknown; readonly body: Uint8Array } {
+function unpack(id: string, bytes: Uint8Array): { readonly head: Head; readonly body: Uint8Array } | undefined {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = 4 + buffer.readUInt32BE();
-  return { head: JSON.parse(buffer.toString('utf8', 4, end)) as unknown, body: new Uint8Array(buffer.subarray(end)) };
+  const end = buffer.byteLength < 4 ? Infinity : 4 + buffer.readUInt32BE();
+  if (end > buffer.byteLength) return undefined;
+  try {
+    const head = JSON.parse(buffer.toString('utf8', 4, end)) as Head;
+    return head.id === id ? { head, body: new Uint8Array(buffer.subarray(end)) } : undefined;
+  } catch {
+    return undefined; // It begins somewhere within other bytes.
+  }
 }

@@ -9,7 +9,6 @@ import type {
   DeadLetters,
   Disposition,
   EnqueueResult,
-  Envelope,
   LaneStats,
   Lease,
   LeaseOptions,
@@ -19,16 +18,17 @@ import type {
   Receipt,
   SettleResult,
 } from '../contracts/queue.ts';
-import { failpoint } from '../delivery/failpoint.ts';
+import { failpoint, planted } from '../delivery/failpoint.ts';
 import { Bodies } from './bodies.ts';
+import { Contents } from './contents.ts';
 import { LedgerDeadLetters } from './dead-letters.ts';
 import { Keeper, type Keeping, usualKeeping } from './keeper.ts';
 import type { LedgerFaults } from './messages.ts';
-import { packMessage, packResult, recordOf, unpackEnvelope, unpackMessage, whole } from './packing.ts';
+import { whole } from './packing.ts';
+import { Pulse } from './pulse.ts';
 import { RecordReader } from './record-reader.ts';
-import type { Entry, Given, LedgerSettings, NewRecord, Ref, Verdict } from './records.ts';
+import type { Entry, Given, LedgerSettings } from './records.ts';
 import { Replica } from './replica.ts';
-import { heartbeatMs } from './sessions.ts';
 import { Snapshots } from './snapshots.ts';
 import { ledgerFormat } from './state.ts';
 import { Waiters } from './waiters.ts';
@@ -45,43 +45,40 @@ export interface LedgerOptions {
   readonly faults?: LedgerFaults;
 }
 
-/** For the crash test only: acknowledges before anything is durable, and must be found out. */
-const planted = process.env['MILLRACE_PLANT'] === 'ack-before-commit';
+/** For the crash tests only: bugs that they must find. */
+const acksEarly = planted('ack-before-commit');
+const skipEpochCheck = planted('skip-epoch-check');
+
 /** Records in one command, so that it fits into an entry. */
 const recordsAtOnce = 200;
-/** A tick for what somebody waits for is a little late at random, so that of several gateways mostly one says it. */
-const tickJitterMs = 20;
-const choresPauseMs = 30_000;
-
 /** A queue on three journals; see README.md. */
 export class LedgerQueue implements Queue {
   readonly deadLetters: DeadLetters;
   readonly #options: LedgerOptions;
   readonly #journals: JournalSet;
-  readonly #bodies: Bodies;
   readonly #replica: Replica;
   readonly #writer: Writer;
   readonly #keeper: Keeper;
+  readonly #pulse: Pulse;
+  readonly #contents: Contents;
   readonly #records: RecordReader;
   readonly #lanes = new Waiters();
   readonly #ends = new Waiters();
-  /** Envelopes of what is leased here: they go into the record of its end. */
-  readonly #leased = new Map<string, Envelope>();
   readonly #stopping = new AbortController();
   #durability: Durability = 'memory';
   #broken: MillraceError | undefined;
-  #ticking: NodeJS.Timeout | undefined;
-  #heart: NodeJS.Timeout | undefined;
-  #saidAt = 0;
+  #warned = false;
   readonly #letters: { set(value: number): void };
 
   constructor(journals: JournalSet, options: LedgerOptions) {
-    const { host, settings, faults = {}, keeping = usualKeeping, patienceMs = 10_000 } = options;
+    const { host, settings, keeping = usualKeeping, patienceMs = 10_000 } = options;
     const { clock, logger, metrics } = host;
+    const faults = skipEpochCheck ? { skipEpochCheck } : (options.faults ?? {});
     this.#letters = metrics.gauge('dead_letters', 'Dead letters that are kept.');
     this.#options = options;
     this.#journals = journals;
-    this.#bodies = new Bodies(journals.bodies);
+    const bodies = new Bodies(journals.bodies);
+    this.#contents = new Contents(bodies);
     const snapshots = new Snapshots(journals.snapshots);
     this.#replica = new Replica({
       commands: journals.commands,
@@ -90,26 +87,28 @@ export class LedgerQueue implements Queue {
       faults,
       clock,
       applied: (entry, answers, bytes) => this.#applied(entry, answers, bytes),
+      filling: (upTo) => logger.warn({ upTo }, 'the broker has lost commands; a snapshot has what they came to'),
       reloaded: () => this.#wakeAll(),
       broken: (error) => this.#break(error),
     });
     const time = (): number => Math.max(clock.now(), this.#replica.time);
     this.#writer = new Writer({ session: randomUUID(), journal: journals.commands, clock, time, patienceMs });
+    this.#pulse = new Pulse(this.#replica, this.#writer, clock);
     this.#keeper = new Keeper({
       replica: this.#replica,
       writer: this.#writer,
       snapshots,
       commands: journals.commands,
       bodies: journals.bodies,
-      content: this.#bodies,
+      content: bodies,
       clock,
       keeping,
       failed: (error) => logger.warn({ err: error }, 'the journals were not shortened; trying again later'),
     });
-    this.#records = new RecordReader(this.#replica, this.#bodies);
+    this.#records = new RecordReader(this.#replica, bodies);
     this.deadLetters = new LedgerDeadLetters({
       replica: this.#replica,
-      bodies: this.#bodies,
+      bodies,
       writer: this.#writer,
       current: () => this.#current(),
     });
@@ -132,18 +131,23 @@ export class LedgerQueue implements Queue {
       throw error;
     }
     const { messages } = this.#replica.state;
-    this.#heart = setInterval(() => this.#beat(), heartbeatMs / 4).unref();
+    this.#pulse.start();
     host.logger.info({ messages: messages.live.size, letters: messages.letters.size }, 'queue opened');
-    if (planted) {
-      host.logger.error('MILLRACE_PLANT=ack-before-commit: what is acknowledged may be lost; for tests only');
-    }
+    if (acksEarly || skipEpochCheck) host.logger.error('MILLRACE_PLANT: this queue has a bug, for tests only');
   }
 
   async enqueue(all: readonly NewMessage[]): Promise<EnqueueResult[]> {
     this.#check();
     const results: EnqueueResult[] = [];
     for (let at = 0; at < all.length; at += recordsAtOnce) {
-      results.push(...(await this.#enqueue(all.slice(at, at + recordsAtOnce))));
+      const some = all.slice(at, at + recordsAtOnce);
+      const taken = this.#enqueue(some);
+      if (acksEarly) {
+        taken.catch(() => {});
+        results.push(...some.map(({ id }) => ({ status: 'accepted', id }) as const));
+      } else {
+        results.push(...(await taken));
+      }
     }
     return results;
   }
@@ -175,11 +179,15 @@ export class LedgerQueue implements Queue {
     this.#check();
     const { id, lane, epoch } = receipt;
     for (;;) {
-      const verdict = await this.#verdictOf(receipt, disposition);
+      const verdict = await this.#contents.verdictOf(
+        receipt,
+        disposition,
+        this.#replica.state.messages.leased(id, epoch),
+      );
       if (verdict.as === 'dead') failpoint('queue.dead-letter');
       const answer = await this.#writer.submit({ do: 'settle', id, lane, epoch, verdict });
       if (answer === 'lost') continue;
-      this.#leased.delete(`${id} ${epoch}`);
+      this.#contents.forget(receipt);
       return answer;
     }
   }
@@ -226,8 +234,7 @@ export class LedgerQueue implements Queue {
 
   async stop(deadlineMs: number): Promise<void> {
     if (this.#stopping.signal.aborted) return;
-    clearInterval(this.#heart);
-    clearTimeout(this.#ticking);
+    this.#pulse.stop();
     const stopped = new MillraceError('queue.unavailable', 'the queue has been stopped');
     this.#broken ??= stopped;
     const closed = this.#writer.submit({ do: 'close' }).catch((error: unknown) => {
@@ -251,72 +258,25 @@ export class LedgerQueue implements Queue {
 
   async #enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]> {
     for (;;) {
-      const records = await this.#put(messages);
-      const asked = this.#writer.submit({ do: 'enqueue', records });
-      if (planted) {
-        asked.catch(() => {});
-        return messages.map(({ id }) => ({ status: 'accepted', id }));
-      }
-      const answers = await asked;
+      const records = await this.#contents.put(messages);
+      const answers = await this.#writer.submit({ do: 'enqueue', records });
       // Only after minutes between the two: the bodies are gone, so they are put again.
       if (!answers.includes('lost')) return answers as EnqueueResult[];
     }
   }
 
-  async #put(messages: readonly NewMessage[]): Promise<NewRecord[]> {
-    // Checked before anything is written.
-    for (const message of messages) recordOf(message, [0, 0]);
-    const refs = await this.#bodies.put(messages.map(packMessage));
-    return messages.map((message, index) => recordOf(message, refs[index] as Ref));
-  }
-
-  async #verdictOf({ id, epoch }: Receipt, disposition: Disposition): Promise<Verdict> {
-    if (disposition.kind === 'cancelled') return { as: 'cancelled' };
-    if (disposition.kind === 'retry') {
-      const { delayMs, error, counted = true } = disposition;
-      return { as: 'retry', delayMs: whole('delayMs', delayMs), error, counted };
-    }
-    const base: Verdict =
-      disposition.kind === 'ack' ? { as: 'ack' } : { as: 'dead', reason: disposition.reason, error: disposition.error };
-    // What is stale already stays so: it needs no body, only to be counted.
-    const item = this.#replica.state.messages.leased(id, epoch);
-    if (!item) return base;
-    const { result, effects = [] } = disposition;
-    const envelope = result && (this.#leased.get(`${id} ${epoch}`) ?? (await this.#envelope(item.ref)));
-    const packed = result && envelope ? [packResult(envelope, result)] : [];
-    const refs = await this.#bodies.put([...packed, ...effects.map(packMessage)]);
-    return {
-      ...base,
-      result: packed.length > 0 ? refs[0] : undefined,
-      effects: effects.map((effect, index) => recordOf(effect, refs[index + packed.length] as Ref)),
-    };
-  }
-
-  async #envelope(ref: Ref): Promise<Envelope> {
-    const bytes = await this.#bodies.get(ref);
-    if (!bytes) throw new MillraceError('queue.unavailable', 'the message is not on the broker any more');
-    return unpackEnvelope(bytes);
-  }
-
   /** Undefined when it cannot be run: then it is given back, or dead where its bytes are gone for good. */
-  async #load({ record, ref, epoch, attempt }: Given, ttlMs: number): Promise<Lease | undefined> {
-    const { id, lane } = record;
-    const receipt: Receipt = { id, lane, epoch };
+  async #load(given: Given, ttlMs: number): Promise<Lease | undefined> {
+    const { id, lane } = given.record;
+    const receipt: Receipt = { id, lane, epoch: given.epoch };
     const deadline = performance.now() + ttlMs / 2;
     for (;;) {
       try {
-        const bytes = await this.#bodies.get(ref);
-        if (!bytes) {
-          await this.settle(receipt, {
-            kind: 'dead',
-            reason: 'unreadable',
-            error: { code: 'internal', message: 'its envelope and body are not on the broker any more' },
-          });
-          return undefined;
-        }
-        const message = unpackMessage(record, bytes);
-        this.#leased.set(`${id} ${epoch}`, message.envelope);
-        return { receipt, message, attempt };
+        const message = await this.#contents.take(given);
+        if (message) return { receipt, message, attempt: given.attempt };
+        const error = { code: 'internal', message: 'its envelope and body are not on the broker any more' };
+        await this.settle(receipt, { kind: 'dead', reason: 'unreadable', error });
+        return undefined;
       } catch (error) {
         const { logger } = this.#options.host;
         if (performance.now() > deadline || !(await sleep(100, this.#stopping.signal))) {
@@ -348,7 +308,7 @@ export class LedgerQueue implements Queue {
   #applied(entry: Entry, answers: readonly unknown[] | undefined, bytes: number): void {
     const { messages } = this.#replica.state;
     if (entry.session === this.#writer.session) {
-      this.#saidAt = this.#options.host.clock.monotonic();
+      this.#pulse.said();
       const awaited = this.#writer.applied(entry.number, answers as never);
       if (!awaited && answers) this.#giveBack(answers);
       this.#keeper.observe(bytes);
@@ -357,7 +317,8 @@ export class LedgerQueue implements Queue {
     messages.woken.clear();
     for (const id of messages.ended.splice(0)) this.#ends.wake(id);
     this.#letters.set(messages.letters.size);
-    this.#arm();
+    this.#watchForgotten(messages.forgottenEarly);
+    this.#pulse.arm();
   }
 
   /** Leases that nobody waits for any more, since the entry that asked for them was given up. */
@@ -372,34 +333,14 @@ export class LedgerQueue implements Queue {
     }
   }
 
-  /** A timer for what happens next by itself. */
-  #arm(): void {
-    const { messages } = this.#replica.state;
-    const due = Math.min(messages.agenda.next, messages.chores.next + choresPauseMs);
-    clearTimeout(this.#ticking);
-    if (due === Infinity || this.#stopping.signal.aborted) return;
-    const waitMs = Math.max(1, due - this.#replica.time) + Math.random() * tickJitterMs;
-    this.#ticking = setTimeout(() => this.#tick(), Math.min(waitMs, 2 ** 31 - 1)).unref();
-  }
-
-  #tick(): void {
-    const { messages } = this.#replica.state;
-    const { time } = this.#replica;
-    if (Math.min(messages.agenda.next, messages.chores.next + choresPauseMs) > time) return this.#arm();
-    this.#writer.submit({ do: 'tick' }).catch(() => {
-      // The broker is away; until it is back nothing can happen.
-      if (!this.#broken) this.#ticking = setTimeout(() => this.#tick(), 500).unref();
-    });
-  }
-
-  #beat(): void {
-    this.#writer.sweep();
-    const { held } = this.#replica.state.messages;
-    const silent = this.#options.host.clock.monotonic() - this.#saidAt;
-    if (held.size === 0 || silent < heartbeatMs * 0.75) return;
-    this.#writer.submit({ do: 'tick' }).catch(() => {
-      // Nobody can say anything now; such time does not count.
-    });
+  #watchForgotten(count: number): void {
+    if (count === 0 || this.#warned) return;
+    this.#warned = true;
+    const { maxEnded } = this.#options.settings;
+    this.#options.host.logger.warn(
+      { maxEnded },
+      'more has ended than is remembered: the oldest is forgotten before its time',
+    );
   }
 
   #wakeAll(): void {

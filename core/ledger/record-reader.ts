@@ -47,16 +47,16 @@ export class RecordReader {
       result: undefined,
     };
     const bytes = await this.#bodies.get(item.ref);
-    return { ...known, envelope: bytes ? unpackEnvelope(bytes) : placeholder(record, item.acceptedAt) };
+    const envelope = bytes && unpackEnvelope(record.id, bytes);
+    return { ...known, envelope: envelope ?? placeholder(record, item.acceptedAt) };
   }
 
   async #ofFinished(finished: Finished): Promise<MessageRecord> {
     const { id, lane, state, attempt, startedAt, finishedAt, errors, reason: deadReason } = finished;
     const known = { id, lane, state, attempt, startedAt, finishedAt, dueAt: undefined, errors, deadReason };
     const bytes = finished.ref && (await this.#bodies.get(finished.ref));
-    if (!bytes) return { ...known, envelope: placeholder(finished, finished.acceptedAt), result: 'expired' };
-    const result = finished.hasResult ? unpackResult(bytes) : undefined;
-    return { ...known, envelope: unpackEnvelope(bytes), result };
+    const found = bytes && (finished.hasResult ? unpackResult(id, bytes) : withoutResult(unpackEnvelope(id, bytes)));
+    return { ...known, ...(found ?? { envelope: placeholder(finished, finished.acceptedAt), result: 'expired' }) };
   }
 }
 
@@ -66,8 +66,12 @@ function stateOf({ state, attempt }: Item): InvocationState {
   return state === 'delayed' ? 'delayed' : 'queued';
 }
 
+function withoutResult(envelope: Envelope | undefined): Pick<MessageRecord, 'envelope' | 'result'> | undefined {
+  return envelope && { envelope, result: undefined };
+}
+
 /** What is left of an envelope that has outlived its lifetime. */
-function placeholder(
+export function placeholder(
   { callId, replayOf }: { readonly callId: string; readonly replayOf?: string | undefined },
   acceptedAt: number,
 ): Envelope {

@@ -66,8 +66,10 @@ export interface Finished {
   /** Its result when `hasResult`, else the message. Undefined once it has outlived its lifetime. */
   ref: Ref | undefined;
   readonly hasResult: boolean;
-  /** When `ref` is given up, and a while later the rest. */
+  /** When `ref` is given up. */
   readonly goneAt: number;
+  /** When all of it is. */
+  readonly forgetAt: number;
 }
 
 export interface Letter {
@@ -91,6 +93,8 @@ export interface LedgerSettings {
   readonly maxLaneMessages: number | undefined;
   readonly retentionMs: number;
   readonly tombstonesMs: number;
+  /** More of what has ended than this is forgotten before its time, the oldest first. */
+  readonly maxEnded: number;
 }
 
 type Trouble = Omit<AttemptError, 'attempt' | 'at'>;

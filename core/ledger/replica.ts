@@ -14,6 +14,8 @@ export interface ReplicaOptions {
   readonly clock: Clock;
   /** After each entry. `answers` is undefined when it was void. */
   readonly applied: (entry: Entry, answers: readonly Answer[] | undefined, bytes: number) => void;
+  /** The journal of commands ends before that position, as of which there is a snapshot. */
+  readonly filling: (upTo: number) => void;
   /** It was made anew after a gap: anything may have changed. */
   readonly reloaded: () => void;
   /** The copy can never be right again. */
@@ -52,13 +54,14 @@ export class Replica {
     const state = await this.#restore(signal);
     this.#state = state;
     const from = state.position < 0 ? commands.origin : state.position + 1;
-    if (from < first || from > next) {
+    if (from < first) {
       throw new MillraceError(
         'queue.unavailable',
         `the journals of the queue do not belong together: there are commands ${first} to ${next - 1}, ` +
           `and the newest whole snapshot is as of ${state.position}: put back what was removed, or remove all three`,
       );
     }
+    if (from > next) await this.#fill(state.position, signal);
     const reader: JournalReader = {
       entry: (entry) => this.#entry(entry),
       gap: () => void this.#reload(signal),
@@ -79,6 +82,18 @@ export class Replica {
     const held = this.#held ?? [];
     this.#held = undefined;
     for (const entry of held) this.#entry(entry);
+  }
+
+  /**
+   * A broker that was not told to sync each write may lose the last commands of which a snapshot knows all the same. Their
+   * positions are given to entries that say nothing, since what comes at them is not looked at any more.
+   */
+  async #fill(upTo: number, signal: AbortSignal): Promise<void> {
+    const { commands, filling } = this.#options;
+    filling(upTo);
+    const nothing: Entry = { session: 'filler', number: 0, at: 0, commands: [] };
+    const data = Buffer.from(JSON.stringify(nothing));
+    while ((await commands.append(data)) < upTo) signal.throwIfAborted();
   }
 
   async #restore(signal: AbortSignal): Promise<LedgerState> {

@@ -4,6 +4,8 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 export const queues: LazyPlugins = {
   amqp: () => import('./amqp/index.ts'),
   jetstream: () => import('./jetstream/index.ts'),
+  kafka: () => import('./kafka/index.ts'),
   memory: () => import('./memory/index.ts'),
+  redis: () => import('./redis/index.ts'),
   sqlite: () => import('./sqlite/index.ts'),
 };

@@ -51,15 +51,20 @@ export async function amqpBench(url: string, settings: QueueSettings = {}): Prom
 }
 
 /**
- * A broker that may be killed. RabbitMQ 3.10 writes down that a node has streams at all some time after the first one was
- * made: killed before that, it does not find them again.
+ * Resolves when a broker that was just started may be killed. RabbitMQ 3.10 writes down that a node has streams at all
+ * some time after the first one was made: killed before that, it does not find them again.
  */
-export async function startSettled(): Promise<OwnBroker> {
-  const broker = await startBroker('amqp');
+export async function settle(broker: OwnBroker): Promise<void> {
   const amqp = await dial(broker.url);
   await declareStream(amqp, 'first');
   await amqp.stop(1000);
   await sleep(5000);
+}
+
+/** A broker that may be killed. */
+export async function startSettled(): Promise<OwnBroker> {
+  const broker = await startBroker('amqp');
+  await settle(broker);
   return broker;
 }
 

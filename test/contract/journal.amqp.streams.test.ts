@@ -207,7 +207,7 @@ await describeWithBroker('amqp', 'a journal of several streams', (url) => {
       const queue = new LedgerQueue(journals, {
         host: quietHost(systemClock),
         settings: ledgerSettings(),
-        snapshotBytes: 4000,
+        keeping: { snapshotBytes: 4000, trimBytes: 2000, slackBytes: 2000 },
       });
       cleanups.push(() => queue.stop(2000));
       await queue.start();

@@ -24,6 +24,7 @@ export function ledgerSettings(settings: QueueSettings = {}): LedgerSettings {
     maxLaneMessages: settings.maxLaneMessages,
     retentionMs: 14 * 86_400_000,
     tombstonesMs: 86_400_000,
+    maxEnded: 100_000,
   };
 }
 

@@ -57,6 +57,24 @@ await describeWithOwnBroker('nats', 'store nats-kv', () => {
     { durable: true },
   );
 
+  it('brings nothing to life again when its server is killed right after', async () => {
+    const own = await startBroker('nats');
+    cleanups.push(() => own.dispose());
+    const bucket = newBucket();
+    const clock = movableClock();
+    const store = await openOn(own, bucket, clock);
+    for (const name of ['deleted', 'expired']) {
+      await store.put(name, 'first');
+      await store.put(name, 'second', name === 'expired' ? { ttlMs: 1000 } : {});
+    }
+    await store.delete('deleted');
+    clock.advance(1000);
+    expect(await store.list('', 10)).toEqual([]);
+    await own.kill();
+    await own.restart();
+    expect(await (await openOn(own, bucket, clock)).list('', 10)).toEqual([]);
+  });
+
   it('is the same for all who share a bucket, and lets one of them win', async () => {
     const bucket = newBucket();
     const stores = await Promise.all([open(bucket), open(bucket)]);
@@ -80,6 +98,8 @@ await describeWithOwnBroker('nats', 'store nats-kv', () => {
     await store.put('deleted', 'x');
     await store.delete('deleted');
     clock.advance(1000);
+    expect(await store.list('', 100)).toEqual(['kept']);
+    clock.advance(600_000);
     expect(await store.list('', 100)).toEqual(['kept']);
     const nats = await dial(server.url);
     cleanups.push(() => nats.stop(1000));

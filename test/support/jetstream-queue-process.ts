@@ -1,29 +1,8 @@
-// A gateway's queue in a process of its own: `node jetstream-queue-process.ts URL STREAMS`. It leases one message after
-// another, extends what it has, and prints what it leased. On a line `settle` it acknowledges what it has first, and
-// prints what came of that.
-import { createInterface } from 'node:readline';
-import type { Lease } from '../../core/contracts/queue.ts';
+// A gateway's queue in a process of its own: `node jetstream-queue-process.ts URL STREAMS`.
 import { dial, jetstreamQueue } from '../contract/jetstream-bench.ts';
+import { hold } from './holding-gateway.ts';
 
 const [, , url = '', streams = ''] = process.argv;
-const print = (line: string): boolean => process.stdout.write(`${line}\n`);
 const queue = jetstreamQueue(await dial(url), streams);
 await queue.start();
-const held: Lease[] = [];
-// As the lanes of a gateway do it, and a little more often.
-setInterval(() => {
-  for (const { receipt } of held) void queue.extend(receipt, 30_000).catch(() => {});
-}, 5000);
-createInterface({ input: process.stdin }).on('line', () => {
-  const [lease] = held.splice(0, 1);
-  if (!lease) return;
-  const result = { status: 200, headers: {}, body: Buffer.from('late') };
-  void queue.settle(lease.receipt, { kind: 'ack', result }).then(print, (error: Error) => print(error.message));
-});
-print('open');
-const signal = new AbortController().signal;
-const [lease] = await queue.lease('work.default', 1, { ttlMs: 30_000, waitMs: 60_000, signal });
-if (lease) {
-  held.push(lease);
-  print(`${lease.message.id} ${lease.attempt}`);
-}
+await hold(queue);

@@ -4,7 +4,7 @@ import type { Command, Entry, NewRecord, Verdict } from '../../core/ledger/recor
 import { type DumpPart, LedgerState } from '../../core/ledger/state.ts';
 import { ledgerSettings } from '../contract/ledger-bench.ts';
 
-const settings = { ...ledgerSettings({ agingStepMs: 700 }), retentionMs: 8000, tombstonesMs: 3000 };
+const settings = { ...ledgerSettings({ agingStepMs: 700 }), retentionMs: 8000, tombstonesMs: 3000, maxEnded: 12 };
 const lane = fc.constantFrom('a.default', 'b.default');
 const session = fc.constantFrom('one', 'two', 'three');
 const id = fc.integer({ min: 0, max: 30 }).map((number) => `m${number}`);
@@ -124,6 +124,32 @@ describe('the state of a ledger', () => {
     });
     fc.assert(property, { numRuns: 200, seed: 20_260_102 });
   }, 120_000);
+});
+
+describe('what has ended', () => {
+  it('is forgotten before its time when there is more than is to be remembered, the oldest first', () => {
+    const state = new LedgerState({ ...settings, maxEnded: 3 });
+    for (let number = 0; number < 5; number++) {
+      const record: NewRecord = {
+        id: `m${number}`,
+        lane: 'a.default',
+        callId: 'c',
+        ref: [0, 1, number],
+        bytes: 1,
+        priority: 5,
+        maxAttempts: 1,
+        resultTtlMs: 60_000,
+      };
+      const commands: Command[] = [
+        { do: 'enqueue', records: [record] },
+        { do: 'cancel', id: record.id },
+      ];
+      state.apply(number, 0, 1, { session: 's', number: number + 1, at: 0, commands });
+    }
+    expect([...state.messages.finished.keys()]).toEqual(['m2', 'm3', 'm4']);
+    expect(state.messages.forgottenEarly).toBe(2);
+    expect(state.messages.usage.oldest).toBe(2);
+  });
 });
 
 describe('the sessions of a ledger', () => {

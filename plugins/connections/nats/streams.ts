@@ -1,15 +1,21 @@
 import type { JetStreamManager, StreamConfig } from 'nats';
+import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 
 /** A stream as its user needs it; what is not said is the server's choice, and may be changed by its operator. */
 export type StreamWish = Pick<StreamConfig, 'name' | 'subjects' | 'storage' | 'num_replicas'> & Partial<StreamConfig>;
 
 const apiErrors = {
-  streamNotFound: 10_059,
+  clusterNotAvailable: 10_008,
   messageNotFound: 10_037,
+  storeFailed: 10_049,
+  streamNotFound: 10_059,
   subjectsOverlap: 10_065,
   wrongLast: 10_071,
 } as const;
+
+/** A server that is busy, or has no leader yet, is asked again so often. */
+const attempts = 6;
 
 /** Told, but no reason to refuse a stream that is there. */
 const harmless = new Set<string>(['name', 'description', 'allow_direct', 'allow_msg_ttl']);
@@ -26,11 +32,15 @@ export async function declareStream(manager: JetStreamManager, wish: StreamWish)
   } catch (error) {
     if (!isApiError(error, 'streamNotFound')) throw refusalOf(error, wish);
   }
-  try {
-    // Two gateways may do so at once: the same again is no error.
-    await manager.streams.add(wish);
-  } catch (error) {
-    throw refusalOf(error, wish);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      // Two gateways may do so at once: the same again is no error.
+      await manager.streams.add(wish);
+      return;
+    } catch (error) {
+      if (!mayPass(error) || attempt === attempts) throw refusalOf(error, wish);
+      await sleep(50 * 2 ** attempt);
+    }
   }
 }
 
@@ -70,12 +80,16 @@ function refusalOf(error: unknown, { name, subjects, num_replicas: replicas }: S
       'the NATS server has no JetStream for this account: start it with `-js`, or enable it for the account',
     );
   }
-  if (apiCode(error) !== undefined) {
+  if (apiCode(error) !== undefined && !mayPass(error)) {
     return invalid(`the NATS server refuses the stream ${name} with ${replicas} replicas: ${text}`);
   }
   return new MillraceError('connection.unavailable', `the stream ${name} cannot be looked at: ${text}`, {
     cause: error,
   });
+}
+
+function mayPass(error: unknown): boolean {
+  return isApiError(error, 'clusterNotAvailable') || isApiError(error, 'storeFailed');
 }
 
 function apiCode(error: unknown): number | undefined {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { bytes, connectionName, duration } from '../../../core/config/units.ts';
+import { connectionName } from '../../../core/config/units.ts';
 import { defineQueue } from '../../../core/contracts/definition.ts';
+import { ledgerConfig, ledgerSettings } from '../../../core/ledger/config.ts';
 import { LedgerQueue } from '../../../core/ledger/queue.ts';
 import type { NatsConnection } from '../../connections/nats/connection.ts';
 import { JetstreamJournals } from './journals.ts';
@@ -29,39 +30,7 @@ export const jetstreamConfig = z.strictObject({
     .describe(
       'Monitoring addresses of all servers (`http://HOST:8222`). With them it can be told whether they sync each write; without, they are not taken to.',
     ),
-  instance: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(
-      'A name of this gateway alone, such as the name of its pod in a StatefulSet: after a crash it takes over at once what it had leased, instead of after 15 s.',
-    ),
-  aging: z
-    .strictObject({ step: duration('30s').describe('Waiting this long is worth one class of priority.') })
-    .prefault({})
-    .describe('Keeps low priorities from starving.'),
-  limits: z
-    .strictObject({
-      messages: z
-        .int()
-        .min(1)
-        .default(1_000_000)
-        .describe(
-          'Waiting messages, over all functions. Each gateway keeps about 600 bytes of each in memory, and its keys.',
-        ),
-      bytes: bytes('10GiB').describe('Bytes of their bodies.'),
-    })
-    .prefault({})
-    .describe('What is more than this is refused with 429, never dropped.'),
-  laneLimits: z
-    .strictObject({ messages: z.int().min(1).optional().describe('Waiting messages of one function.') })
-    .prefault({})
-    .describe('So that one function cannot fill the queue.'),
-  deadLetter: z
-    .strictObject({ retention: duration('14d').describe('How long a dead letter is kept.') })
-    .prefault({})
-    .describe('What will not be tried again by itself.'),
-  tombstones: duration('1h').describe('How long it is remembered that there was an invocation whose result is gone.'),
+  ...ledgerConfig,
 });
 
 export default defineQueue({
@@ -87,14 +56,7 @@ export default defineQueue({
     return new LedgerQueue(journals, {
       host,
       instance: config.instance,
-      settings: {
-        agingStepMs: config.aging.step,
-        maxMessages: config.limits.messages,
-        maxBytes: config.limits.bytes,
-        maxLaneMessages: config.laneLimits.messages,
-        retentionMs: config.deadLetter.retention,
-        tombstonesMs: config.tombstones,
-      },
+      settings: ledgerSettings(config),
     });
   },
 });

@@ -23,8 +23,13 @@ import { filterOf, keyOf, tokensOf } from './keys.ts';
 const expiresHeader = 'Millrace-Expires';
 /** As other users of a bucket have it. */
 const operationHeader = 'KV-Operation';
-/** The server removes what has expired so much later; what it shall not is removed by `sweep`. */
-const removalSlackSeconds = 60;
+/** Wall clock, ms: when it was deleted. */
+const deletedHeader = 'Millrace-Deleted';
+/**
+ * What has expired or was deleted stays on the server for so long after that. A server that dies forgets what it had
+ * removed a moment before (2.15 at least), and what a key had before its last word would come to life again.
+ */
+const graceMs = 600_000;
 const sweepMs = 600_000;
 const timeoutMs = 5000;
 
@@ -119,10 +124,8 @@ export class NatsKvStore implements Store {
         if (found?.value === undefined) return false;
         const headers = newHeaders();
         headers.set(operationHeader, 'DEL');
-        const sequence = await this.#write(key, '', headers, found.sequence);
-        if (sequence === undefined) continue;
-        await this.#remove(this.#prefix + tokensOf(key), sequence);
-        return true;
+        headers.set(deletedHeader, String(this.#host.clock.now()));
+        if ((await this.#write(key, '', headers, found.sequence)) !== undefined) return true;
       }
     });
   }
@@ -147,7 +150,7 @@ export class NatsKvStore implements Store {
     const headers = newHeaders();
     if (ttlMs === undefined) return headers;
     headers.set(expiresHeader, String(Math.ceil(this.#host.clock.now() + ttlMs)));
-    if (this.#removes) headers.set('Nats-TTL', `${Math.ceil(ttlMs / 1000) + removalSlackSeconds}s`);
+    if (this.#removes) headers.set('Nats-TTL', `${Math.ceil((ttlMs + graceMs) / 1000)}s`);
     return headers;
   }
 
@@ -198,14 +201,23 @@ export class NatsKvStore implements Store {
     return !expires || Number(expires) > this.#host.clock.now();
   }
 
-  /** The live keys that begin so, in no order; what has expired is removed by the way. */
+  /** Nobody has to know of it any more. */
+  #isOver(headers: MsgHdrs | undefined): boolean {
+    const since = headers?.get(deletedHeader) || headers?.get(expiresHeader);
+    return !since || Number(since) + graceMs <= this.#host.clock.now();
+  }
+
+  /** The live keys that begin so, in no order; what is over is removed by the way. */
   async #list(prefix: string): Promise<string[]> {
     if (!this.#open) throw closed();
     const keys: string[] = [];
     for (const { subject, headers, sequence } of await this.#heads(`${this.#prefix}${filterOf(prefix)}`)) {
       const key = keyOf(subject.slice(this.#prefix.length));
-      if (!this.#isLive(headers)) await this.#remove(subject, sequence);
-      else if (key.startsWith(prefix)) keys.push(key);
+      if (this.#isLive(headers)) {
+        if (key.startsWith(prefix)) keys.push(key);
+      } else if (this.#isOver(headers)) {
+        await this.#remove(subject, sequence);
+      }
     }
     return keys;
   }

@@ -1,0 +1,162 @@
+import { sleep } from '../../../core/contracts/clock.ts';
+import { MillraceError } from '../../../core/contracts/errors.ts';
+import type { Channel } from './channel.ts';
+import type { KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
+
+/** What a partition needs of the cluster that it belongs to. */
+interface Owner {
+  dialLeader(): Promise<Channel>;
+  connected(): boolean;
+}
+
+/** An append waits for replicas; whoever asks is not to wait for longer. */
+const answerMs = 5000;
+/** What a fetch may take more than it was told to wait. */
+const fetchMs = 3000;
+const patienceMs = 5000;
+const againMs = 100;
+/** What is fetched was taken by all replicas in sync; transactions, which the journals have none of, are not looked at. */
+const readUncommitted = 0;
+const ask = { earliest: -2, latest: -1 } as const;
+
+/** One partition over kafkajs, on whichever broker leads it. */
+export class Partition implements KafkaPartition {
+  readonly #topic: string;
+  readonly #partition: number;
+  readonly #owner: Owner;
+  #channel: Channel | undefined;
+  #dialling: Promise<Channel> | undefined;
+  #closed = false;
+
+  constructor(topic: string, partition: number, owner: Owner) {
+    this.#topic = topic;
+    this.#partition = partition;
+    this.#owner = owner;
+  }
+
+  async append(records: readonly KafkaValue[]): Promise<number> {
+    const { topics } = await this.#ask(answerMs, (channel, timeoutMs) =>
+      channel.ask(
+        (broker) =>
+          broker.produce({ acks: -1, timeout: answerMs, topicData: this.#only({ messages: records.map(messageOf) }) }),
+        timeoutMs,
+      ),
+    );
+    return Number(topics[0]?.partitions[0]?.baseOffset);
+  }
+
+  async fetch(offset: number, { maxBytes, waitMs }: { maxBytes: number; waitMs: number }): Promise<KafkaRecord[]> {
+    const { responses } = await this.#ask(waitMs + fetchMs, (channel, timeoutMs) =>
+      channel.ask(
+        (broker) =>
+          broker.fetch({
+            isolationLevel: readUncommitted,
+            maxWaitTime: waitMs,
+            minBytes: 1,
+            maxBytes,
+            topics: this.#only({ fetchOffset: String(offset), maxBytes }),
+          }),
+        timeoutMs,
+      ),
+    );
+    const all = responses[0]?.partitions[0]?.messages ?? [];
+    // A batch is given whole, also when it begins before what was asked for.
+    return all
+      .map((each) => ({
+        offset: Number(each.offset),
+        timestamp: Number(each.timestamp),
+        value: each.value,
+        mark: each.isControlRecord,
+      }))
+      .filter((record) => record.offset >= offset);
+  }
+
+  async bounds(): Promise<{ first: number; next: number }> {
+    const one = async (timestamp: number): Promise<number> => {
+      const { responses } = await this.#ask(answerMs, (channel, timeoutMs) =>
+        channel.ask(
+          (broker) => broker.listOffsets({ isolationLevel: readUncommitted, topics: this.#only({ timestamp }) }),
+          timeoutMs,
+        ),
+      );
+      return Number(responses[0]?.partitions[0]?.offset);
+    };
+    const first = await one(ask.earliest);
+    return { first, next: await one(ask.latest) };
+  }
+
+  async deleteBefore(offset: number): Promise<void> {
+    // kafkajs gives the broker 5 s for it.
+    await this.#ask(2 * answerMs, (channel, timeoutMs) =>
+      channel.ask((broker) => broker.deleteRecords({ topics: this.#only({ offset: String(offset) }) }), timeoutMs),
+    );
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#channel?.close('it was let go');
+  }
+
+  /** Asks the leader, and the next one where it was none and has done nothing. */
+  async #ask<Result>(
+    timeoutMs: number,
+    work: (channel: Channel, timeoutMs: number) => Promise<Result>,
+  ): Promise<Result> {
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const channel = await this.#leader();
+      try {
+        return await work(channel, timeoutMs);
+      } catch (thrown) {
+        const error = causeOf(thrown);
+        const { type = '' } = error as { readonly type?: string };
+        if (!moved.has(type)) throw error;
+        channel.close('it does not lead the partition any more');
+        if (!this.#owner.connected() || performance.now() + againMs >= deadline) throw error;
+        await sleep(againMs);
+      }
+    }
+  }
+
+  async #leader(): Promise<Channel> {
+    if (this.#closed) throw new MillraceError('connection.unavailable', 'it was let go');
+    if (this.#channel && !this.#channel.lost.aborted) return this.#channel;
+    this.#dialling ??= this.#owner
+      .dialLeader()
+      .then((channel) => {
+        this.#channel = channel;
+        if (this.#closed) channel.close('it was let go');
+        return channel;
+      })
+      .finally(() => {
+        this.#dialling = undefined;
+      });
+    return this.#dialling;
+  }
+
+  #only<Rest extends object>(rest: Rest): [{ topic: string; partitions: [{ partition: number } & Rest] }] {
+    return [{ topic: this.#topic, partitions: [{ partition: this.#partition, ...rest }] }];
+  }
+}
+
+/** The broker has done nothing, since it does not lead, or not yet. */
+const moved = new Set([
+  'NOT_LEADER_FOR_PARTITION',
+  'LEADER_NOT_AVAILABLE',
+  'REPLICA_NOT_AVAILABLE',
+  'FENCED_LEADER_EPOCH',
+  'UNKNOWN_LEADER_EPOCH',
+  'OFFSET_NOT_AVAILABLE',
+]);
+
+/** kafkajs has one error for all partitions of a request to delete records. */
+function causeOf(error: unknown): object {
+  const { partitions: [only] = [] } = error as { readonly partitions?: readonly { readonly error?: object }[] };
+  return only?.error ?? (error as object);
+}
+
+function messageOf({ value, key, headers }: KafkaValue): object {
+  const buffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const named = Object.entries(headers ?? {}).map(([name, bytes]) => [name, buffer(bytes)]);
+  return { key: key ? buffer(key) : null, value: buffer(value), headers: Object.fromEntries(named) };
+}

@@ -1,0 +1,174 @@
+import { setMaxListeners } from 'node:events';
+import type { Logger } from 'pino';
+import { sleep } from '../../../core/contracts/clock.ts';
+import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
+import type { JournalReader } from '../../../core/contracts/journal.ts';
+import type { KafkaConnection } from '../../connections/kafka/connection.ts';
+import type { KafkaPartition, KafkaRecord } from '../../connections/kafka/driver.ts';
+
+export interface FollowOptions {
+  readonly kafka: KafkaConnection;
+  readonly topic: string;
+  readonly from: number;
+  readonly reader: JournalReader;
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+}
+
+const pauseMs = { first: 50, last: 2000 } as const;
+const fetching = { maxBytes: 2 ** 20, waitMs: 1000 } as const;
+/** A topic that is not known for so long, while brokers answer, was removed. A broker that has just started may not know yet. */
+const removedMs = 15_000;
+
+/** Reads a topic in order for ever, without a consumer group: whatever goes wrong, it goes on where it was. */
+export async function follow(options: FollowOptions): Promise<void> {
+  const { kafka, topic, signal } = options;
+  setMaxListeners(0, signal);
+  const partition = kafka.driver.open(topic, 0);
+  const close = (): void => partition.close();
+  signal.addEventListener('abort', close, { once: true });
+  const reading = new Reading(options, partition);
+  try {
+    signal.throwIfAborted();
+    await reading.begin();
+  } catch (error) {
+    close();
+    const message = `the topic ${topic} cannot be read: ${messageOf(error)}`;
+    throw new MillraceError('queue.unavailable', message, { cause: error, retryAfterSeconds: 1 });
+  }
+  void reading.run().finally(() => {
+    signal.removeEventListener('abort', close);
+    close();
+  });
+}
+
+class Reading {
+  readonly #options: FollowOptions;
+  readonly #partition: KafkaPartition;
+  #next: number;
+  /** The last entry that was read: if it is another one later, so is the topic. */
+  #last: KafkaRecord | undefined;
+  /** Something went wrong since. */
+  #doubtful = false;
+  #unknownSince: number | undefined;
+  #over = false;
+
+  constructor(options: FollowOptions, partition: KafkaPartition) {
+    this.#options = options;
+    this.#partition = partition;
+    this.#next = options.from;
+  }
+
+  /** Resolves when the broker has been asked once. */
+  async begin(): Promise<void> {
+    await this.#partition.bounds();
+  }
+
+  async run(): Promise<void> {
+    const { signal, topic, logger } = this.#options;
+    let waitMs: number = pauseMs.first;
+    while (!signal.aborted && !this.#over) {
+      try {
+        await this.#step();
+        waitMs = pauseMs.first;
+      } catch (error) {
+        if (signal.aborted) return;
+        logger.debug({ err: error, topic }, 'the topic cannot be read now; trying again');
+        this.#doubtful = true;
+        this.#heed(error);
+        await this.#wait(waitMs * (0.5 + Math.random()));
+        waitMs = Math.min(waitMs * 2, pauseMs.last);
+      }
+    }
+  }
+
+  async #step(): Promise<void> {
+    if (this.#doubtful) await this.#recognise();
+    if (this.#over) return;
+    const fetched = await this.#fetch(this.#next, fetching.waitMs);
+    this.#unknownSince = undefined;
+    if (!fetched) return this.#outOfRange();
+    for (const record of fetched) {
+      if (this.#options.signal.aborted || this.#over) return;
+      this.#hand(record);
+    }
+  }
+
+  /** Undefined when the topic has nothing there and will not. */
+  async #fetch(offset: number, waitMs: number): Promise<KafkaRecord[] | undefined> {
+    try {
+      return await this.#partition.fetch(offset, { ...fetching, waitMs });
+    } catch (error) {
+      if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') return undefined;
+      throw error;
+    }
+  }
+
+  /** Trimmed while it was away, or cut off behind: never read on from just anywhere. */
+  async #outOfRange(): Promise<void> {
+    const { reader, topic } = this.#options;
+    const { first, next } = await this.#partition.bounds();
+    if (this.#next < first) {
+      this.#next = first;
+      this.#last = undefined;
+      reader.gap(first);
+    } else if (this.#next > next) {
+      this.#give(
+        `the topic ${topic} ends at ${next - 1}, and ${this.#next - 1} was read of it: it was made anew or cut off`,
+      );
+    }
+  }
+
+  /** What was read last is still there as it was, unless it was trimmed. */
+  async #recognise(): Promise<void> {
+    const { topic } = this.#options;
+    const last = this.#last;
+    const [record] = last ? ((await this.#fetch(last.offset, 0)) ?? []) : [];
+    if (last && record?.offset === last.offset && record.timestamp !== last.timestamp) {
+      this.#give(`entry ${last.offset} of the topic ${topic} is not the one that was read: the topic was made anew`);
+    }
+    this.#doubtful = false;
+  }
+
+  #hand(record: KafkaRecord): void {
+    const { reader, topic, logger } = this.#options;
+    const { offset, timestamp, value, mark } = record;
+    try {
+      if (offset > this.#next) reader.gap(offset);
+      this.#next = offset + 1;
+      this.#last = { ...record, value: null };
+      if (!mark) reader.entry({ position: offset, at: timestamp, data: value ?? new Uint8Array() });
+    } catch (error) {
+      logger.error({ err: error, topic, position: offset }, 'an entry cannot be read');
+      this.#give(`entry ${offset} of the topic ${topic} cannot be read: ${messageOf(error)}`);
+    }
+  }
+
+  #heed(error: unknown): void {
+    if (typeOf(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') {
+      this.#unknownSince = undefined;
+      return;
+    }
+    const now = performance.now();
+    this.#unknownSince ??= now;
+    if (now - this.#unknownSince >= removedMs) this.#give(`the topic ${this.#options.topic} was removed`);
+  }
+
+  #give(message: string): void {
+    this.#over = true;
+    this.#options.reader.lost(new MillraceError('queue.unavailable', `${message}; the gateway must be started anew`));
+  }
+
+  /** Shorter when the connection is back. */
+  async #wait(delayMs: number): Promise<void> {
+    const { kafka, signal } = this.#options;
+    const back = new AbortController();
+    const off = kafka.onBack(() => back.abort());
+    await sleep(delayMs, AbortSignal.any([signal, back.signal]));
+    off();
+  }
+}
+
+function typeOf(error: unknown): unknown {
+  return (error as { readonly type?: unknown } | null)?.type;
+}

@@ -1,0 +1,4 @@
+import { amqp } from './queues.ts';
+import { crashSuite } from './suite.ts';
+
+await crashSuite(amqp);
