@@ -101,10 +101,10 @@ await describeWithBroker('amqp', 'a journal of several streams', (url) => {
   it('lets one go on whose stream others have left and deleted', async () => {
     const [prefix, amqp] = [randomUUID(), await connect()];
     const slow = await connect();
-    const { channel, confirmChannel } = slow;
+    const [channel, confirmChannel] = [slow.channel.bind(slow), slow.confirmChannel.bind(slow)];
     const channels: ConfirmChannel[] = [];
     slow.confirmChannel = async () => {
-      const opened = await confirmChannel.call(slow);
+      const opened = await confirmChannel();
       channels.push(opened);
       return opened;
     };
