@@ -10,6 +10,7 @@ import { systemClock } from '../core/contracts/clock.ts';
 import { createId } from '../core/delivery/ids.ts';
 import { memoryConfig } from '../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../plugins/queues/memory/queue.ts';
+import { dial, queueOn } from '../test/contract/amqp-bench.ts';
 import { sqliteQueue } from '../test/contract/sqlite-bench.ts';
 import { redisConnection, redisQueue } from '../test/contract/redis-bench.ts';
 import { type OwnBroker, startBroker } from '../test/support/brokers.ts';
@@ -37,6 +38,12 @@ async function redis(appendfsync: string): Promise<string> {
   return server.url;
 }
 
+async function rabbitmq(): Promise<string> {
+  const server = servers.get('amqp') ?? (await startBroker('amqp', { parent: folder }));
+  servers.set('amqp', server);
+  return server.url;
+}
+
 const makers: Readonly<Record<string, (setting: string) => Promise<Side>>> = {
   memory: async () => {
     const queue = new MemoryQueue(memoryConfig.parse({ allowVolatile: true }), systemClock);
@@ -54,6 +61,12 @@ const makers: Readonly<Record<string, (setting: string) => Promise<Side>>> = {
     const queue = redisQueue(connection, { name: createId(Date.now()) });
     await queue.start();
     return queueSide(queue, () => connection.stop());
+  },
+  amqp: async () => {
+    const amqp = await dial(await rabbitmq());
+    const queue = queueOn(amqp, createId(Date.now()));
+    await queue.start();
+    return queueSide(queue, () => amqp.stop(1000));
   },
   bullmq: async (setting) => bullmqSide(await redis(setting)),
 };
