@@ -12,6 +12,8 @@ export interface CrashQueue {
   readonly prepare?: (broker: OwnBroker) => Promise<void>;
   /** The pieces of a configuration that make it. */
   readonly yaml: (url: string) => string;
+  /** The same, if the broker would end the connection of a gateway that is stopped, which could then not say a word. */
+  readonly patient?: (url: string) => string;
   /** The named places of its own at which a gateway is killed; those of the core come on top. */
   readonly failpoints: readonly string[];
 }
@@ -63,6 +65,9 @@ export const amqp: CrashQueue = {
   prepare: settle,
   yaml: (url) => `
 connections: { broker: { kind: amqp, url: "${url}" } }
+queues: { default: { kind: amqp, connection: broker } }`,
+  patient: (url) => `
+connections: { broker: { kind: amqp, url: "${url}", heartbeat: 60s } }
 queues: { default: { kind: amqp, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };

@@ -30,6 +30,7 @@ function strikes(): Strike[] {
 export async function crashSuite(queue: CrashQueue): Promise<void> {
   const { kind, broker } = queue;
   if (!broker) throw new Error(`the queue ${kind} has no broker`);
+  const patient: CrashQueue = { ...queue, yaml: queue.patient ?? queue.yaml };
   await describeWithOwnBroker(broker, `${kind}: gateways and a broker that are killed while they work`, () => {
     it(
       'loses nothing, ends everything once and in order, and works again by itself',
@@ -75,12 +76,12 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
       'changes nothing by the word of a gateway that was stopped past its lease',
       { timeout: 180_000 },
       async () => {
-        expect(await stalled(queue)).toEqual({ state: 'running', attempt: 2, result: 'attempt 2' });
+        expect(await stalled(patient)).toEqual({ state: 'running', attempt: 2, result: 'attempt 2' });
       },
     );
 
     it.concurrent('is caught when it does not check the epoch of such a word', { timeout: 180_000 }, async () => {
-      expect(await stalled(queue, 'skip-epoch-check')).toMatchObject({ state: 'succeeded', result: 'attempt 1' });
+      expect(await stalled(patient, 'skip-epoch-check')).toMatchObject({ state: 'succeeded', result: 'attempt 1' });
     });
   });
 }
