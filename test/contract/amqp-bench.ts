@@ -1,9 +1,13 @@
 import { sleep, systemClock } from '../../core/contracts/clock.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
+import { ledgerSettings } from '../../core/ledger/config.ts';
+import type { LedgerFaults } from '../../core/ledger/messages.ts';
+import { LedgerQueue } from '../../core/ledger/queue.ts';
 import type { QueueBench, QueueSettings } from '../../core/testing/queue-trial.ts';
 import { Amqp } from '../../plugins/connections/amqp/connection.ts';
 import { amqpConnectionConfig } from '../../plugins/connections/amqp/index.ts';
 import amqpQueue, { amqpConfig } from '../../plugins/queues/amqp/index.ts';
+import { AmqpJournals } from '../../plugins/queues/amqp/journals.ts';
 import { declareStream } from '../../plugins/queues/amqp/stream.ts';
 import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { quietHost } from '../support/quiet-host.ts';
@@ -16,13 +20,22 @@ export async function dial(url: string, settings: Record<string, unknown> = {}):
   return amqp;
 }
 
-/** A queue on those streams, not started yet. */
-export function queueOn(amqp: Amqp, streams: string, settings: Record<string, unknown> = {}): Queue {
-  return amqpQueue.create(amqpConfig.parse({ streams, ...settings }), quietHost(systemClock, '/', amqp));
+/** A queue on those streams, not started yet; with bugs in it where asked. */
+export function queueOn(
+  amqp: Amqp,
+  streams: string,
+  settings: Record<string, unknown> = {},
+  faults?: LedgerFaults,
+): Queue {
+  const host = quietHost(systemClock, '/', amqp);
+  const config = amqpConfig.parse({ streams, ...settings });
+  if (!faults) return amqpQueue.create(config, host);
+  const options = { host, instance: config.instance, settings: ledgerSettings(config), faults };
+  return new LedgerQueue(new AmqpJournals(config, host, amqp), options);
 }
 
 /** A started queue on streams of its own, in real time, each gateway over connections of its own. */
-export async function amqpBench(url: string, settings: QueueSettings = {}): Promise<QueueBench> {
+export async function amqpBench(url: string, settings: QueueSettings = {}, faults?: LedgerFaults): Promise<QueueBench> {
   const streams = `bench-${process.pid}-${++count}`;
   const config = {
     instance: 'one',
@@ -33,7 +46,7 @@ export async function amqpBench(url: string, settings: QueueSettings = {}): Prom
   const opened: { readonly amqp: Amqp; readonly queue: Queue }[] = [];
   const open = async (): Promise<Queue> => {
     const amqp = await dial(url);
-    const queue = queueOn(amqp, streams, config);
+    const queue = queueOn(amqp, streams, config, faults);
     opened.push({ amqp, queue });
     await queue.start();
     return queue;
@@ -51,15 +64,20 @@ export async function amqpBench(url: string, settings: QueueSettings = {}): Prom
 }
 
 /**
- * A broker that may be killed. RabbitMQ 3.10 writes down that a node has streams at all some time after the first one was
- * made: killed before that, it does not find them again.
+ * Resolves when a broker that was just started may be killed. RabbitMQ 3.10 writes down that a node has streams at all
+ * some time after the first one was made: killed before that, it does not find them again.
  */
-export async function startSettled(): Promise<OwnBroker> {
-  const broker = await startBroker('amqp');
+export async function settle(broker: OwnBroker): Promise<void> {
   const amqp = await dial(broker.url);
   await declareStream(amqp, 'first');
   await amqp.stop(1000);
   await sleep(5000);
+}
+
+/** A broker that may be killed. */
+export async function startSettled(): Promise<OwnBroker> {
+  const broker = await startBroker('amqp');
+  await settle(broker);
   return broker;
 }
 

@@ -8,7 +8,9 @@ import type { Lease, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { expectConserved, unaborted } from '../../core/testing/queue-trial.ts';
 import type { Amqp } from '../../plugins/connections/amqp/connection.ts';
-import { BrokerMissing, type OwnBroker, startBroker } from '../support/brokers.ts';
+import { BrokerMissing, recipes, startBroker } from '../support/brokers.ts';
+import { OwnBroker } from '../support/brokers/own-broker.ts';
+import type { Plan } from '../support/brokers/plan.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { plainMessage } from '../support/plain-message.ts';
 import { rabbitmqctl } from '../support/rabbitmqctl.ts';
@@ -317,6 +319,21 @@ await describeWithOwnBroker('amqp', 'queue amqp, when it starts', () => {
       message: expect.stringMatching(/the queue \S+-bodies\.0 is there, but .*'x-queue-type'.*'stream'.*is none/),
     });
   });
+
+  it('says what is missing on a broker without streams', async () => {
+    const recipe = {
+      ...recipes.amqp,
+      plan: async (given: Parameters<typeof recipes.amqp.plan>[0]): Promise<Plan> => {
+        const plan = await recipes.amqp.plan(given);
+        return { ...plan, main: { ...plan.main, env: { ...plan.main.env, RABBITMQ_FEATURE_FLAGS: '' } } };
+      },
+    };
+    await using own = await OwnBroker.start('amqp', recipe);
+    await expect(gateway(newStreams(), own)).rejects.toMatchObject({
+      code: 'config.invalid',
+      message: expect.stringContaining('enable_feature_flag stream_queue'),
+    });
+  }, 60_000);
 
   it('names the permission that the user lacks', async () => {
     const own = await startBroker('amqp');

@@ -72,6 +72,7 @@ export async function crashRun(plan: Plan): Promise<Run> {
   const ledger = join(home, 'executions.jsonl');
   const config = join(home, 'millrace.yaml');
   await using broker = queue.broker && (await startBroker(queue.broker, { settings: queue.settings ?? [] }));
+  if (broker) await queue.prepare?.(broker);
   writeFileSync(config, configuration(queue.yaml(broker?.url ?? ''), functions, ledger));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
   const fleet = new Fleet(config, env, gateways);

@@ -1,4 +1,5 @@
-import type { BrokerKind } from '../support/brokers.ts';
+import { settle } from '../contract/amqp-bench.ts';
+import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
 
 /** A queue as the crash tests take it. */
 export interface CrashQueue {
@@ -7,10 +8,12 @@ export interface CrashQueue {
   readonly broker?: BrokerKind;
   /** Lines for the end of the broker's settings. */
   readonly settings?: readonly string[];
+  /** What a broker needs before it can be killed. */
+  readonly prepare?: (broker: OwnBroker) => Promise<void>;
   /** The pieces of a configuration that make it. */
   readonly yaml: (url: string) => string;
-  /** The same, where the broker would end the connection of a gateway that is stopped for longer than a lease lasts. */
-  readonly patientYaml?: (url: string) => string;
+  /** The same, if the broker would end the connection of a gateway that is stopped, which could then not say a word. */
+  readonly patient?: (url: string) => string;
   /** The named places of its own at which a gateway is killed; those of the core come on top. */
   readonly failpoints: readonly string[];
 }
@@ -56,6 +59,19 @@ queues: { default: { kind: jetstream, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };
 
+export const amqp: CrashQueue = {
+  kind: 'amqp',
+  broker: 'amqp',
+  prepare: settle,
+  yaml: (url) => `
+connections: { broker: { kind: amqp, url: "${url}" } }
+queues: { default: { kind: amqp, connection: broker } }`,
+  patient: (url) => `
+connections: { broker: { kind: amqp, url: "${url}", heartbeat: 60s } }
+queues: { default: { kind: amqp, connection: broker } }`,
+  failpoints: ledgerFailpoints,
+};
+
 export const kafka: CrashQueue = {
   kind: 'kafka',
   broker: 'kafka',
@@ -65,24 +81,12 @@ queues: { default: { kind: kafka, connection: broker } }`,
   failpoints: ledgerFailpoints,
 };
 
-const amqpYaml = (url: string, settings = ''): string => `
-connections: { broker: { kind: amqp, url: "${url}"${settings} } }
-queues: { default: { kind: amqp, connection: broker } }`;
-
-export const amqp: CrashQueue = {
-  kind: 'amqp',
-  broker: 'amqp',
-  yaml: (url) => amqpYaml(url),
-  patientYaml: (url) => amqpYaml(url, ', heartbeat: 60s'),
-  failpoints: ledgerFailpoints,
-};
-
 /** All of them, by what they are called in a configuration. */
 export const crashQueues: Readonly<Record<string, CrashQueue>> = {
   sqlite,
   redis,
   'redis-everysec': redisEverysec,
   jetstream,
-  kafka,
   amqp,
+  kafka,
 };

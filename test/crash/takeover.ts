@@ -33,7 +33,7 @@ class Pair implements AsyncDisposable {
     const ledger = join(home, 'executions.jsonl');
     const config = join(home, 'millrace.yaml');
     const functions = [{ name: 'hold', inline: true, concurrency: held, attempts: 5 }];
-    writeFileSync(config, configuration((queue.patientYaml ?? queue.yaml)(broker?.url ?? ''), functions, ledger));
+    writeFileSync(config, configuration(queue.yaml(broker?.url ?? ''), functions, ledger));
     return new Pair(config, ledger, plant, disposals);
   }
 

@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline';
+import { sleep } from '../../core/contracts/clock.ts';
 import type { Lease, Queue } from '../../core/contracts/queue.ts';
 
 /**
@@ -16,7 +17,10 @@ export async function hold(queue: Queue): Promise<void> {
     const [lease] = held.splice(0, 1);
     if (!lease) return;
     const result = { status: 200, headers: {}, body: Buffer.from('late') };
-    void queue.settle(lease.receipt, { kind: 'ack', result }).then(print, (error: Error) => print(error.message));
+    // As the lanes do it: while the broker is away, or is taken for that after a stop, it is said again.
+    const settle = (): Promise<string> =>
+      queue.settle(lease.receipt, { kind: 'ack', result }).catch(() => sleep(100).then(settle));
+    void settle().then(print);
   });
   print('open');
   const signal = new AbortController().signal;

@@ -1,7 +1,7 @@
 import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { AmqpConnection } from '../../connections/amqp/connection.ts';
-import { close, readStream, timeoutMs, within } from './reader.ts';
+import { close, readStream, timeoutMs, unavailable, within } from './reader.ts';
 
 const settleMs = 50;
 
@@ -68,8 +68,9 @@ export function isMissing(error: unknown): boolean {
   return /NOT_FOUND - no queue/.test(messageOf(error));
 }
 
-function refusalOf(error: unknown, name: string, { server }: AmqpConnection): unknown {
-  const text = messageOf(error);
+function refusalOf(error: unknown, name: string, amqp: AmqpConnection): unknown {
+  // Some of it ends the whole connection, and is told there.
+  const text = amqp.connected ? messageOf(error) : `${messageOf(error)} ${amqp.health().lastError ?? ''}`;
   const invalid = (message: string): MillraceError => new MillraceError('config.invalid', message, { cause: error });
   const conflict = /PRECONDITION_FAILED - (inequivalent arg [^"]*)/.exec(text);
   if (conflict) {
@@ -83,11 +84,11 @@ function refusalOf(error: unknown, name: string, { server }: AmqpConnection): un
       `the user may not declare the stream ${name}: it needs the permissions to configure, write and read it`,
     );
   }
-  if (/PRECONDITION_FAILED|NOT_IMPLEMENTED|COMMAND_INVALID/.test(text)) {
+  if (/PRECONDITION_FAILED|NOT_IMPLEMENTED|COMMAND_INVALID|feature flag is disabled/.test(text)) {
     return invalid(
-      `${server.product} ${server.version} refuses the stream ${name}: ${text}. A queue needs RabbitMQ 3.9 or later ` +
+      `RabbitMQ refuses the stream ${name}: ${text}. A queue needs RabbitMQ 3.9 or later ` +
         'with the feature flag stream_queue (`rabbitmqctl enable_feature_flag stream_queue`)',
     );
   }
-  return error;
+  return unavailable(`the stream ${name} cannot be declared`, error);
 }
