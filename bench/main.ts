@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { version } from '../core/version.ts';
-import { compare, cpuMs, floors, load, median, startSubject, type Subject } from './measure.ts';
+import { compare, cpuMs, floors, load, median, openLoad, startSubject, type Subject } from './measure.ts';
 import { measurePipeline } from './pipeline.ts';
 
 // `npm run bench [-- --smoke]`: measures, prints, and writes docs/benchmarks.md. Ratios come from alternating blocks of
 // one run; a bar is met if their median meets it. The load generator runs on core 1, what is measured on core 0.
 const smoke = process.argv.includes('--smoke');
-const blockMs = smoke ? 1500 : 4000;
-const pairs = smoke ? 2 : 4;
+const blockMs = smoke ? 1500 : 6000;
+const pairs = smoke ? 2 : 6;
 const drained = smoke ? 10_000 : 100_000;
 const root = join(import.meta.dirname, '..');
 const rows: string[][] = [];
@@ -108,10 +108,18 @@ async function asynchronous(): Promise<void> {
   await load(subject, '/async-function/noop', body, 202, 1500);
   const accepting = await load(subject, '/async-function/noop', body, 202, blockMs * 2);
   row(
-    'durable accept of 256 bytes, gateway and its threads on one core',
+    'durable accept of 256 bytes at saturation, gateway and its threads on one core',
     `${Math.round(accepting.requests / accepting.seconds)}/s, p99 ${accepting.p99Ms.toFixed(1)} ms, ${accepting.cpuPerThousand.toFixed(0)} CPU-ms per 1,000`,
-    '≥ 5,000/s at p99 ≤ 15 ms',
-    accepting.requests / accepting.seconds >= 5000 && accepting.p99Ms <= 15,
+    '≥ 5,000/s',
+    accepting.requests / accepting.seconds >= 5000,
+  );
+  const offered = await openLoad(subject, '/async-function/noop', body, 202, 5000, blockMs * 2);
+  const achieved = offered.requests / offered.seconds;
+  row(
+    'durable accept of 256 bytes, 5,000/s offered in an open loop',
+    `${Math.round(achieved)}/s, p50 ${offered.p50Ms.toFixed(1)} ms, p99 ${offered.p99Ms.toFixed(1)} ms, ${offered.cpuPerThousand.toFixed(0)} CPU-ms per 1,000`,
+    'all of it at p99 ≤ 15 ms',
+    achieved >= 4950 && offered.p99Ms <= 15,
   );
   while ((await depth(subject)) < drained) await load(subject, '/async-function/noop', body, 202, 500);
   const before = await depth(subject);
@@ -171,7 +179,7 @@ Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}. Millra
 ${cpus().length} × ${cpu?.model.trim() ?? 'unknown'}, load average at the end ${loadavg()[0]?.toFixed(2)}. Floors of the machine: ${floor}.
 
 Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of ${blockMs / 1000} s of both sides in
-turn (ABBA), ${pairs} pairs, median of the paired ratios of CPU-milliseconds per 1,000 requests (user and system time of the
+turn (ABBA) after a warm-up block of each, ${pairs} pairs, median of the paired ratios of CPU-milliseconds per 1,000 requests (user and system time of the
 server's process, its threads included). Any unexpected answer voids the run. Queue files on the disk of the sources,
 \`synchronous=FULL\`.
 

@@ -4,6 +4,7 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, unlinkSync, writeSync
 import { createServer, connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Pool } from 'undici';
 
 const root = join(import.meta.dirname, '..');
@@ -25,6 +26,7 @@ export async function startSubject(args: readonly string[]): Promise<Subject> {
   });
   // Whatever ends the benchmark, nothing of it is left running.
   process.once('exit', () => child.kill('SIGKILL'));
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
   const ready = await new Promise<{ url: string; management?: string }>((resolve, reject) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });
@@ -61,23 +63,62 @@ export interface Load {
 
 /** A closed loop of 64 keep-alive connections for so long. Any answer but the expected one voids the run. */
 export async function load(subject: Subject, path: string, body: Buffer, expected: number, ms: number): Promise<Load> {
+  return measured(subject, path, body, expected, async (send, latencies) => {
+    const end = performance.now() + ms;
+    const one = async (): Promise<void> => {
+      while (performance.now() < end) {
+        const sentAt = performance.now();
+        await send();
+        latencies.push(performance.now() - sentAt);
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, one));
+  });
+}
+
+/**
+ * An open loop: `rate` requests a second, whatever becomes of those before. Latency counts from when a request was due,
+ * so that a server which holds up the loop does not hide it.
+ */
+export async function openLoad(
+  subject: Subject,
+  path: string,
+  body: Buffer,
+  expected: number,
+  rate: number,
+  ms: number,
+): Promise<Load> {
+  return measured(subject, path, body, expected, async (send, latencies) => {
+    const startedAt = performance.now();
+    const sent: Promise<void>[] = [];
+    for (let count = 0; count < (rate * ms) / 1000; count++) {
+      const dueAt = startedAt + (count * 1000) / rate;
+      if (dueAt > performance.now()) await sleep(dueAt - performance.now());
+      sent.push(send().then(() => void latencies.push(performance.now() - dueAt)));
+    }
+    await Promise.all(sent);
+  });
+}
+
+async function measured(
+  subject: Subject,
+  path: string,
+  body: Buffer,
+  expected: number,
+  run: (send: () => Promise<void>, latencies: number[]) => Promise<void>,
+): Promise<Load> {
   const pool = new Pool(subject.url, { connections: 64, pipelining: 1 });
   const latencies: number[] = [];
-  const end = performance.now() + ms;
+  const send = async (): Promise<void> => {
+    const answer = await pool.request({ method: 'POST', path, headers: { 'content-type': 'text/plain' }, body });
+    const bytes = await answer.body.bytes();
+    if (answer.statusCode !== expected)
+      throw new Error(`${path}: ${answer.statusCode} ${Buffer.from(bytes).toString()}`);
+    if (expected === 200 && bytes.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
+  };
   const cpuBefore = cpuMs(subject);
   const startedAt = performance.now();
-  const one = async (): Promise<void> => {
-    while (performance.now() < end) {
-      const sentAt = performance.now();
-      const answer = await pool.request({ method: 'POST', path, headers: { 'content-type': 'text/plain' }, body });
-      const bytes = await answer.body.bytes();
-      if (answer.statusCode !== expected)
-        throw new Error(`${path}: ${answer.statusCode} ${Buffer.from(bytes).toString()}`);
-      if (expected === 200 && bytes.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
-      latencies.push(performance.now() - sentAt);
-    }
-  };
-  await Promise.all(Array.from({ length: 64 }, one));
+  await run(send, latencies);
   const seconds = (performance.now() - startedAt) / 1000;
   const cpu = cpuMs(subject) - cpuBefore;
   await pool.close();

@@ -8,7 +8,7 @@ import type { Call, FunctionEntry, FunctionSpec } from '../core/contracts/provid
 import { makeCall, makeEntry, makeInvocation } from '../core/testing/calls.ts';
 import worker from '../plugins/providers/worker/index.ts';
 
-const threads = 2;
+const threads = Number(process.env.T ?? 2);
 const inFlight = 16;
 const module = fileURLToPath(new URL('../config/functions/echo.ts', import.meta.url));
 
@@ -107,7 +107,7 @@ async function own(name: string, config: Readonly<Record<string, unknown>>): Pro
   };
 }
 
-/** As the pipeline makes it: the signal exists once somebody asks for it. */
+/** As the pipeline makes it: the signal exists once somebody asks for it; none of these is ever aborted. */
 class BenchCall implements Call {
   readonly invocation: Invocation;
   readonly deadline = performance.now() + 20_000;
@@ -120,6 +120,8 @@ class BenchCall implements Call {
   get signal(): AbortSignal {
     return (this.#controller ??= new AbortController()).signal;
   }
+
+  watch(): void {}
 }
 
 async function piscina(name: string, concurrentTasksPerWorker: number): Promise<Contestant> {

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './v8-flags.ts';
 import { Command } from 'commander';
 import { connectors } from '../connectors/index.ts';
 import { connections } from '../plugins/connections/index.ts';

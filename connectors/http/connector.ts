@@ -1,14 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Observable, type Subscriber } from 'rxjs';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
-import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { forwardedHeaders, limited } from './request.ts';
-import { writeAccepted, writeError, writeOutcome, writeResult } from './response.ts';
+import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
 
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
 const otherMethods = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
@@ -84,101 +83,115 @@ export class HttpConnector implements Connector {
     const response = reply.raw;
     const credit = this.#credit;
     if (!this.#out || !credit) {
-      return writeError(
-        response,
-        new MillraceError('gateway.stopping', 'the gateway is shutting down', { retryAfterSeconds: 1 }),
-      );
+      return writeRefusal(response, {
+        code: 'gateway.stopping',
+        message: 'the gateway is shutting down',
+        retryAfterSeconds: 1,
+      });
     }
-    const target = targetOf(raw.url ?? '', prefix.length);
     const length = raw.headers['content-length'];
-    const chunked = raw.headers['transfer-encoding'] !== undefined;
     const limit = this.#limits[forced ?? 'sync'];
     if (length !== undefined && Number(length) > limit) {
       response.setHeader('connection', 'close'); // Nobody is going to read that body.
-      return writeError(
-        response,
-        new MillraceError('limit.body', `the body has ${length} bytes; the limit is ${limit}`),
-      );
+      return writeRefusal(response, {
+        code: 'limit.body',
+        message: `the body has ${length} bytes; the limit is ${limit}`,
+      });
     }
     if (!credit.tryTake()) {
       const message = `the gateway has ${credit.limit} calls in flight, which is its limit`;
-      return writeError(response, new MillraceError('limit.in-flight', message, { retryAfterSeconds: 1 }));
+      return writeRefusal(response, { code: 'limit.in-flight', message, retryAfterSeconds: 1 });
     }
+    const call = new HttpCall(raw, response, this.#host, limit);
+    this.#out.next(call.delivery(targetOf(raw.url ?? '', prefix.length), length, forced));
+  }
+}
 
-    let tooLarge = false;
+/** One call over HTTP, until it has been answered. One object, so that a call needs few closures. */
+class HttpCall implements Settlement {
+  readonly kind = 'replies';
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #host: ConnectorHost;
+  readonly #limit: number;
+  #tooLarge = false;
+
+  constructor(request: IncomingMessage, response: ServerResponse, host: ConnectorHost, limit: number) {
+    this.#request = request;
+    this.#response = response;
+    this.#host = host;
+    this.#limit = limit;
+  }
+
+  delivery(target: Target, length: string | undefined, mode: Mode | undefined): Delivery {
+    const request = this.#request;
+    const response = this.#response;
     let body: Body = null;
-    if (chunked) {
-      body = limited(raw, limit, () => {
-        tooLarge = true;
+    if (request.headers['transfer-encoding'] !== undefined) {
+      body = limited(request, this.#limit, () => {
+        this.#tooLarge = true;
         delivery.abort('client-gone');
       });
     } else if (length !== undefined && length !== '0') {
-      body = raw;
+      body = request;
     }
-    const settlement: Settlement = {
-      kind: 'replies',
-      settle: async (verdict) => {
-        if (!tooLarge) return this.#settle(raw, reply, verdict, delivery);
-        response.setHeader('connection', 'close');
-        writeError(response, new MillraceError('limit.body', `the body is larger than ${limit} bytes`));
-      },
-    };
     const delivery = new Delivery(
       this.#host.name,
       {
         function: target.name,
-        method: raw.method ?? 'GET',
+        method: request.method ?? 'GET',
         path: target.path,
         query: target.query,
-        headers: forwardedHeaders(raw),
+        headers: forwardedHeaders(request),
         body,
-        mode: forced,
+        mode,
       },
-      settlement,
+      this,
     );
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) delivery.abort('client-gone');
     });
-    this.#out.next(delivery);
+    return delivery;
   }
 
   /** Whatever goes wrong while the answer is written, the caller is not left waiting. */
-  async #settle(request: IncomingMessage, reply: FastifyReply, verdict: Verdict, delivery: Delivery): Promise<void> {
+  settle(verdict: Verdict, delivery: Delivery): void | Promise<void> {
     try {
-      await this.#answer(request, reply, verdict, delivery);
+      const answering = this.#answer(verdict, delivery);
+      return answering?.catch((error: unknown) => this.#breakOff(error));
     } catch (error) {
-      if (reply.raw.headersSent) reply.raw.destroy();
-      else writeError(reply.raw, new MillraceError('internal', 'the answer could not be written', { cause: error }));
-      throw error;
+      this.#breakOff(error);
     }
   }
 
-  #answer(
-    request: IncomingMessage,
-    reply: FastifyReply,
-    verdict: Verdict,
-    { invocation }: Delivery,
-  ): void | Promise<void> {
-    const response = reply.raw;
+  #breakOff(error: unknown): never {
+    const response = this.#response;
+    if (response.headersSent) response.destroy();
+    else writeRefusal(response, { code: 'internal', message: 'the answer could not be written' });
+    throw error;
+  }
+
+  #answer(verdict: Verdict, { invocation }: Delivery): void | Promise<void> {
+    const response = this.#response;
+    if (this.#tooLarge) {
+      response.setHeader('connection', 'close');
+      return writeRefusal(response, { code: 'limit.body', message: `the body is larger than ${this.#limit} bytes` });
+    }
     if (response.destroyed) return;
     const { product } = this.#host;
     if (verdict.kind === 'accepted') {
-      const prefer = preferOf(request.headers as Record<string, string>);
-      if (prefer && prefer.waitMs > 0) return this.#awaited(reply, verdict, prefer.waitMs);
+      const prefer = preferOf(this.#request.headers as Record<string, string>);
+      if (prefer && prefer.waitMs > 0) return this.#awaited(verdict, prefer.waitMs);
       if (prefer) response.setHeader('preference-applied', 'respond-async');
       return writeAccepted(response, verdict.accepted, product);
     }
     // A verdict for a caller is `accepted` or `done`; the others are for sources that can take a message back.
-    return writeOutcome(response, verdict.outcome, request, invocation, product);
+    return writeOutcome(response, verdict.outcome, this.#request, invocation, product);
   }
 
   /** `Prefer: respond-async, wait=N`: the answer itself if it is there in time, 202 otherwise. */
-  async #awaited(
-    reply: FastifyReply,
-    { accepted }: Extract<Verdict, { kind: 'accepted' }>,
-    waitMs: number,
-  ): Promise<void> {
-    const response = reply.raw;
+  async #awaited({ accepted }: Extract<Verdict, { kind: 'accepted' }>, waitMs: number): Promise<void> {
+    const response = this.#response;
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     response.setHeader('preference-applied', `respond-async, wait=${waitMs / 1000}`);
@@ -190,8 +203,14 @@ export class HttpConnector implements Connector {
   }
 }
 
+interface Target {
+  readonly name: string;
+  readonly path: string;
+  readonly query: string;
+}
+
 /** `/function/NAME/rest?query` → its parts, as the caller spelled them. By hand: URL() costs more than the stages. */
-function targetOf(url: string, start: number): { name: string; path: string; query: string } {
+function targetOf(url: string, start: number): Target {
   const queryAt = url.indexOf('?', start);
   const end = queryAt === -1 ? url.length : queryAt;
   const slash = url.indexOf('/', start);

@@ -1,4 +1,4 @@
-import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
+import fastify, { type FastifyInstance, type RouteOptions } from 'fastify';
 import { type Server, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
@@ -36,12 +36,10 @@ export interface PublicServerOptions {
 export function createPublicServer(options: PublicServerOptions): FastifyInstance {
   const { logger } = options;
   const guard = managementGuard(options.auth, options.listenHost);
-  const baseLogger: FastifyBaseLogger = logger;
   const server: FastifyInstance = fastify({
-    loggerInstance: baseLogger,
-    // A logger of its own for each request would cost more than routing it.
-    childLoggerFactory: (parent) => parent,
-    logController: new LogController({ disableRequestLogging: true }),
+    // Errors are logged by `replyWithError`. A logger of Fastify's own would make one for each request, and listen for
+    // its end to log that: more than routing costs.
+    logger: false,
     http: { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 },
     requestTimeout: 0, // An upload may take as long as it goes on: see limitBodyIdleTime.
     bodyLimit: options.bodyLimit ?? 1_048_576,

@@ -65,6 +65,11 @@ export type Verdict =
  */
 export type AbortReason = 'client-gone' | 'cancelled' | 'stopping' | 'lease-lost';
 
+/** What a delivery is at, and how that is interrupted. An object of its stage's own, so that it costs no closure. */
+export interface Interruptible {
+  interrupt(reason: AbortReason): void;
+}
+
 /** What `decide` chose. */
 export type Decision = 'run' | 'enqueued' | 'refused';
 
@@ -90,7 +95,7 @@ export class Delivery {
   /** Set by `abort`: why nobody wants the answer any more. */
   aborted: AbortReason | undefined = undefined;
   /** Set by the stage at work while it can be interrupted. */
-  onAbort: ((reason: AbortReason) => void) | undefined = undefined;
+  work: Interruptible | undefined = undefined;
 
   /** analyze */
   invocation: Invocation | undefined = undefined;
@@ -125,7 +130,7 @@ export class Delivery {
   abort(reason: AbortReason): void {
     if (this.aborted !== undefined) return;
     this.aborted = reason;
-    this.onAbort?.(reason);
+    this.work?.interrupt(reason);
   }
 }
 

@@ -36,6 +36,12 @@ export interface FunctionEntry {
   readonly status: FunctionStatus;
 }
 
+/** Who wants to know that an attempt has been aborted. */
+export interface CallWatcher {
+  /** Called once. `reason.name` is `TimeoutError` at the deadline, `AbortError` otherwise. */
+  aborted(reason: DOMException): void;
+}
+
 /** One attempt, as a provider gets it. */
 export interface Call {
   readonly invocation: Invocation;
@@ -46,6 +52,11 @@ export interface Call {
    * the attempt: the pipeline answers without waiting for it.
    */
   readonly signal: AbortSignal;
+  /**
+   * The same as a listener of `signal`, without one: most calls are never aborted, and a signal costs more than the
+   * stages. The provider's own, so there is one at most; it is told at once if the call has been aborted already.
+   */
+  watch(watcher: CallWatcher): void;
 }
 
 /** One row of `/system/queues` for work that waits inside a provider. */

@@ -2,8 +2,9 @@ import { createHmac } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
 import { Agent, request, type Dispatcher } from 'undici';
 import type { Clock } from '../contracts/clock.ts';
-import { errorCodes, type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
-import type { FailureClass, Headers, Invocation, Outcome } from '../contracts/invocation.ts';
+import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
+import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
+import { failed } from '../kit/outcome.ts';
 import { CallbackGuard, literalOf, type Lookup, type ResolvedAddress } from './callback-guard.ts';
 
 /** What is kept of the receiver's answer; the rest is not read. */
@@ -126,13 +127,18 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       });
       return answered(answer, await readSome(answer.body), took());
     } catch (error) {
-      if (call.signal.aborted) return failed('cancelled', 'invocation.cancelled', 'the callback was cancelled', took());
+      if (call.signal.aborted)
+        return failed('cancelled', { code: 'invocation.cancelled', message: 'the callback was cancelled' }, took());
       if (deadline.aborted) {
-        return failed('timeout', 'function.timeout', `no answer to the callback within ${timeoutMs} ms`, took());
+        return failed(
+          'timeout',
+          { code: 'function.timeout', message: `no answer to the callback within ${timeoutMs} ms` },
+          took(),
+        );
       }
       const refusal = refusalIn(error);
-      if (refusal) return failed('refused', refusal.code, refusal.message, took());
-      return failed('connection', 'function.unreachable', `callback: ${messageOf(error)}`, took());
+      if (refusal) return failed('refused', refusal, took());
+      return failed('connection', { code: 'function.unreachable', message: `callback: ${messageOf(error)}` }, took());
     }
   }
 
@@ -155,9 +161,9 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 
 /**
  * The headers of a callback: those of the function's answer that are the receiver's business, and what OpenFaaS tells
- * about the invocation. `attempts`: how many the policy allows, where it is known.
+ * about the invocation. `attempts`: how many the policy allows.
  */
-export function callbackHeaders(invocation: Invocation, outcome: Outcome, attempts?: number): Headers {
+export function callbackHeaders(invocation: Invocation, outcome: Outcome, attempts: number): Headers {
   return {
     ...forwardable(outcome.headers),
     'x-call-id': invocation.callId,
@@ -166,7 +172,7 @@ export function callbackHeaders(invocation: Invocation, outcome: Outcome, attemp
     'x-function-status': String(outcome.status),
     'x-duration-seconds': (outcome.durationMs / 1000).toFixed(6),
     'x-retry': String(invocation.attempt - 1),
-    ...(attempts !== undefined && { 'x-retry-max': String(attempts - 1) }),
+    'x-retry-max': String(attempts - 1),
     'x-call-depth': String(invocation.depth + 1),
   };
 }
@@ -227,10 +233,6 @@ function answered(answer: Dispatcher.ResponseData, body: Uint8Array, durationMs:
 
 function refusal(message: string): { code: ErrorCode; message: string } {
   return { code: 'callback.refused', message };
-}
-
-function failed(failure: FailureClass, code: ErrorCode, message: string, durationMs: number): Outcome {
-  return { status: errorCodes[code].status, headers: {}, body: null, durationMs, failure, error: { code, message } };
 }
 
 /** The guard's refusal, which undici and net may have wrapped. */

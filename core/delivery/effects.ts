@@ -1,5 +1,5 @@
 import type { Delivery } from '../contracts/delivery.ts';
-import type { Invocation, Outcome } from '../contracts/invocation.ts';
+import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { NewMessage } from '../contracts/queue.ts';
 import { systemNamespace } from '../functions/catalog.ts';
@@ -15,12 +15,13 @@ const dayMs = 86_400_000;
 
 /**
  * What follows from the end of a queued invocation: its callback, and new invocations of the functions that its policy
- * names. They become durable in the same step as the settlement, so that neither is there without the other.
+ * names. `attempts`: how many it was allowed. They become durable in the same step as the settlement, so that neither is there without the other.
  */
 export function effectsOf(
   delivery: Delivery,
   outcome: Outcome,
   policy: FunctionPolicy | undefined,
+  attempts: number,
   nowMs: number,
 ): readonly NewMessage[] {
   const { invocation } = delivery;
@@ -28,11 +29,14 @@ export function effectsOf(
   const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
   if (invocation.callbackUrl === undefined && followers.length === 0) return none;
   const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
-  if (invocation.callbackUrl !== undefined) effects.push(callback(invocation, outcome, invocation.callbackUrl, nowMs));
+  if (invocation.callbackUrl !== undefined) {
+    const headers = callbackHeaders(invocation, outcome, attempts);
+    effects.push(callback(invocation, outcome, invocation.callbackUrl, headers, nowMs));
+  }
   return effects;
 }
 
-function callback(invocation: Invocation, outcome: Outcome, url: string, nowMs: number): NewMessage {
+function callback(invocation: Invocation, outcome: Outcome, url: string, headers: Headers, nowMs: number): NewMessage {
   return {
     ...common(invocation, outcome, callbackFunction, nowMs),
     envelope: {
@@ -40,7 +44,7 @@ function callback(invocation: Invocation, outcome: Outcome, url: string, nowMs: 
       method: 'POST',
       path: url,
       query: '',
-      headers: callbackHeaders(invocation, outcome),
+      headers,
       source: invocation.function,
       depth: invocation.depth + 1,
       acceptedAt: nowMs,

@@ -1,6 +1,8 @@
 import { randomFillSync } from 'node:crypto';
 
 const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+/** Every two characters, so that an id is put together from half as many pieces. */
+const pairs = Array.from({ length: 1024 }, (_, number) => `${alphabet[number >> 5]}${alphabet[number & 31]}`);
 const pool = new Uint8Array(4096);
 let used = pool.length;
 let lastTime = -1;
@@ -21,8 +23,9 @@ export function createId(nowMs: number): string {
     used = 0;
   }
   let id = timePart;
-  // 5 of each byte's 8 bits: wasteful of randomness, which is cheap, and free of carries, which are not.
-  for (const end = used + 16; used < end; used++) id += alphabet[(pool[used] ?? 0) & 31];
+  // 10 of each two bytes' 16 bits: wasteful of randomness, which is cheap, and free of carries, which are not.
+  for (const end = used + 16; used < end; used += 2)
+    id += pairs[((pool[used] ?? 0) & 31) * 32 + ((pool[used + 1] ?? 0) & 31)];
   return id;
 }
 

@@ -9,8 +9,11 @@ import type { CreditPool } from './credit.ts';
 import { bytesOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
 
-/** How long a lease lasts without an extension: so long does a dead gateway keep work from its peers. */
-const leaseTtlMs = 30_000;
+/**
+ * How long a lease lasts without an extension: so long does a dead gateway keep work from its peers, who have 20 s to take
+ * it over.
+ */
+const leaseTtlMs = 15_000;
 const waitMs = 20_000;
 /** At most so many of a lane in one request, so that one answer of the queue stays small. */
 const batch = 64;

@@ -42,6 +42,8 @@ export class PluginInstance {
   readonly #shared: SharedParts;
   readonly #connection: () => Connection;
   readonly #stop = new AbortController();
+  /** Made once: entering the context anew for each call would make a Map for each. */
+  readonly #inContext = current.run(this, () => AsyncLocalStorage.snapshot());
 
   /** `connection`: finds the one that the instance works over; unset where its definition asks for none. */
   constructor(
@@ -84,7 +86,7 @@ export class PluginInstance {
 
   /** Runs the plugin's code so that what it throws outside of any promise is known to be its own. */
   within<T>(run: () => T): T {
-    return current.run(this, run);
+    return this.#inContext(run);
   }
 
   /** Runs a step of its life; a failure is marked, not thrown. Returns whether it went well. */

@@ -9,7 +9,7 @@ export const ledgerConfig = {
     .min(1)
     .optional()
     .describe(
-      'A name of this gateway alone, such as the name of its pod in a StatefulSet: after a crash it takes over at once what it had leased, instead of after 15 s.',
+      'A name of this gateway alone, such as the name of its pod in a StatefulSet: after a crash it takes over at once what it had leased, instead of after 16 s. Never give two that run the same.',
     ),
   aging: z
     .strictObject({ step: duration('30s').describe('Waiting this long is worth one class of priority.') })
@@ -30,7 +30,7 @@ export const ledgerConfig = {
         .min(1)
         .default(500_000)
         .describe(
-          'Invocations that have ended and are remembered, with their results; more than this are forgotten before their time, the oldest first. Each gateway keeps about 500 bytes of each in memory.',
+          'Invocations that have ended and are remembered, with their results; more than this are forgotten before their time, the oldest first. Each gateway keeps about 550 bytes of each in memory.',
         ),
     })
     .prefault({})

@@ -1,5 +1,6 @@
 import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Envelope, NewMessage, Receipt } from '../contracts/queue.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import type { Bodies } from './bodies.ts';
 import { packMessage, packResult, recordOf, unpackEnvelope, unpackMessage, whole } from './packing.ts';
 import type { Given, Item, NewRecord, Ref, Verdict } from './records.ts';
@@ -19,6 +20,7 @@ export class Contents {
     // Checked before anything is written.
     for (const message of messages) recordOf(message, [0, 0]);
     const refs = await this.#bodies.put(messages.map(packMessage));
+    failpoint('queue.after-body');
     return messages.map((message, index) => recordOf(message, refs[index] as Ref));
   }
 

@@ -3,25 +3,29 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 /** Upper bounds in seconds: a no-op on the main thread to a report that takes minutes. */
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
-type CounterChild = Counter.Internal;
-type HistogramChild = Histogram.Internal<string>;
+/** Attempts of one function that ended with one status. */
+interface CodeMeters {
+  readonly code: string;
+  /** By bucket, the last one for what is longer than any bound; each alone, summed up when somebody looks. */
+  readonly buckets: number[];
+  count: number;
+  seconds: number;
+}
 
 interface FunctionMeters {
-  readonly started: CounterChild;
-  readonly byCode: Map<number, { readonly count: CounterChild; readonly seconds: HistogramChild }>;
+  readonly byStatus: Map<number, CodeMeters>;
+  started: number;
   inflight: number;
   ended: number;
 }
 
 /**
- * What the pipeline counts, under the names that OpenFaaS dashboards know and Millrace's own. Children are bound once
- * for each function and code: finding a label combination anew for every call would cost more than counting.
+ * What the pipeline counts, under the names that OpenFaaS dashboards know and Millrace's own. What every call touches
+ * is counted in plain numbers and shown to prom-client when it is scraped: its own counters look their labels up anew
+ * each time, which costs more than a stage.
  */
 export class Meter {
   readonly #functions = new Map<string, FunctionMeters>();
-  readonly #started: Counter<'function_name'>;
-  readonly #total: Counter<'function_name' | 'code'>;
-  readonly #seconds: Histogram<'function_name' | 'code'>;
   readonly #waited: Histogram<'function_name'>;
   readonly #queued: Histogram<'function_name'>;
   readonly #retries: Counter<'function_name'>;
@@ -32,25 +36,30 @@ export class Meter {
 
   constructor(registry: Registry) {
     const registers = [registry];
-    this.#started = new Counter({
+    const functions = this.#functions;
+    new Counter({
       name: 'gateway_function_invocation_started',
       help: 'Attempts that were begun.',
       labelNames: ['function_name'],
       registers,
+      collect() {
+        this.reset();
+        for (const [name, { started }] of functions) this.inc({ function_name: name }, started);
+      },
     });
-    this.#total = new Counter({
+    new Counter({
       name: 'gateway_function_invocation_total',
       help: 'Attempts that ended, by status code.',
       labelNames: ['function_name', 'code'],
       registers,
+      collect() {
+        this.reset();
+        for (const [name, { byStatus }] of functions) {
+          for (const { code, count } of byStatus.values()) this.inc({ function_name: name, code }, count);
+        }
+      },
     });
-    this.#seconds = new Histogram({
-      name: 'gateway_functions_seconds',
-      help: 'Time that attempts took in the provider.',
-      labelNames: ['function_name', 'code'],
-      buckets: secondsBuckets,
-      registers,
-    });
+    registry.registerMetric(secondsMetric(functions));
     this.#waited = new Histogram({
       name: 'millrace_slot_wait_seconds',
       help: 'Time that calls waited for a slot of their function, of those that waited.',
@@ -95,7 +104,6 @@ export class Meter {
       labelNames: ['source'],
       registers,
     });
-    const functions = this.#functions;
     new Gauge({
       name: 'gateway_function_invocation_inflight',
       help: 'Attempts that run now.',
@@ -109,7 +117,7 @@ export class Meter {
 
   started(name: string): void {
     const meters = this.#of(name);
-    meters.started.inc();
+    meters.started++;
     meters.inflight++;
   }
 
@@ -117,14 +125,17 @@ export class Meter {
     const meters = this.#of(name);
     meters.inflight--;
     meters.ended++;
-    let child = meters.byCode.get(status);
+    let child = meters.byStatus.get(status);
     if (!child) {
-      const code = String(status);
-      child = { count: this.#total.labels(name, code), seconds: this.#seconds.labels(name, code) };
-      meters.byCode.set(status, child);
+      child = { code: String(status), buckets: secondsBuckets.map(() => 0).concat(0), count: 0, seconds: 0 };
+      meters.byStatus.set(status, child);
     }
-    child.count.inc();
-    child.seconds.observe(durationMs / 1000);
+    const seconds = durationMs / 1000;
+    let bucket = 0;
+    while (bucket < secondsBuckets.length && seconds > (secondsBuckets[bucket] ?? Infinity)) bucket++;
+    child.buckets[bucket] = (child.buckets[bucket] ?? 0) + 1;
+    child.count++;
+    child.seconds += seconds;
   }
 
   /** Attempts that ended since the start. */
@@ -163,9 +174,35 @@ export class Meter {
   #of(name: string): FunctionMeters {
     let meters = this.#functions.get(name);
     if (!meters) {
-      meters = { started: this.#started.labels(name), byCode: new Map(), inflight: 0, ended: 0 };
+      meters = { byStatus: new Map(), started: 0, inflight: 0, ended: 0 };
       this.#functions.set(name, meters);
     }
     return meters;
   }
+}
+
+/** The histogram `gateway_functions_seconds`, made of the plain numbers when it is asked for. */
+function secondsMetric(functions: ReadonlyMap<string, FunctionMeters>): Histogram {
+  const name = 'gateway_functions_seconds';
+  const help = 'Time that attempts took in the provider.';
+  const values = (): object[] =>
+    [...functions].flatMap(([function_name, { byStatus }]) =>
+      [...byStatus.values()].flatMap(({ code, buckets, count, seconds }) => {
+        const labels = { function_name, code };
+        let below = 0;
+        const cumulated = secondsBuckets.map((le, index) => {
+          below += buckets[index] ?? 0;
+          return { metricName: `${name}_bucket`, labels: { le, ...labels }, value: below };
+        });
+        return [
+          ...cumulated,
+          { metricName: `${name}_bucket`, labels: { le: '+Inf', ...labels }, value: count },
+          { metricName: `${name}_sum`, labels, value: seconds },
+          { metricName: `${name}_count`, labels, value: count },
+        ];
+      }),
+    );
+  const metric = { name, help, type: 'histogram', aggregator: 'sum' };
+  // prom-client takes any object that can be asked for its values; its types know its own classes only.
+  return { ...metric, get: async () => ({ ...metric, values: values() }) } as unknown as Histogram;
 }

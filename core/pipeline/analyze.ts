@@ -17,6 +17,8 @@ const standardPriority = 5;
  */
 export function analyze(services: PipelineServices): Stage {
   const { catalog, clock, limits } = services;
+  let lastMs = -1;
+  let lastStart = '';
   return (delivery) => {
     try {
       delivery.invocation = delivery.request.lease ? fromLease(delivery) : fromRequest(delivery);
@@ -27,21 +29,16 @@ export function analyze(services: PipelineServices): Stage {
     }
     if (delivery.invocation.depth > limits.depth) {
       const message = `this invocation is number ${delivery.invocation.depth} of a chain; the limit is ${limits.depth}`;
-      refuse(delivery, 'loop', new MillraceError('invocation.loop', message));
+      refuse(delivery, 'loop', { code: 'invocation.loop', message });
     }
   };
 
   function fromRequest(delivery: Delivery): Invocation {
     const { request } = delivery;
     const { headers } = request;
-    if (!functionName.test(request.function) || request.function.length > 190) {
-      throw new MillraceError(
-        'function.missing',
-        'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."',
-      );
-    }
-    const name = catalog.qualify(request.function);
-    const policy = catalog.get(name)?.policy;
+    const entry = catalog.get(request.function);
+    const name = entry?.name ?? qualified(request.function);
+    const policy = entry?.policy;
     const asked = modeOf(headers); // Also where the source decides: a header that makes no sense is told.
     const mode = request.mode ?? asked;
     const now = clock.now();
@@ -49,7 +46,7 @@ export function analyze(services: PipelineServices): Stage {
     const callId = headerOf(headers, 'x-call-id') ?? id;
     // OpenFaaS functions expect both; its start time is in nanoseconds.
     headers['x-call-id'] = callId;
-    headers['x-start-time'] = `${now}000000`;
+    headers['x-start-time'] = startTime(now);
     const options = mode === 'async' ? { ...optionsOf(headers), ...request.options } : undefined;
     delivery.options = options;
     const policyTimeout = policy?.timeoutMs ?? 30_000;
@@ -72,6 +69,22 @@ export function analyze(services: PipelineServices): Stage {
       depth: depthOf(headers),
       callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
     };
+  }
+
+  /** The full name of a function that is not deployed under this one. */
+  function qualified(name: string): string {
+    if (functionName.test(name) && name.length <= 190) return catalog.qualify(name);
+    const expected = 'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."';
+    throw new MillraceError('function.missing', expected);
+  }
+
+  /** Nanoseconds, as text; many calls share one millisecond. */
+  function startTime(now: number): string {
+    if (now !== lastMs) {
+      lastMs = now;
+      lastStart = `${now}000000`;
+    }
+    return lastStart;
   }
 
   function fromLease({ request }: Delivery): Invocation {

@@ -4,10 +4,10 @@ import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
-import { BodyTooLarge, readAll } from '../kit/body.ts';
+import { readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
 import type { SlotWait } from '../delivery/slots.ts';
-import { abortedOutcome, refuse, type PipelineServices, type Stage } from './stage.ts';
+import { abortedOutcome, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
 /** Callbacks carry this to the queue's lane of the function that sends them. */
 const emptyBody = new Uint8Array(0);
@@ -25,12 +25,7 @@ export function decide(services: PipelineServices): Stage {
     if (delivery.outcome || !invocation) return;
     const entry = catalog.get(invocation.function);
     if (!entry) {
-      refuse(
-        delivery,
-        'missing',
-        new MillraceError('function.missing', `no function "${invocation.function}" is deployed`),
-      );
-      return;
+      return refuse(delivery, 'missing', notDeployed(invocation.function));
     }
     const { lease } = delivery.request;
     if (invocation.mode === 'async' && !lease) return enqueue(delivery, invocation, entry.policy);
@@ -46,7 +41,7 @@ export function decide(services: PipelineServices): Stage {
     if (!lease && (entry.slots.waiting >= entry.policy.waiting || waitingNow >= limits.waiting)) {
       meter.refused(entry.name, 'waiting');
       const message = `function "${entry.name}" is busy and its waiting room is full`;
-      refuse(delivery, 'overload', new MillraceError('limit.waiting', message, { retryAfterSeconds: 1 }));
+      refuse(delivery, 'overload', { code: 'limit.waiting', message, retryAfterSeconds: 1 });
       return;
     }
     return waitForSlot(delivery, invocation, entry);
@@ -78,7 +73,7 @@ export function decide(services: PipelineServices): Stage {
     wait.leave();
     if (end === 'timeout') {
       const message = `no slot of function "${entry.name}" became free within ${invocation.timeoutMs} ms`;
-      refuse(delivery, 'overload', new MillraceError('limit.waiting', message, { retryAfterSeconds: 1 }));
+      refuse(delivery, 'overload', { code: 'limit.waiting', message, retryAfterSeconds: 1 });
     } else {
       delivery.outcome = abortedOutcome(end, waitedMs);
     }
@@ -112,7 +107,7 @@ export function decide(services: PipelineServices): Stage {
     if (!result || result.status === 'full') {
       meter.refused(message.lane, 'queue');
       const text = `the queue of function "${message.lane}" is full; nothing was dropped`;
-      throw new MillraceError('queue.full', text, { retryAfterSeconds: 5 });
+      return refuse(delivery, 'refused', { code: 'queue.full', message: text, retryAfterSeconds: 5 });
     }
     delivery.decision = 'enqueued';
     delivery.accepted = {
@@ -171,11 +166,7 @@ export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array
     if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
     return body;
   }
-  try {
-    return await readAll(body, maxBytes);
-  } catch (error) {
-    throw error instanceof BodyTooLarge ? tooLarge(maxBytes) : error;
-  }
+  return readAll(body, maxBytes, () => tooLarge(maxBytes));
 }
 
 function tooLarge(maxBytes: number): MillraceError {
@@ -189,12 +180,12 @@ function firstOf(
 ): Promise<'granted' | 'timeout' | AbortReason> {
   return new Promise((resolve) => {
     const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs, 'timeout');
-    delivery.onAbort = end;
+    delivery.work = { interrupt: end };
     if (delivery.aborted !== undefined) end(delivery.aborted);
     void wait.granted.then(() => end('granted'));
     function end(result: 'granted' | 'timeout' | AbortReason): void {
       clearTimeout(timer);
-      delivery.onAbort = undefined;
+      delivery.work = undefined;
       resolve(result);
     }
   });

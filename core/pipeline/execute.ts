@@ -1,19 +1,20 @@
 import type { Readable } from 'node:stream';
-import type { AbortReason } from '../contracts/delivery.ts';
+import type { AbortReason, Delivery, Interruptible } from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { Invocation, Outcome } from '../contracts/invocation.ts';
-import type { Call } from '../contracts/provider.ts';
+import type { Call, CallWatcher, FunctionEntry } from '../contracts/provider.ts';
 import type { Expiring } from '../delivery/deadlines.ts';
 import { failpoint } from '../delivery/failpoint.ts';
-import { abortedOutcome, failed, type PipelineServices, type Stage } from './stage.ts';
+import { failed } from '../kit/outcome.ts';
+import { abortedOutcome, type PipelineServices, type Stage } from './stage.ts';
 
 /** Calls the provider, with the deadline and a signal. Whatever the provider does, the attempt ends by the deadline. */
-export function execute({ clock, deadlines, emit, logger, meter }: PipelineServices): Stage {
+export function execute(services: PipelineServices): Stage {
+  const { clock, emit, meter } = services;
   return (delivery) => {
     const { entry, invocation } = delivery;
     if (delivery.outcome || delivery.decision !== 'run' || !entry || !invocation) return;
-    const startedAt = clock.monotonic();
-    delivery.startedAt = startedAt;
+    delivery.startedAt = clock.monotonic();
     meter.started(entry.name);
     emit('invocation.started', {
       at: clock.now(),
@@ -21,57 +22,47 @@ export function execute({ clock, deadlines, emit, logger, meter }: PipelineServi
       function: entry.name,
       attempt: invocation.attempt,
     });
-    return new Promise((resolve) => {
-      const attempt = new Attempt(invocation, startedAt + invocation.timeoutMs, end);
-      delivery.onAbort = (reason) => attempt.abort(reason);
-      deadlines.watch(attempt);
-      if (delivery.aborted !== undefined) attempt.abort(delivery.aborted);
-      else entry.provider.invoke(entry, attempt).then(finish, crash);
-      failpoint('execute.running');
-
-      function finish(outcome: Outcome): void {
-        end(outcome);
-      }
-      function crash(thrown: unknown): void {
-        // A provider reports failures as outcomes; a rejection is a bug in it, and must not hurt anybody else.
-        logger.error({ err: thrown, provider: entry?.providerName, function: entry?.name }, 'a provider failed');
-        end(failed('internal', 'internal', messageOf(thrown), clock.monotonic() - startedAt));
-      }
-      function end(outcome: Outcome | AbortReason | 'timeout'): void {
-        if (delivery.outcome) {
-          if (typeof outcome === 'object') discard(outcome);
-          return;
-        }
-        // A streamed answer runs on: its deadline holds until the last byte.
-        if (typeof outcome === 'object' && isStream(outcome.body))
-          outcome.body.once('close', () => deadlines.forget(attempt));
-        else deadlines.forget(attempt);
-        delivery.onAbort = undefined;
-        const durationMs = clock.monotonic() - startedAt;
-        if (outcome === 'timeout') {
-          const message = `the function did not answer within ${invocation?.timeoutMs} ms`;
-          delivery.outcome = failed('timeout', 'function.timeout', message, durationMs);
-        } else {
-          delivery.outcome = typeof outcome === 'object' ? outcome : abortedOutcome(outcome, durationMs);
-        }
-        resolve();
-      }
-    });
+    return new Attempt(delivery, invocation, services).run(entry);
   };
 }
 
-/** One attempt: what the provider gets, and what the deadline ends. The signal is made only if somebody asks for it. */
-class Attempt implements Call, Expiring {
+/**
+ * One attempt: what the provider gets, what the deadline ends, and what an abort of the delivery interrupts. One object
+ * and no closure over it: closures would tie every call to the one before it in the old generation of the heap.
+ */
+class Attempt implements Call, Expiring, Interruptible {
   readonly invocation: Invocation;
   readonly deadline: number;
-  readonly #end: (cause: AbortReason | 'timeout') => void;
+  previous: Expiring['previous'] = undefined;
+  next: Expiring['next'] = undefined;
+  readonly #delivery: Delivery;
+  readonly #services: PipelineServices;
+  readonly #ended = Promise.withResolvers<void>();
+  #watcher: CallWatcher | undefined;
   #controller: AbortController | undefined;
   #reason: DOMException | undefined;
 
-  constructor(invocation: Invocation, deadline: number, end: (cause: AbortReason | 'timeout') => void) {
+  constructor(delivery: Delivery, invocation: Invocation, services: PipelineServices) {
+    this.#delivery = delivery;
+    this.#services = services;
     this.invocation = invocation;
-    this.deadline = deadline;
-    this.#end = end;
+    this.deadline = delivery.startedAt + invocation.timeoutMs;
+  }
+
+  /** Resolves when the delivery has an outcome. */
+  run(entry: FunctionEntry): Promise<void> {
+    const delivery = this.#delivery;
+    delivery.work = this;
+    this.#services.deadlines.watch(this);
+    if (delivery.aborted !== undefined) this.interrupt(delivery.aborted);
+    else {
+      entry.provider.invoke(entry, this).then(
+        (outcome) => this.#end(outcome),
+        (thrown: unknown) => this.#crashed(entry, thrown),
+      );
+    }
+    failpoint('execute.running');
+    return this.#ended.promise;
   }
 
   get signal(): AbortSignal {
@@ -82,18 +73,54 @@ class Attempt implements Call, Expiring {
     return this.#controller.signal;
   }
 
+  watch(watcher: CallWatcher): void {
+    this.#watcher = watcher;
+    if (this.#reason) watcher.aborted(this.#reason);
+  }
+
   expire(): void {
-    this.#stop('timeout', new DOMException('the deadline of the attempt has passed', 'TimeoutError'));
+    const message = `the function did not answer within ${this.invocation.timeoutMs} ms`;
+    const reason = new DOMException('the deadline of the attempt has passed', 'TimeoutError');
+    this.#stop(failed('timeout', { code: 'function.timeout', message }, this.#elapsedMs()), reason);
   }
 
-  abort(reason: AbortReason): void {
-    this.#stop(reason, new DOMException(`the attempt was aborted: ${reason}`, 'AbortError'));
+  interrupt(reason: AbortReason): void {
+    const thrown = new DOMException(`the attempt was aborted: ${reason}`, 'AbortError');
+    this.#stop(abortedOutcome(reason, this.#elapsedMs()), thrown);
   }
 
-  #stop(cause: AbortReason | 'timeout', reason: DOMException): void {
-    this.#reason ??= reason;
-    this.#end(cause);
-    this.#controller?.abort(this.#reason);
+  #elapsedMs(): number {
+    return this.#services.clock.monotonic() - this.#delivery.startedAt;
+  }
+
+  #stop(outcome: Outcome, reason: DOMException): void {
+    if (this.#reason) return;
+    this.#reason = reason;
+    this.#end(outcome);
+    this.#watcher?.aborted(reason);
+    this.#controller?.abort(reason);
+  }
+
+  /** A provider reports failures as outcomes; a rejection is a bug in it, and must not hurt anybody else. */
+  #crashed(entry: FunctionEntry, thrown: unknown): void {
+    const { logger } = this.#services;
+    logger.error({ err: thrown, provider: entry.providerName, function: entry.name }, 'a provider failed');
+    this.#end(failed('internal', { code: 'internal', message: messageOf(thrown) }, this.#elapsedMs()));
+  }
+
+  #end(outcome: Outcome): void {
+    const delivery = this.#delivery;
+    const { deadlines } = this.#services;
+    if (delivery.outcome) {
+      discard(outcome);
+      return;
+    }
+    // A streamed answer runs on: its deadline holds until the last byte.
+    if (isStream(outcome.body)) outcome.body.once('close', () => deadlines.forget(this));
+    else deadlines.forget(this);
+    delivery.work = undefined;
+    delivery.outcome = outcome;
+    this.#ended.resolve();
   }
 }
 

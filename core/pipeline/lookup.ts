@@ -1,8 +1,7 @@
 import { filter, firstValueFrom, race, take, timer } from 'rxjs';
 import type { Delivery } from '../contracts/delivery.ts';
-import { MillraceError } from '../contracts/errors.ts';
 import { systemNamespace } from '../functions/catalog.ts';
-import { refuse, type PipelineServices, type Stage } from './stage.ts';
+import { notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
 /**
  * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take;
@@ -15,23 +14,16 @@ export function lookup({ catalog }: PipelineServices): Stage {
     const entry = catalog.get(invocation.function);
     // Millrace's own functions run from queues only: over HTTP they would call wherever the caller says.
     if (!entry || (!delivery.request.lease && entry.name.endsWith(`.${systemNamespace}`))) {
-      refuse(
-        delivery,
-        'missing',
-        new MillraceError('function.missing', `no function "${invocation.function}" is deployed`),
-      );
-      return;
+      return refuse(delivery, 'missing', notDeployed(invocation.function));
     }
     delivery.entry = entry;
     if (entry.status.state === 'ready') return;
     if (entry.status.state === 'failed') {
       const reason = entry.status.message ?? 'its provider could not start it';
-      refuse(
-        delivery,
-        'crash',
-        new MillraceError('function.crashed', `function "${entry.name}" cannot run: ${reason}`),
-      );
-      return;
+      return refuse(delivery, 'crash', {
+        code: 'function.crashed',
+        message: `function "${entry.name}" cannot run: ${reason}`,
+      });
     }
     // Queued work need not wait here: it is on its way to the queue, which waits better.
     if (invocation.mode === 'async' && !delivery.request.lease) return;
@@ -57,12 +49,10 @@ export function lookup({ catalog }: PipelineServices): Stage {
       delivery.entry = now;
       return;
     }
-    refuse(
-      delivery,
-      'overload',
-      new MillraceError('function.not-ready', `function "${name}" did not become ready within its timeout`, {
-        retryAfterSeconds: 1,
-      }),
-    );
+    refuse(delivery, 'overload', {
+      code: 'function.not-ready',
+      message: `function "${name}" did not become ready within its timeout`,
+      retryAfterSeconds: 1,
+    });
   }
 }

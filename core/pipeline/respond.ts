@@ -6,38 +6,54 @@ import { effectsOf } from '../delivery/effects.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { readBody } from './decide.ts';
 import { discard, isStream } from './execute.ts';
-import { failed, type PipelineServices } from './stage.ts';
+import { failed } from '../kit/outcome.ts';
+import type { PipelineServices } from './stage.ts';
 
 /**
  * The only place that settles a delivery. It turns the outcome into a verdict (reply or acknowledgement, retry, dead
  * letter) by the function's policy, with the effects that follow from it, and says it to the source exactly once.
  */
-export function respond(services: PipelineServices): (delivery: Delivery) => Promise<Verdict> {
+export function respond(services: PipelineServices): (delivery: Delivery) => Verdict | Promise<Verdict> {
   const { catalog, clock, limits, logger, meter, emit } = services;
 
-  return async (delivery) => {
-    const outcome = (delivery.outcome ??= failed('internal', 'internal', 'no stage gave an outcome', 0));
+  return (delivery) => {
+    const outcome = (delivery.outcome ??= failed(
+      'internal',
+      { code: 'internal', message: 'no stage gave an outcome' },
+      0,
+    ));
     if (delivery.decision === 'run' && delivery.entry)
       meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
-    const verdict =
-      delivery.settlement.kind === 'settles' ? await settling(delivery, outcome) : answer(delivery, outcome);
+    if (delivery.settlement.kind === 'replies') return say(delivery, answer(delivery, outcome));
+    return settling(delivery, outcome).then((verdict) => say(delivery, verdict));
+  };
+
+  /** Tells the source, and what listens; at once where the source answers at once. */
+  function say(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
     // A streamed answer still runs; everything else is done with its slot.
-    const streams = verdict.kind === 'done' && isStream(verdict.outcome.body);
-    if (!streams) releaseSlot(delivery);
+    if (verdict.kind !== 'done' || !isStream(verdict.outcome.body)) releaseSlot(delivery);
+    let saying: void | Promise<void> = undefined;
     try {
-      await delivery.settlement.settle(verdict, delivery);
+      saying = delivery.settlement.settle(verdict, delivery);
     } catch (error) {
-      // The sender was told nothing, so it gives the message again, or its connection ends: either is its contract.
-      meter.settleFailed(delivery.source);
-      logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a settlement failed');
+      unsaid(delivery, error);
     }
-    if (streams) {
-      discard(verdict.outcome);
-      releaseSlot(delivery);
-    }
+    if (!saying) return said(delivery, verdict);
+    return saying.catch((error: unknown) => unsaid(delivery, error)).then(() => said(delivery, verdict));
+  }
+
+  function said(delivery: Delivery, verdict: Verdict): Verdict {
+    if (verdict.kind === 'done') discard(verdict.outcome);
+    releaseSlot(delivery);
     tell(delivery, verdict);
     return verdict;
-  };
+  }
+
+  /** The sender was told nothing, so it gives the message again, or its connection ends: either is its contract. */
+  function unsaid(delivery: Delivery, error: unknown): void {
+    meter.settleFailed(delivery.source);
+    logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a settlement failed');
+  }
 
   /** For a caller who waits: whatever came of it is the answer. */
   function answer(delivery: Delivery, outcome: Outcome): Verdict {
@@ -52,15 +68,10 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Pro
     if (delivery.aborted !== undefined) return { kind: 'retry', delayMs: 0, outcome, counted: false };
     const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
     const whole = await collected(outcome);
-    const decision = retryDecision(
-      policy?.retry ?? services.standardRetry,
-      whole,
-      delivery.invocation?.attempt ?? 1,
-      Math.random,
-      clock.now(),
-    );
+    const retry = policy?.retry ?? services.standardRetry;
+    const decision = retryDecision(retry, whole, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
     if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome: whole, counted: true };
-    const effects = effectsOf(delivery, whole, policy, clock.now());
+    const effects = effectsOf(delivery, whole, policy, retry.attempts, clock.now());
     if (decision.kind === 'done') return { kind: 'done', outcome: whole, effects };
     return { kind: 'dead', reason: decision.reason, outcome: whole, effects };
   }
@@ -75,8 +86,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Pro
       discard(outcome);
       return failed(
         'crash',
-        'function.bad-response',
-        `the streamed answer failed: ${messageOf(error)}`,
+        { code: 'function.bad-response', message: `the streamed answer failed: ${messageOf(error)}` },
         outcome.durationMs,
       );
     }

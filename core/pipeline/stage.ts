@@ -1,11 +1,10 @@
 import type { Clock } from '../contracts/clock.ts';
 import type { AbortReason, Delivery } from '../contracts/delivery.ts';
-import type { MillraceError } from '../contracts/errors.ts';
-import { errorCodes, type ErrorCode } from '../contracts/errors.ts';
 import type { FailureClass, Outcome } from '../contracts/invocation.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Catalog } from '../functions/catalog.ts';
+import { failed, type Refusal } from '../kit/outcome.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Emit } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
@@ -51,45 +50,23 @@ export interface PipelineLimits {
 }
 
 /** Ends the delivery with a status of the platform's own. */
-export function refuse(delivery: Delivery, failure: FailureClass, error: MillraceError): void {
+export function refuse(delivery: Delivery, failure: FailureClass, refusal: Refusal): void {
   delivery.decision ??= 'refused';
-  delivery.outcome = failed(failure, error.code, error.message, 0, error.retryAfterSeconds);
+  delivery.outcome = failed(failure, refusal, 0);
 }
 
-/** The outcome of an attempt that gave no answer of the function's own. */
-export function failed(
-  failure: FailureClass,
-  code: ErrorCode,
-  message: string,
-  durationMs: number,
-  retryAfterSeconds?: number,
-): Outcome {
-  return {
-    status: errorCodes[code].status,
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ error: { code, message } }),
-    durationMs,
-    failure,
-    error: { code, message },
-    retryAfterSeconds,
-  };
+export function notDeployed(name: string): Refusal {
+  return { code: 'function.missing', message: `no function "${name}" is deployed` };
 }
+
+const abortRefusals: Readonly<Record<AbortReason, Refusal>> = {
+  'client-gone': { code: 'invocation.client-gone', message: 'the caller went away before the answer' },
+  cancelled: { code: 'invocation.cancelled', message: 'the invocation was cancelled' },
+  stopping: { code: 'gateway.stopping', message: 'the gateway stopped before the function had answered' },
+  'lease-lost': { code: 'queue.unavailable', message: 'the lease of the message was lost while it ran' },
+};
 
 /** The outcome of a delivery that nobody waits for any more. */
 export function abortedOutcome(reason: AbortReason, durationMs: number): Outcome {
-  switch (reason) {
-    case 'client-gone':
-      return failed('cancelled', 'invocation.client-gone', 'the caller went away before the answer', durationMs);
-    case 'cancelled':
-      return failed('cancelled', 'invocation.cancelled', 'the invocation was cancelled', durationMs);
-    case 'stopping':
-      return failed(
-        'cancelled',
-        'gateway.stopping',
-        'the gateway stopped before the function had answered',
-        durationMs,
-      );
-    case 'lease-lost':
-      return failed('cancelled', 'queue.unavailable', 'the lease of the message was lost while it ran', durationMs);
-  }
+  return failed('cancelled', abortRefusals[reason], durationMs);
 }

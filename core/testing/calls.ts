@@ -32,7 +32,17 @@ export function makeInvocation(name: string, set: Partial<Invocation> = {}): Inv
 /** One attempt with a signal that aborts at its deadline, or with the signal given. */
 export function makeCall(invocation: Invocation, signal?: AbortSignal): Call {
   const deadline = performance.now() + invocation.timeoutMs;
-  return { invocation, deadline, signal: signal ?? AbortSignal.timeout(invocation.timeoutMs) };
+  const given = signal ?? AbortSignal.timeout(invocation.timeoutMs);
+  return {
+    invocation,
+    deadline,
+    signal: given,
+    watch: (watcher) => {
+      const tell = (): void => watcher.aborted(given.reason as DOMException);
+      if (given.aborted) tell();
+      else given.addEventListener('abort', tell, { once: true });
+    },
+  };
 }
 
 /** The function as the catalog would hold it. */

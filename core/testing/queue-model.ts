@@ -109,7 +109,8 @@ class Pair {
       case 'reopen':
         if (!this.#bench.reopen) return;
         this.#queue = await this.#bench.reopen();
-        return this.#oracle.reopen();
+        // Where others may share the queue, the leases of the old process go on.
+        return this.#bench.shared ? undefined : this.#oracle.reopen();
     }
   }
 

@@ -27,11 +27,16 @@ export interface QueueBench {
   advance?(ms: number): void;
   /** What a new process finds after the old one died without closing anything. Absent: it keeps nothing. */
   reopen?(): Promise<Queue>;
+  /**
+   * Others may work on the same queue, so that a new process cannot know whether the old one is dead: its leases last as
+   * long as they were given for. Without it, whoever opens the queue ends them at once.
+   */
+  readonly shared?: true;
   dispose(): Promise<void>;
 }
 
 /** What a case cannot do without: a capability of the plugin, or a means of the bench. */
-export type QueueNeed = keyof QueueCapabilities | 'advance' | 'reopen';
+export type QueueNeed = keyof QueueCapabilities | 'advance' | 'reopen' | 'shared';
 
 /** One promise of every queue. It fails by rejecting. */
 export interface QueueCase {
@@ -71,6 +76,17 @@ export class QueueTrial {
   async reopen(): Promise<void> {
     if (!this.bench.reopen) throw new Error('this bench cannot reopen its queue: the case must say that it needs it');
     this.queue = await this.bench.reopen();
+  }
+
+  /** How long a lease lasts that is to outlive the process: for long, where whoever opens the queue next ends it. */
+  get leftMs(): number {
+    return this.bench.shared ? this.shortMs * 4 : 3_600_000;
+  }
+
+  /** Like `reopen`, until the leases (of `leftMs`) of the dead process have ended: at once, or by their time. */
+  async takeOver(): Promise<void> {
+    await this.reopen();
+    if (this.bench.shared) await this.pass(this.leftMs);
   }
 
   async stop(): Promise<void> {

@@ -2,6 +2,8 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 
 /** One line a kind. The word in the YAML is the key. */
 export const connections: LazyPlugins = {
+  redis: () => import('./redis/index.ts'),
+  amqp: () => import('./amqp/index.ts'),
   kafka: () => import('./kafka/index.ts'),
   nats: () => import('./nats/index.ts'),
 };

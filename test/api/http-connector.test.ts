@@ -243,7 +243,13 @@ describe('a callback', () => {
     await eventually(() => (received.length >= 2 ? true : undefined));
     expect(received[1]).toMatchObject({
       body: 'answer',
-      headers: { 'x-call-id': 'called-back', 'x-function-status': '200', 'x-function-name': 'echo.openfaas-fn' },
+      headers: {
+        'x-call-id': 'called-back',
+        'x-function-status': '200',
+        'x-function-name': 'echo.openfaas-fn',
+        'x-retry': '0',
+        'x-retry-max': '4',
+      },
     });
     expect(received[1]?.headers['webhook-signature']).toMatch(/^v1,/);
     sink.close();

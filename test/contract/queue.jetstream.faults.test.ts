@@ -63,6 +63,14 @@ async function until(holds: () => boolean | Promise<boolean>, ms = 20_000): Prom
   }
 }
 
+/** Whether every replica of the queue's streams has all that the others have. */
+async function haveCaughtUp(nats: Nats): Promise<boolean> {
+  const manager = await nats.manager();
+  const streams = await manager.streams.list().next();
+  const infos = await Promise.all(streams.map(({ config }) => manager.streams.info(config.name)));
+  return infos.length === 3 && infos.every(({ cluster }) => cluster?.replicas?.every(({ current }) => current));
+}
+
 /** A gateway in a process of its own. */
 class Holder {
   readonly process: ChildProcess;
@@ -190,7 +198,7 @@ await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', ()
       const before = refused;
       if (fault === 'stall') {
         own.pause();
-        await sleep(7000);
+        await sleep(20_000);
         own.resume();
       } else {
         await (fault === 'SIGKILL' ? own.kill() : own.stop());
@@ -291,21 +299,16 @@ await describeWithOwnBroker('nats', 'queue jetstream, on a cluster of three', ()
     for (const each of servers) {
       await until(accept);
       await each.kill();
-      await until(accept, 30_000);
+      // The servers themselves take some 10 s to agree on new leaders.
+      await until(accept, 60_000);
       for (let index = 0; index < 20; index++) await accept();
       await each.restart();
       // It has to catch up before another one may go.
-      await until(async () => {
-        const manager = await nats.manager();
-        const infos = await Promise.all(
-          (await manager.streams.list().next()).map(({ config }) => manager.streams.info(config.name)),
-        ).catch(() => []);
-        return infos.length === 3 && infos.every(({ cluster }) => cluster?.replicas?.every(({ current }) => current));
-      }, 60_000);
+      await until(() => haveCaughtUp(nats).catch(() => false), 60_000);
     }
     const drained = new Set(await drain(queue));
     expect(accepted.filter((id) => !drained.has(id))).toEqual([]);
-  }, 240_000);
+  }, 300_000);
 });
 
 await describeWithOwnBroker('nats', 'queue jetstream, when it starts', () => {

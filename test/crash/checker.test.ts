@@ -14,7 +14,8 @@ const good: History = {
   attemptsOf: { ok: 1 },
   dying: new Set(['bad']),
   kills: 1,
-  concurrency: 1,
+  atRisk: 1,
+  complaints: [],
   drift: 0,
 };
 const complaints = (change: Partial<History>): string => broken(check({ ...good, ...change })).join('\n');
@@ -57,7 +58,7 @@ describe('the checker of the crash test', () => {
   it('allows as many duplicates as were in flight, and no more', () => {
     expect(complaints({ executions: [...run('c1'), ...run('c1', 2)] })).toBe('');
     expect(complaints({ executions: [...run('c1'), ...run('c1', 2), ...run('c1', 3)] })).toMatch(/2 duplicates/);
-    expect(complaints({ executions: [...run('c1'), ...run('c1', 2)], attemptsOf: { ok: 2 }, kills: 0 })).toBe('');
+    expect(complaints({ executions: [...run('c1'), ...run('c1', 2)], attemptsOf: { ok: 2 }, atRisk: 0 })).toBe('');
   });
   it('finds a key that was overtaken', () => {
     const accepted = [1, 2].map((number) => ({
@@ -83,6 +84,9 @@ describe('the checker of the crash test', () => {
     expect(complaints({ ...history, dead: [{ ...letter, body: 'other' }] })).toMatch(/another body/);
     expect(complaints({ ...history, dead: [{ ...letter, errors: 0 }] })).toMatch(/no errors/);
     expect(complaints({ dead: [letter] })).toMatch(/is a dead letter/);
+  });
+  it('passes on what was wrong by itself', () => {
+    expect(complaints({ complaints: ['answered with 500'] })).toMatch(/1 complaints: answered with 500/);
   });
   it('finds numbers that do not add up', () => {
     expect(complaints({ drift: 2 })).toMatch(/cannot account for 2/);

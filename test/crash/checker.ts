@@ -43,8 +43,10 @@ export interface History {
   /** Functions whose invocations end as dead letters. */
   readonly dying: ReadonlySet<string>;
   readonly kills: number;
-  /** Attempts that may run at once: so many may be repeated for each kill. */
-  readonly concurrency: number;
+  /** Attempts that may have been running at the kills and outages, all in all: so many may be repeated. */
+  readonly atRisk: number;
+  /** What callers and operators should not have seen: a wrong answer, one that came too late, a death of its own. */
+  readonly complaints: readonly string[];
   /** accepted - everything accounted for, as the metrics tell it at rest. */
   readonly drift: number;
 }
@@ -58,6 +60,7 @@ export interface Verdict {
   readonly duplicates: number;
   readonly duplicatesAllowed: number;
   readonly drift: number;
+  readonly complaints: readonly string[];
 }
 
 const finals = new Set(['succeeded', 'dead', 'cancelled', 'expired']);
@@ -91,7 +94,8 @@ export function check(history: History): Verdict {
     outOfOrder: outOfOrder(history),
     deadWrong: deadWrong(history),
     duplicates,
-    duplicatesAllowed: history.kills * history.concurrency,
+    duplicatesAllowed: history.atRisk,
+    complaints: history.complaints,
     drift: history.drift,
   };
 }
@@ -157,6 +161,7 @@ export function broken(verdict: Verdict): string[] {
       `${verdict.duplicates} duplicates, more than the ${verdict.duplicatesAllowed} that were in flight at the kills`,
     );
   }
+  tell('complaints', verdict.complaints);
   if (verdict.drift !== 0) text.push(`the metrics cannot account for ${verdict.drift}`);
   return text;
 }

@@ -1,41 +1,41 @@
 import { describe, expect, it } from 'vitest';
 import { broken, check } from './checker.ts';
-import { crashRun } from './driver.ts';
-
-const failpoints = [
-  'accept.after-enqueue',
-  'queue.before-commit',
-  'queue.after-commit',
-  'lease.before-dispatch',
-  'execute.running',
-  'settle.before',
-  'settle.after',
-  'queue.dead-letter',
-];
+import { crashRun, summary } from './driver.ts';
+import { sqlite } from './queues.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
+const strikesOf = (rounds: number): ('gateway' | 'failpoint')[] =>
+  Array.from({ length: rounds }, (_, round) => (round % 2 === 0 ? 'gateway' : 'failpoint'));
 
 describe('a gateway that is killed while it works', () => {
   it(
     'loses nothing, ends everything once and in order, and repeats no more than was in flight',
     { timeout: 600_000 },
     async () => {
-      const history = await crashRun({ seed, rounds: 24, calls: 12_000, failpoints, log });
-      const verdict = check(history);
-      log(
-        `seed ${seed}: ${history.accepted.length} accepted, ${history.kills} kills, ${verdict.duplicates} duplicates`,
-      );
-      expect(history.accepted.length).toBeGreaterThanOrEqual(10_000);
-      expect(broken(verdict), `seed ${seed}`).toEqual([]);
+      const run = await crashRun({
+        seed,
+        queue: sqlite,
+        gateways: 1,
+        strikes: strikesOf(24),
+        calls: 12_000,
+        paceMs: 0,
+        log,
+      });
+      log(`sqlite, seed ${seed}: ${summary(run)}`);
+      expect(run.history.accepted.length).toBeGreaterThanOrEqual(10_000);
+      expect(broken(check(run.history)), `seed ${seed}`).toEqual([]);
     },
   );
 
   it('is caught when it answers before it has committed', { timeout: 300_000 }, async () => {
-    const history = await crashRun({
+    const { history } = await crashRun({
       seed,
-      rounds: 6,
+      queue: sqlite,
+      gateways: 1,
+      strikes: strikesOf(6),
       calls: 3000,
+      paceMs: 0,
       failpoints: ['queue.before-commit'],
       plant: 'ack-before-commit',
     });

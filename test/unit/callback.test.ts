@@ -121,7 +121,7 @@ describe('the headers of a callback', () => {
 
   it('may have any name', () => {
     const odd = JSON.parse('{"__proto__":"x","constructor":"y"}') as Headers;
-    const headers = callbackHeaders(invocation, { ...answer, headers: odd });
+    const headers = callbackHeaders(invocation, { ...answer, headers: odd }, 5);
     expect(Object.entries(headers).slice(0, 2)).toEqual([
       ['__proto__', 'x'],
       ['constructor', 'y'],

@@ -7,7 +7,7 @@ import { interpolate } from '../../core/config/interpolate.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { redacted } from '../../core/config/redact.ts';
 import { formatDuration, parseBytes, parseDuration } from '../../core/config/units.ts';
-import { seeded } from '../crash/driver.ts';
+import { seeded } from '../crash/random.ts';
 import { builtIns, inlinePlugin, testDefaults } from '../support/gateway.ts';
 
 /** Loads the YAML as the file `millrace.yaml` of a folder of its own, with other files beside it. */
@@ -50,7 +50,7 @@ connectors:
       'millrace.yaml:2:1 gatway: unknown key, did you mean "gateway"?',
       'millrace.yaml:4:13 gateway.listen.prot: unknown key, did you mean "port"?',
       'millrace.yaml:5:15 gateway.shutdown.drain: expected a duration such as "30s", "1m30s" or "PT30S", got number',
-      'millrace.yaml:7:14 queues.default.kind: unknown kind "memry", did you mean "memory"? known: jetstream, kafka, memory, sqlite',
+      'millrace.yaml:7:14 queues.default.kind: unknown kind "memry", did you mean "memory"? known: amqp, jetstream, kafka, memory, redis, sqlite',
       expect.stringMatching(/^millrace.yaml:10:5 functions.echo.behaviour: expected one of "echo"/),
       'millrace.yaml:11:47 functions.echo.invoke.timeot: unknown key, did you mean "timeout"?',
       expect.stringMatching(/^millrace.yaml:12:3 functions.Bad_Name: expected NAME or NAME.NAMESPACE/),

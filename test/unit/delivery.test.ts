@@ -137,7 +137,12 @@ describe('deadlines', () => {
     let time = 0;
     const deadlines = new Deadlines({ now: () => 0, monotonic: () => time });
     const expired: [string, number][] = [];
-    const item = (name: string, deadline: number) => ({ deadline, expire: () => void expired.push([name, time]) });
+    const item = (name: string, deadline: number) => ({
+      deadline,
+      previous: undefined,
+      next: undefined,
+      expire: () => void expired.push([name, time]),
+    });
     const forgotten = item('forgotten', 60);
     for (const one of [item('soon', 30), item('late', 130), forgotten]) deadlines.watch(one);
     deadlines.forget(forgotten);

@@ -120,8 +120,8 @@ export const boundsCases: readonly QueueCase[] = [
       const dead = await trial.put();
       await trial.kill(dead);
       await trial.put();
-      await trial.one();
-      await trial.reopen();
+      await trial.one({ ttlMs: trial.leftMs });
+      await trial.takeOver();
       const lane = await trial.lane();
       expect(lane).toMatchObject({ ready: 1, dead: 1, totals: { accepted: 3, succeeded: 1, dead: 1 } });
     },

@@ -84,11 +84,11 @@ export const cancelCases: readonly QueueCase[] = [
     needs: ['cancel', 'reopen'],
     run: async (trial) => {
       const running = await trial.put();
-      await trial.one();
+      await trial.one({ ttlMs: trial.leftMs });
       const waiting = await trial.put();
       expect(await trial.queue.cancel(running)).toBe('running');
       expect(await trial.queue.cancel(waiting)).toBe('cancelled');
-      await trial.reopen();
+      await trial.takeOver();
       await trial.nothing();
       await expectStates(trial, { [running]: 'cancelled', [waiting]: 'cancelled' });
     },

@@ -122,18 +122,35 @@ export const deliveryCases: readonly QueueCase[] = [
     },
   },
   {
-    name: 'G2: what a dead process had leased is given again at once, and its receipts are stale',
+    name: 'G2: what a dead process had leased is given again, and its receipts are stale',
     needs: ['reopen'],
     run: async (trial) => {
       const id = await trial.put();
-      const first = await trial.one({ ttlMs: 3_600_000 });
-      await trial.reopen();
+      const first = await trial.one({ ttlMs: trial.leftMs });
+      await trial.takeOver();
       const second = await trial.one();
       expect([idOf(second), second.attempt]).toEqual([id, 2]);
       expect(second.receipt.epoch).toBeGreaterThan(first.receipt.epoch);
       expect(await trial.queue.settle(first.receipt, { kind: 'ack' })).toBe('stale');
       await trial.settle(second, { kind: 'ack' });
       expect(await trial.state(id)).toBe('succeeded');
+    },
+  },
+  {
+    name: 'G2: what another process has leased is given to nobody, until its lease ends',
+    needs: ['reopen', 'shared', 'advance'],
+    run: async (trial) => {
+      const id = await trial.put();
+      const first = await trial.one({ ttlMs: 1000 });
+      await trial.reopen();
+      await trial.pass(999);
+      await trial.nothing();
+      expect(await trial.state(id)).toBe('running');
+      expect(await trial.queue.extend(first.receipt, 1000)).toBe('settled');
+      await trial.pass(999);
+      await trial.nothing();
+      await trial.pass(1);
+      expect((await trial.one()).attempt).toBe(2);
     },
   },
   {
@@ -172,8 +189,8 @@ export const deliveryCases: readonly QueueCase[] = [
     run: async (trial) => {
       const id = await trial.put({ maxAttempts: 2 });
       for (const attempt of [1, 2]) {
-        expect((await trial.one()).attempt).toBe(attempt);
-        await trial.reopen();
+        expect((await trial.one({ ttlMs: trial.leftMs })).attempt).toBe(attempt);
+        await trial.takeOver();
       }
       await trial.nothing();
       expect(await trial.record(id)).toMatchObject({ state: 'dead', attempt: 2, deadReason: 'crashed' });

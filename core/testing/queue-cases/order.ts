@@ -132,8 +132,8 @@ export const orderCases: readonly QueueCase[] = [
     run: async (trial) => {
       const ids = await keyed(trial, 'k', 4);
       await trial.settle(await trial.one(), { kind: 'ack' });
-      await trial.one();
-      await trial.reopen();
+      await trial.one({ ttlMs: trial.leftMs });
+      await trial.takeOver();
       expect(await trial.lane()).toMatchObject({ ready: 1, blocked: 2 });
       expect(await trial.drain()).toEqual(ids.slice(1));
     },

@@ -2,16 +2,16 @@ import { Readable } from 'node:stream';
 import type { Clock } from '../../../core/contracts/clock.ts';
 import type { ErrorCode } from '../../../core/contracts/errors.ts';
 import type { Body, FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
-import type { Call } from '../../../core/contracts/provider.ts';
-import { failure } from './failure.ts';
+import type { Call, CallWatcher } from '../../../core/contracts/provider.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { headerRecord, postable, toThread, streamed, windowBytes, type HeaderList, type ToThread } from './protocol.ts';
 import { drain, sendBody, type Sending } from './send-body.ts';
 
 /** What an attempt asks of the thread that it runs in. */
 export interface AttemptThread {
   post(message: ToThread): void;
-  /** The attempt is not wanted any more: it has the grace to end. */
-  abandon(attempt: Attempt): void;
+  /** The attempt is not wanted any more: it has the grace to end, if it was begun at all. */
+  abandon(attempt: Attempt, message: string, timeout: boolean): void;
 }
 
 /** What an attempt asks of whoever let it wait. */
@@ -21,8 +21,9 @@ export interface WaitingRoom {
 }
 
 /** One attempt, on the host's side: it is answered once, and its streams end with it. */
-export class Attempt {
-  readonly number: number;
+export class Attempt implements CallWatcher {
+  /** Its number in the thread that it was given to. */
+  number = 0;
   readonly call: Call;
   /** The invocation's body; of a short stream, its bytes once they have come. */
   body: Body;
@@ -45,16 +46,10 @@ export class Attempt {
   /** Bytes of the answer that have been taken, and that the thread has not been told of. */
   #taken = 0;
   #flowing = true;
+  /** Ended, streams and all: an abort that comes now is of no interest. */
+  #over = false;
 
-  constructor(
-    number: number,
-    call: Call,
-    clock: Clock,
-    startedAt: number,
-    room: WaitingRoom,
-    resolve: (outcome: Outcome) => void,
-  ) {
-    this.number = number;
+  constructor(call: Call, clock: Clock, startedAt: number, room: WaitingRoom, resolve: (outcome: Outcome) => void) {
     this.call = call;
     this.body = call.invocation.body;
     this.startedAt = startedAt;
@@ -63,13 +58,12 @@ export class Attempt {
     this.#resolve = resolve;
     // A body may break off while it waits; without a listener that would end the process.
     if (this.body instanceof Readable) this.body.on('error', () => undefined);
-    // An object with `handleEvent` is cheaper than a closure, and removable without keeping one.
-    call.signal.addEventListener('abort', this);
   }
 
   /** Sends it to the thread. */
-  begin(thread: AttemptThread, wallDeadline: number, headers: HeaderList): void {
+  begin(thread: AttemptThread, number: number, wallDeadline: number, headers: HeaderList): void {
     this.#thread = thread;
+    this.number = number;
     const { body } = this;
     const { id, callId, method, path, query, attempt } = this.call.invocation;
     const wire = body === null ? null : body instanceof Uint8Array ? postable(body) : streamed;
@@ -77,12 +71,10 @@ export class Attempt {
     if (body instanceof Readable) this.#sending = sendBody(body, this.number, thread);
   }
 
-  /** The call's signal aborted. */
-  handleEvent(): void {
-    const { reason } = this.call.signal as { reason: unknown };
-    const timeout =
-      (reason instanceof Error && reason.name === 'TimeoutError') || this.#clock.monotonic() >= this.call.deadline;
-    const message = reason instanceof Error ? reason.message : String(reason);
+  /** Nobody wants it any more. After its end there is nothing left to abandon. */
+  aborted({ message, name }: DOMException): void {
+    if (this.#over) return;
+    const timeout = name === 'TimeoutError' || this.#clock.monotonic() >= this.call.deadline;
     this.#abandon(message, timeout);
     if (timeout) this.fail('timeout', 'function.timeout', 'the function did not answer within its timeout');
     else this.fail('cancelled', 'invocation.cancelled', message);
@@ -136,7 +128,7 @@ export class Attempt {
 
   /** Ends it without an answer; a stream that has begun breaks off. */
   fail(failureClass: FailureClass | undefined, code: ErrorCode, message: string): void {
-    this.#settle(failure(failureClass, code, message, this.#clock.monotonic() - this.startedAt));
+    this.#settle(failed(failureClass, { code, message }, this.#clock.monotonic() - this.startedAt));
     this.#letGo();
     if (this.#response && !this.#response.readableEnded) this.#response.destroy(new Error(message));
   }
@@ -151,6 +143,12 @@ export class Attempt {
     this.#sending?.stop();
   }
 
+  /** Its thread had not begun it: it may be given to another one. */
+  takenBack(): void {
+    this.#thread = undefined;
+    this.number = 0;
+  }
+
   /** The thread is done with it, or dead: nothing more will come. */
   close(): void {
     clearTimeout(this.graceTimer);
@@ -159,7 +157,7 @@ export class Attempt {
   }
 
   #letGo(): void {
-    this.call.signal.removeEventListener('abort', this);
+    this.#over = true;
     if (this.#sending) this.#sending.stop();
     else if (this.body instanceof Readable) drain(this.body);
   }
@@ -172,8 +170,7 @@ export class Attempt {
       return;
     }
     this.abandoned = true;
-    thread.post([toThread.abort, this.number, message, timeout]);
-    thread.abandon(this);
+    thread.abandon(this, message, timeout);
   }
 
   #settle(outcome: Outcome): void {

@@ -6,7 +6,7 @@ import { messageOf } from '../../../core/contracts/errors.ts';
 import type { Body, Invocation, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call } from '../../../core/contracts/provider.ts';
 import type { FunctionContext, FunctionLog } from './api.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { answerOf, answerOfResponse, BadResponse, type Answer } from './runtime/answer.ts';
 import { Event, requestOf } from './runtime/event.ts';
 import { load, type Loaded } from './runtime/load.ts';
@@ -48,7 +48,7 @@ export class InlineFunction {
   /** Not async: a function that answers at once costs one promise, the one that is returned. */
   invoke(call: Call): Promise<Outcome> {
     const loaded = this.#loaded;
-    if (!loaded) return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+    if (!loaded) return Promise.resolve(failed('crash', { code: 'function.crashed', message: this.#failure }, 0));
     const { clock } = this.#host;
     const startedAt = clock.monotonic();
     const { invocation } = call;
@@ -59,15 +59,15 @@ export class InlineFunction {
         const result = loaded.handle(requestOf(invocation, webBody(body), call.signal), context);
         return this.#settle(Promise.resolve(result).then(answerOfResponse), startedAt);
       }
-      if (body instanceof Readable) {
-        const bytes = collect(body, this.settings.maxBody);
-        const result = bytes.then((whole) => loaded.handle(new Event(invocation, whole), context));
-        return this.#settle(result.then(answerOf), startedAt);
-      }
+      const handle = (bytes: Uint8Array | null): Outcome | Promise<Outcome> => {
+        const result = loaded.handle(new Event(invocation, bytes), context);
+        if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
+        return outcomeOf(answerOf(result), startedAt, clock);
+      };
+      const failed = (error: unknown): Outcome => failedOutcome(error, startedAt, clock);
+      if (body instanceof Readable) return collect(body, this.settings.maxBody).then(handle).catch(failed);
       if (body !== null && body.byteLength > this.settings.maxBody) throw new TooLong(this.settings.maxBody);
-      const result = loaded.handle(new Event(invocation, body), context);
-      if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
-      return Promise.resolve(outcomeOf(answerOf(result), startedAt, clock));
+      return Promise.resolve(handle(body));
     } catch (error) {
       return Promise.resolve(failedOutcome(error, startedAt, clock));
     }
@@ -96,9 +96,9 @@ function outcomeOf({ status, headers, body }: Answer, startedAt: number, clock: 
 
 function failedOutcome(error: unknown, startedAt: number, clock: Clock): Outcome {
   const durationMs = clock.monotonic() - startedAt;
-  if (error instanceof TooLong) return failure('refused', 'limit.body', error.message, durationMs);
+  if (error instanceof TooLong) return failed('refused', { code: 'limit.body', message: error.message }, durationMs);
   const code = error instanceof BadResponse ? 'function.bad-response' : 'function.failed';
-  return failure(undefined, code, messageOf(error), durationMs);
+  return failed(undefined, { code, message: messageOf(error) }, durationMs);
 }
 
 /** What costs something is made only if the function asks for it. */

@@ -4,14 +4,16 @@ import { messageOf } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionStatus, WorkQueueStats } from '../../../core/contracts/provider.ts';
 import { Attempt, type WaitingRoom } from './attempt.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import { collect } from './send-body.ts';
 import { threadEnv, type PoolSettings } from './settings.ts';
-import { Thread, type ThreadOwner } from './thread.ts';
+import { maxAhead, Thread, type ThreadOwner } from './thread.ts';
 import { Waiting } from './waiting.ts';
 
 /** Streams that say they are no longer than this are sent in one message, once they have come. */
 const smallBody = 64 * 1024;
+/** A thread that ends no call for so long gives up those that it was given ahead, ms. */
+const stallMs = 20;
 const firstRetryMs = 1000;
 const lastRetryMs = 60_000;
 
@@ -34,13 +36,13 @@ export class Pool implements WaitingRoom, ThreadOwner {
   readonly #retired = new Set<Thread>();
   readonly #waiting = new Waiting();
   #collecting = 0;
-  #number = 0;
   /** Why the module cannot be imported. */
   #failure: string | undefined;
   #retryMs = firstRetryMs;
   #retryTimer: NodeJS.Timeout | undefined;
   #fillTimer: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
+  #stallTimer: NodeJS.Timeout | undefined;
   #closed = false;
   #empty: Promise<void> | undefined;
   #onEmpty: (() => void) | undefined;
@@ -49,6 +51,10 @@ export class Pool implements WaitingRoom, ThreadOwner {
   constructor(settings: PoolSettings, owner: PoolOwner) {
     this.settings = settings;
     this.#owner = owner;
+  }
+
+  get clock(): Clock {
+    return this.#owner.clock;
   }
 
   /** Reports the function and starts the threads that it always has. */
@@ -61,12 +67,13 @@ export class Pool implements WaitingRoom, ThreadOwner {
     const { clock } = this.#owner;
     const startedAt = clock.monotonic();
     if (this.#failure !== undefined) {
-      return Promise.resolve(failure('crash', 'function.crashed', this.#failure, 0));
+      return Promise.resolve(failed('crash', { code: 'function.crashed', message: this.#failure }, 0));
     }
     return new Promise((resolve) => {
-      const attempt = new Attempt(++this.#number, call, clock, startedAt, this, resolve);
-      if (call.signal.aborted) attempt.handleEvent();
-      else if (attempt.body instanceof Readable && isSmall(call)) void this.#collect(attempt, attempt.body);
+      const attempt = new Attempt(call, clock, startedAt, this, resolve);
+      call.watch(attempt);
+      if (attempt.answered) return; // It had been aborted before it came here.
+      if (attempt.body instanceof Readable && isSmall(call)) void this.#collect(attempt, attempt.body);
       else this.#place(attempt);
     });
   }
@@ -78,7 +85,10 @@ export class Pool implements WaitingRoom, ThreadOwner {
     this.#failure = undefined;
     this.#retryMs = firstRetryMs;
     clearTimeout(this.#retryTimer);
-    for (const thread of this.#threads) this.#retire(thread);
+    for (const thread of this.#threads) {
+      thread.giveUpAhead();
+      this.#retire(thread);
+    }
     // After a failure nobody calls until it is known that the module is sound.
     if (wasFailed) this.#spawn();
     this.#fill();
@@ -102,6 +112,7 @@ export class Pool implements WaitingRoom, ThreadOwner {
 
   /** Ends everything now. */
   async kill(): Promise<void> {
+    for (const thread of this.#threads) thread.giveUpAhead();
     for (let attempt = this.#waiting.take(); attempt; attempt = this.#waiting.take()) {
       attempt.fail('cancelled', 'gateway.stopping', 'the gateway stopped before the function had answered');
     }
@@ -143,6 +154,17 @@ export class Pool implements WaitingRoom, ThreadOwner {
     else if (thread.attempts.size === 0) thread.idleSince = this.#owner.clock.monotonic();
   }
 
+  paceChanged(): void {
+    this.#report();
+  }
+
+  takenBack(attempts: readonly Attempt[]): void {
+    for (const attempt of attempts) attempt.queued = true;
+    this.#waiting.putBack(attempts);
+    // A turn later: the thread that gave them up is in the middle of something.
+    setImmediate(() => this.#place());
+  }
+
   gone(thread: Thread, importError: string | undefined): void {
     const wasRetired = this.#retired.delete(thread);
     this.#threads.delete(thread);
@@ -175,7 +197,7 @@ export class Pool implements WaitingRoom, ThreadOwner {
   /** Gives what waits to the threads with room, the newcomer last. */
   #place(newcomer?: Attempt): void {
     if (newcomer) {
-      const thread = this.#waiting.length === 0 ? this.#roomiest() : undefined;
+      const thread = this.#waiting.length === 0 ? this.#threadFor(newcomer) : undefined;
       if (thread) {
         this.#run(thread, newcomer);
         return;
@@ -184,7 +206,8 @@ export class Pool implements WaitingRoom, ThreadOwner {
       this.#waiting.push(newcomer);
     }
     while (this.#waiting.length > 0) {
-      const thread = this.#roomiest();
+      const next = this.#waiting.oldest();
+      const thread = next && this.#threadFor(next);
       if (!thread) break;
       const attempt = this.#waiting.take();
       if (attempt) this.#run(thread, attempt);
@@ -205,15 +228,40 @@ export class Pool implements WaitingRoom, ThreadOwner {
     thread.run(attempt, Math.round(clock.now() + call.deadline - clock.monotonic()));
   }
 
-  /** The thread with the fewest calls; the first of them, so that the others may fall idle and end. */
-  #roomiest(): Thread | undefined {
-    let best: Thread | undefined;
+  /**
+   * The thread with room and the fewest calls; the first of them, so that the others may fall idle and end. When there
+   * are as many threads as may be and all are busy, a quick one takes the call ahead, unless its body still streams:
+   * that could not be given to another thread.
+   */
+  #threadFor(attempt: Attempt): Thread | undefined {
+    let roomy: Thread | undefined;
+    let ahead: Thread | undefined;
     for (const thread of this.#threads) {
-      if (!thread.hasRoom) continue;
-      if (thread.attempts.size === 0) return thread;
-      if (!best || thread.attempts.size < best.attempts.size) best = thread;
+      if (thread.hasRoom) {
+        if (thread.attempts.size === 0) return thread;
+        if (!roomy || thread.attempts.size < roomy.attempts.size) roomy = thread;
+      } else if (thread.isQuick && (!ahead || thread.attempts.size < ahead.attempts.size)) ahead = thread;
     }
-    return best;
+    if (roomy || !ahead || this.#threads.size < this.settings.max) return roomy;
+    if (ahead.attempts.size >= ahead.settings.perThread + maxAhead || attempt.body instanceof Readable)
+      return undefined;
+    this.#watchStalls();
+    return ahead;
+  }
+
+  #watchStalls(): void {
+    if (!this.#stallTimer) this.#stallTimer = setTimeout(() => this.#endStalls(), stallMs).unref();
+  }
+
+  /** A call that takes long must not hold up those that were given to its thread ahead. */
+  #endStalls(): void {
+    this.#stallTimer = undefined;
+    const now = this.#owner.clock.monotonic();
+    for (const thread of this.#threads) {
+      if (!thread.isAhead) continue;
+      if (thread.stalledMs(now) >= stallMs) thread.giveUpAhead();
+      else this.#watchStalls();
+    }
   }
 
   #spawnForWaiting(): void {
@@ -284,7 +332,11 @@ export class Pool implements WaitingRoom, ThreadOwner {
     if (this.#closed) return;
     const { function: name, max, perThread } = this.settings;
     let ready = 0;
-    for (const thread of this.#threads) if (thread.state === 'ready') ready += 1;
+    let ahead = 0;
+    for (const thread of this.#threads) {
+      if (thread.state === 'ready') ready += 1;
+      if (thread.isQuick) ahead += maxAhead;
+    }
     const failed = this.#failure !== undefined;
     const status: FunctionStatus = {
       name,
@@ -292,7 +344,8 @@ export class Pool implements WaitingRoom, ThreadOwner {
       // A call starts the thread that it needs within milliseconds, so there is always one to count on.
       replicas: Math.max(1, this.#threads.size),
       availableReplicas: failed ? 0 : Math.max(1, ready),
-      capacity: max * perThread,
+      // Only full threads take calls ahead, so it counts once there are as many as may be.
+      capacity: max * perThread + (this.#threads.size < max ? 0 : ahead),
       message: this.#failure,
     };
     const before = this.#reported;

@@ -83,6 +83,12 @@ export type ThrownCode = 'function.failed' | 'function.bad-response' | 'limit.bo
 /** What a thread is given at its start, with its end of the port. */
 export interface ThreadStart {
   readonly port: MessagePort;
+  /** One number, shared: how many messages the host has posted. The thread may sleep until it changes. */
+  readonly posted: Int32Array;
+  /** The cells of `Claims`: a call is begun by claiming it there. */
+  readonly claims: Int32Array<SharedArrayBuffer>;
+  /** Calls that may run at once; the others wait until one has ended. */
+  readonly perThread: number;
   /** File URL of the module. */
   readonly module: string;
   readonly function: string;

@@ -7,7 +7,7 @@ import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider, WorkQueueStats } from '../../../core/contracts/provider.ts';
-import { failure } from './failure.ts';
+import { failed } from '../../../core/kit/outcome.ts';
 import type { workerConfig, workerFunction } from './index.ts';
 import { InlineFunction } from './inline.ts';
 import { Pool, type PoolOwner } from './pool.ts';
@@ -76,8 +76,8 @@ export class WorkerProvider implements Provider {
     const runner = this.#functions.get(name)?.runner;
     if (runner && !this.#stopping) return runner.invoke(call);
     const refusal = this.#stopping
-      ? failure('overload', 'gateway.stopping', 'the gateway is shutting down', 0)
-      : failure('missing', 'function.missing', `function ${name} is not deployed`, 0);
+      ? failed('overload', { code: 'gateway.stopping', message: 'the gateway is shutting down' }, 0)
+      : failed('missing', { code: 'function.missing', message: `function ${name} is not deployed` }, 0);
     return Promise.resolve(refusal);
   }
 

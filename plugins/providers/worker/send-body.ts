@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { BodyTooLarge, readAll } from '../../../core/kit/body.ts';
+import { readAll } from '../../../core/kit/body.ts';
 import { postable, toThread, windowBytes, type ToThread } from './protocol.ts';
 
 /** A request's body on its way into a thread. */
@@ -69,10 +69,6 @@ export class TooLong extends Error {
  * The bytes of a body that is short. Rejects when it breaks off. In one message to a thread, it does not occupy the
  * thread while it comes.
  */
-export async function collect(body: Readable, maxBytes: number): Promise<Uint8Array> {
-  try {
-    return await readAll(body, maxBytes);
-  } catch (error) {
-    throw error instanceof BodyTooLarge ? new TooLong(maxBytes) : error;
-  }
+export function collect(body: Readable, maxBytes: number): Promise<Uint8Array> {
+  return readAll(body, maxBytes, () => new TooLong(maxBytes));
 }

@@ -1,14 +1,22 @@
+import { Readable } from 'node:stream';
 import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from 'node:worker_threads';
+import type { Clock } from '../../../core/contracts/clock.ts';
 import type { Attempt, AttemptThread } from './attempt.ts';
-import { fromThread, type FromThread, headerList, type ThreadStart, type ToThread } from './protocol.ts';
+import { Claims } from './claims.ts';
+import { fromThread, type FromThread, headerList, type ThreadStart, toThread, type ToThread } from './protocol.ts';
 import type { PoolSettings } from './settings.ts';
 
 /** What a thread tells the pool that made it. */
 export interface ThreadOwner {
+  readonly clock: Clock;
   /** The module has been imported: it takes calls. */
   ready(thread: Thread): void;
   /** It was busy, and could take another call. */
   free(thread: Thread): void;
+  /** It became quick, or is so no more. */
+  paceChanged(): void;
+  /** Calls that it was given and has not begun: they are the owner's again. */
+  takenBack(attempts: readonly Attempt[]): void;
   /** It has ended. `importError` is set if it never became ready. */
   gone(thread: Thread, importError: string | undefined): void;
   log(thread: Thread, text: string, callId: string | undefined): void;
@@ -16,6 +24,13 @@ export interface ThreadOwner {
 
 // The same file beside this one, whether it is run as it is or was built.
 const runtime = new URL(`./runtime/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
+
+/** Calls that a thread may be given beyond those that it may run: so that it need not wait for the host after each. */
+export const maxAhead = 31;
+/** Only while its calls take less than this on average, ms: a long one would hold up those behind it. */
+const quickMs = 0.25;
+/** What is assumed of calls before any were seen, and after one took too long, ms. */
+const slowMs = 10;
 
 /** One worker thread with one function's module in it, and the attempts that run there. */
 export class Thread implements AttemptThread {
@@ -30,8 +45,16 @@ export class Thread implements AttemptThread {
   readonly ended: Promise<void>;
   readonly #worker: Worker;
   readonly #port: MessagePort;
+  readonly #claims = new Claims();
+  readonly #posted = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #owner: ThreadOwner;
   readonly #startTimer: NodeJS.Timeout;
+  #waking = false;
+  #sequence = 0;
+  /** Moving average of the time from one end of a call to the next while it is busy, ms. */
+  #paceMs = slowMs;
+  /** Monotonic ms: when a call ended, or the first was begun. */
+  #progressAt = 0;
   #error: string | undefined;
   #tellEnded: () => void = () => undefined;
 
@@ -56,6 +79,9 @@ export class Thread implements AttemptThread {
     this.#port = port1;
     const start: ThreadStart = {
       port: port2,
+      posted: this.#posted,
+      claims: this.#claims.cells,
+      perThread: settings.perThread,
       module: settings.moduleUrl,
       function: settings.function,
       maxBody: settings.maxBody,
@@ -81,20 +107,69 @@ export class Thread implements AttemptThread {
     return this.state === 'ready' && this.attempts.size < this.settings.perThread;
   }
 
+  /** Its calls are so short that it may be given some ahead. */
+  get isQuick(): boolean {
+    return this.state === 'ready' && this.#paceMs < quickMs;
+  }
+
+  /** Has calls that it need not have begun. */
+  get isAhead(): boolean {
+    return this.attempts.size > this.settings.perThread;
+  }
+
+  /** How long no call in it has ended, ms. */
+  stalledMs(now: number): number {
+    return now - this.#progressAt;
+  }
+
   run(attempt: Attempt, wallDeadline: number): void {
-    this.attempts.set(attempt.number, attempt);
-    attempt.begin(this, wallDeadline, headerList(attempt.call.invocation.headers));
+    if (this.attempts.size === 0) this.#progressAt = this.#owner.clock.monotonic();
+    this.#sequence = (this.#sequence % 0x3fff_ffff) + 1;
+    const number = this.#sequence;
+    this.attempts.set(number, attempt);
+    this.#claims.offer(number);
+    attempt.begin(this, number, wallDeadline, headerList(attempt.call.invocation.headers));
+  }
+
+  /** Gives up the calls that it has not begun, and is not taken to be quick any more. */
+  giveUpAhead(): void {
+    this.#pace(slowMs);
+    // A body that streams has begun to go into this thread, and cannot go into another.
+    const attempts = [...this.attempts.values()].filter(
+      ({ body, number }) => !(body instanceof Readable) && this.#claims.takeBack(number),
+    );
+    for (const attempt of attempts) {
+      this.attempts.delete(attempt.number);
+      attempt.takenBack();
+    }
+    if (attempts.length > 0) this.#owner.takenBack(attempts);
   }
 
   post(message: ToThread): void {
     this.#port.postMessage(message, []);
+    Atomics.add(this.#posted, 0, 1);
+    if (this.#waking) return;
+    this.#waking = true;
+    setImmediate(this.#wake);
   }
+
+  /** Once a turn of the event loop, so that a thread is woken for all that the turn brought and not for each of it. */
+  readonly #wake = (): void => {
+    this.#waking = false;
+    Atomics.notify(this.#posted, 0);
+  };
 
   /**
    * After the grace the thread is ended, unless others run in it and its event loop turns: then nothing runs away, and
    * they may finish, but it takes no more.
    */
-  abandon(attempt: Attempt): void {
+  abandon(attempt: Attempt, message: string, timeout: boolean): void {
+    if (this.#claims.takeBack(attempt.number)) {
+      this.attempts.delete(attempt.number);
+      attempt.close();
+      return;
+    }
+    this.post([toThread.abort, attempt.number, message, timeout]);
     attempt.graceTimer = setTimeout(() => {
       if (!this.attempts.has(attempt.number)) return;
       const others = [...this.attempts.values()].some((other) => !other.abandoned);
@@ -181,6 +256,15 @@ export class Thread implements AttemptThread {
   #done(attempt: Attempt): void {
     this.attempts.delete(attempt.number);
     attempt.close();
+    const now = this.#owner.clock.monotonic();
+    this.#pace(this.#paceMs + (now - this.#progressAt - this.#paceMs) / 10);
+    this.#progressAt = now;
+  }
+
+  #pace(ms: number): void {
+    const wasQuick = this.#paceMs < quickMs;
+    this.#paceMs = ms;
+    if (wasQuick !== ms < quickMs) this.#owner.paceChanged();
   }
 
   #exited(code: number): void {
@@ -192,6 +276,7 @@ export class Thread implements AttemptThread {
     const wasStarting = this.state === 'starting';
     this.state = 'gone';
     this.#port.close();
+    this.giveUpAhead();
     const how = this.#error ?? `ended itself with code ${code}`;
     for (const attempt of this.attempts.values()) {
       attempt.close();

@@ -15,6 +15,12 @@ export class Waiting {
     this.#length += 1;
   }
 
+  /** Back to the front: they have waited longest. */
+  putBack(attempts: readonly Attempt[]): void {
+    this.#items.splice(this.#head, 0, ...attempts);
+    this.#length += attempts.length;
+  }
+
   /** The one that has waited longest. Those that have been answered meanwhile are passed over. */
   take(): Attempt | undefined {
     while (this.#head < this.#items.length) {

@@ -18,6 +18,7 @@ import type {
   Receipt,
   SettleResult,
 } from '../../../core/contracts/queue.ts';
+import { planted } from '../../../core/delivery/failpoint.ts';
 import { Channel } from './channel.ts';
 import { SqliteDeadLetters } from './dead-letters.ts';
 import type { sqliteConfig } from './index.ts';
@@ -30,7 +31,7 @@ interface Waiting {
 }
 
 /** For the crash test only: acknowledges before anything is durable, and must be found out. */
-const planted = process.env['MILLRACE_PLANT'] === 'ack-before-commit';
+const acksEarly = planted('ack-before-commit');
 
 /** The queue in one file of SQLite. All of the work is done in its thread; here are the calls and those who wait. */
 export class SqliteQueue implements Queue {
@@ -89,7 +90,7 @@ export class SqliteQueue implements Queue {
     }
     const { recovered, messages } = await this.#channel.open();
     this.#host.logger.info({ path, messages, recovered }, 'queue opened');
-    if (planted) {
+    if (acksEarly) {
       this.#host.logger.error('MILLRACE_PLANT=ack-before-commit: what is acknowledged may be lost; for tests only');
     }
   }
@@ -100,7 +101,7 @@ export class SqliteQueue implements Queue {
       (pack) => ({ kind: 'enqueue', messages: messages.map((message) => packMessage(message, pack)) }),
       messages.length,
     );
-    if (!planted) return results;
+    if (!acksEarly) return results;
     results.catch(() => {});
     return messages.map(({ id }) => ({ status: 'accepted', id }));
   }

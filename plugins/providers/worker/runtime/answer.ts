@@ -98,6 +98,7 @@ const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
 function headersOf(given: unknown, type: Record<string, string>): Answer['headers'] {
   if (given === undefined || given === null) return type;
   const headers: Record<string, string | string[]> = { ...type };
+  if (isPlain(given)) return Object.assign(headers, given);
   const own = new Set<string>();
   const add = (key: string, value: unknown): void => {
     const name = key.toLowerCase();
@@ -118,6 +119,17 @@ function headersOf(given: unknown, type: Record<string, string>): Answer['header
     for (const [key, value] of Object.entries(given)) add(key, value);
   }
   return headers;
+}
+
+/** What nearly every function returns: an object of good lower-case names, each with one good text. */
+function isPlain(given: unknown): given is Record<string, string> {
+  if (typeof given !== 'object' || given === null || Symbol.iterator in given) return false;
+  for (const name in given) {
+    const value = (given as Record<string, unknown>)[name];
+    if (!Object.hasOwn(given, name) || typeof value !== 'string' || !headerValue.test(value)) return false;
+    if (!headerName.test(name) || name === '__proto__') return false;
+  }
+  return true;
 }
 
 const encoder = new TextEncoder();

@@ -1,0 +1,230 @@
+/** From acceptance to the end of each message, as functions of the scripts. */
+export function luaMessages({
+  skipEpochCheck = false,
+}: { readonly skipEpochCheck?: boolean | undefined } = {}): string {
+  return `
+-- Reads them together, where that has not been done.
+local function fetch(ids)
+  local keys, wanted = {}, {}
+  for _, id in ipairs(ids) do
+    if messages[id] == nil then
+      messages[id] = false
+      wanted[#wanted + 1] = id
+      keys[#keys + 1] = P .. 'm:' .. id
+    end
+  end
+  for from = 1, #keys, 1000 do
+    local values = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
+    for i, packed in ipairs(values) do
+      if packed then
+        local m = cmsgpack.unpack(packed)
+        m.id = wanted[from + i - 1]
+        messages[m.id] = m
+      end
+    end
+  end
+end
+
+local function load(id)
+  if messages[id] == nil then fetch({ id }) end
+  local m = messages[id]
+  if not m or (m.gone and m.gone <= now) then return nil end
+  return m
+end
+
+local function keep(m) changed[m.id] = m end
+
+local function ids_of(members)
+  local ids = {}
+  for i, member in ipairs(members) do ids[i] = string.sub(member, 17) end
+  return ids
+end
+
+local function line_of(m) return P .. 'line:' .. #m.lane .. ':' .. m.lane .. m.key end
+
+-- Ready now, or when its time has come.
+local function wait(m, l)
+  if m.due > now then
+    m.state = 'delayed'
+    place('delayed', m.member, m.due)
+  else
+    m.state = 'ready'
+    place('ready:' .. m.lane, m.member, m.rank)
+  end
+  l[m.state] = l[m.state] + 1
+end
+
+-- Out of where it waits or is leased.
+local function leave(m, l)
+  l[m.state] = l[m.state] - 1
+  if m.state == 'ready' then
+    place('ready:' .. m.lane, m.member, false)
+  elseif m.state ~= 'blocked' then
+    place(m.state, m.member, false)
+  end
+end
+
+-- Keeps it, whatever the limits say.
+local function accept(n)
+  local l = lane(n.lane)
+  meta.seq = meta.seq + 1
+  local due = n.delay > 0 and soon + n.delay or now
+  local m = {
+    id = n.id, lane = n.lane, member = string.format('%016.0f', meta.seq) .. n.id, key = n.key,
+    due = due, rank = due - n.priority * aging, attempt = 0, epoch = 0, max = n.max, bytes = #n.body, ttl = n.ttl,
+    text = n.text,
+    expires = n.age and soon + n.age,
+  }
+  local blocked = false
+  if m.key then
+    blocked = call('EXISTS', line_of(m)) == 1
+    call('ZADD', line_of(m), meta.seq, m.member)
+  end
+  if blocked then
+    m.state = 'blocked'
+    l.blocked = l.blocked + 1
+  else
+    wait(m, l)
+  end
+  if m.expires then place('expiring', m.member, m.expires) end
+  messages[m.id] = m
+  keep(m)
+  if m.bytes > 0 then
+    values[#values + 1] = P .. 'b:' .. m.id
+    values[#values + 1] = n.body
+  end
+  if n.dedup and n.window > 0 then
+    call('SET', P .. n.dedup, string.format('%.0f', soon + n.window) .. ' ' .. m.id, 'PX', n.window)
+  end
+  l.accepted = l.accepted + 1
+  l.bytes = l.bytes + m.bytes
+  meta.messages = meta.messages + 1
+  meta.bytes = meta.bytes + m.bytes
+end
+
+-- The id of the message that n is a duplicate of.
+local function first_of(n)
+  if load(n.id) then return n.id end
+  local first = n.dedup and call('GET', P .. n.dedup)
+  if not first then return nil end
+  local space = string.find(first, ' ', 1, true)
+  return tonumber(string.sub(first, 1, space - 1)) > now and string.sub(first, space + 1) or nil
+end
+
+-- A new message out of ARGV, and where the next argument is.
+local function given(i)
+  local n = {
+    id = ARGV[i], lane = ARGV[i + 1], text = ARGV[i + 2], body = ARGV[i + 3], priority = tonumber(ARGV[i + 4]),
+    max = tonumber(ARGV[i + 5]), window = tonumber(ARGV[i + 8]), delay = tonumber(ARGV[i + 9]),
+    age = tonumber(ARGV[i + 10]), ttl = tonumber(ARGV[i + 11]),
+  }
+  if ARGV[i + 6] ~= '' then n.key = string.sub(ARGV[i + 6], 2) end
+  if ARGV[i + 7] ~= '' then n.dedup = 'dedup:' .. #n.lane .. ':' .. n.lane .. string.sub(ARGV[i + 7], 2) end
+  return n, i + 12
+end
+
+-- The last step of every message, whatever became of it. Lets the next one of its order key go.
+local function finish(m, as, reason, result)
+  local l = lane(m.lane)
+  if m.expires and m.state ~= 'leased' then place('expiring', m.member, false) end
+  leave(m, l)
+  m.state, m.reason, m.finished, m.deadline = as, reason, now, nil
+  m.fresh = soon + m.ttl
+  m.gone = soon + (reason and math.max(m.ttl, retention) or m.ttl) + tombstones
+  if reason then
+    meta.letter = meta.letter + 1
+    m.letter = meta.letter
+    meta.letters = meta.letters + 1
+    l.letters = l.letters + 1
+  end
+  m.ended_now = true
+  keep(m)
+  if reason then
+    call('ZADD', P .. 'letters', m.letter, m.id)
+  elseif m.bytes > 0 then
+    bodies[#bodies + 1] = P .. 'b:' .. m.id
+  end
+  if result then call('SET', P .. 'r:' .. m.id, cmsgpack.pack(result), 'PX', math.max(1, m.ttl)) end
+  l[as] = l[as] + 1
+  l.bytes = l.bytes - m.bytes
+  meta.messages = meta.messages - 1
+  meta.bytes = meta.bytes - m.bytes
+  if m.watched then ended[#ended + 1] = m.id end
+  if not m.key then return end
+  call('ZREM', line_of(m), m.member)
+  local head = call('ZRANGE', line_of(m), 0, 0)[1]
+  local next_one = head and load(string.sub(head, 17))
+  if next_one and next_one.state == 'blocked' then
+    leave(next_one, l)
+    wait(next_one, l)
+    keep(next_one)
+  end
+end
+
+local function fail(m, error)
+  m.errors = (m.errors or 0) + 1
+  call('RPUSH', P .. 'e:' .. m.id, m.attempt .. ' ' .. string.format('%.0f', now) .. ' ' .. error)
+end
+
+local function again(m, delay)
+  local due = delay > 0 and soon + delay or now
+  if m.expires and due >= m.expires then return finish(m, 'expired', 'expired') end
+  local l = lane(m.lane)
+  leave(m, l)
+  m.due, m.deadline = due, nil
+  wait(m, l)
+  if m.expires then place('expiring', m.member, m.expires) end
+  keep(m)
+end
+
+-- The lease ran out: whoever had it is taken for dead. The attempt has been counted already.
+local function lapse(m)
+  fail(m, '{"code":"function.crashed","message":"the lease ran out before the attempt had ended"}')
+  if m.cancel then return finish(m, 'cancelled') end
+  if m.attempt >= m.max then return finish(m, 'dead', 'crashed') end
+  again(m, 0)
+end
+
+local function promote(m)
+  local l = lane(m.lane)
+  leave(m, l)
+  wait(m, l)
+  keep(m)
+end
+
+-- The message of a lease that still holds.
+local function held(id, epoch)
+  local m = load(id)
+  if m and m.state == 'leased' and ${skipEpochCheck ? 'true' : 'm.epoch == epoch and m.deadline > now'} then return m end
+end
+
+local function remove_letter(m)
+  call('ZREM', P .. 'letters', m.id)
+  if m.bytes > 0 then bodies[#bodies + 1] = P .. 'b:' .. m.id end
+  m.letter = nil
+  keep(m)
+  local l = lane(m.lane)
+  l.letters = l.letters - 1
+  meta.letters = meta.letters - 1
+end
+`;
+}
+
+/** At most so much of each kind in one script, which must stay short; \`behind\` says that there is more. */
+export const luaDue = `
+local behind = false
+local function due(set, handle)
+  settle_positions()
+  local members = call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, 100)
+  local ids = ids_of(members)
+  fetch(ids)
+  for i, id in ipairs(ids) do
+    local m = load(id)
+    if m then handle(m) else place(set, members[i], false) end
+  end
+  behind = behind or #members == 100
+end
+due('leased', lapse)
+due('expiring', function(m) finish(m, 'expired', 'expired') end)
+due('delayed', promote)
+`;

@@ -1,0 +1,73 @@
+import type { BrokerKind } from '../support/brokers.ts';
+
+/** A queue as the crash tests take it. */
+export interface CrashQueue {
+  readonly kind: string;
+  /** Absent: the queue is a file of the gateway's own, and only one gateway can use it. */
+  readonly broker?: BrokerKind;
+  /** Lines for the end of the broker's settings. */
+  readonly settings?: readonly string[];
+  /** The pieces of a configuration that make it. */
+  readonly yaml: (url: string) => string;
+  /** The named places of its own at which a gateway is killed; those of the core come on top. */
+  readonly failpoints: readonly string[];
+}
+
+/** Places of the core that every queue's messages come through. */
+export const commonFailpoints = [
+  'accept.after-enqueue',
+  'lease.before-dispatch',
+  'execute.running',
+  'settle.before',
+  'settle.after',
+] as const;
+
+/** Those of a queue that is a ledger over a broker's journals. */
+const ledgerFailpoints = ['queue.after-body', 'queue.before-commit', 'queue.after-commit', 'queue.dead-letter'];
+
+export const sqlite: CrashQueue = {
+  kind: 'sqlite',
+  yaml: () => 'queues: { default: { kind: sqlite, path: queue.db } }',
+  failpoints: ['queue.before-commit', 'queue.after-commit', 'queue.dead-letter'],
+};
+
+export const redis: CrashQueue = {
+  kind: 'redis',
+  broker: 'redis',
+  // The class `disk`. With `everysec` Redis holds back up to 2 s of writes while it syncs: that is `page-cache`.
+  settings: ['appendfsync always'],
+  yaml: (url) => `
+connections: { broker: { kind: redis, url: "${url}" } }
+queues: { default: { kind: redis, connection: broker } }`,
+  failpoints: ['queue.before-commit', 'queue.after-commit', 'queue.after-lease', 'queue.after-settle'],
+};
+
+/** The class `page-cache`: by hand only, to see what it costs. */
+const redisEverysec: CrashQueue = { ...redis, settings: ['appendfsync everysec'] };
+
+export const jetstream: CrashQueue = {
+  kind: 'jetstream',
+  broker: 'nats',
+  yaml: (url) => `
+connections: { broker: { kind: nats, servers: "${url}" } }
+queues: { default: { kind: jetstream, connection: broker } }`,
+  failpoints: ledgerFailpoints,
+};
+
+export const kafka: CrashQueue = {
+  kind: 'kafka',
+  broker: 'kafka',
+  yaml: (url) => `
+connections: { broker: { kind: kafka, brokers: "${url}" } }
+queues: { default: { kind: kafka, connection: broker } }`,
+  failpoints: ledgerFailpoints,
+};
+
+/** All of them, by what they are called in a configuration. */
+export const crashQueues: Readonly<Record<string, CrashQueue>> = {
+  sqlite,
+  redis,
+  'redis-everysec': redisEverysec,
+  jetstream,
+  kafka,
+};

@@ -1,0 +1,135 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { OwnBroker } from '../support/brokers.ts';
+import type { Callers } from './callers.ts';
+import type { Fleet } from './fleet.ts';
+
+/**
+ * What is done to a running system in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place.
+ * `broker`: kill -9 of the broker, which is away for a moment. `both`: of both at once. `restart`: SIGTERM of the broker.
+ * `stall`: SIGSTOP of the broker, and SIGCONT later.
+ */
+export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall';
+
+export interface Striker {
+  readonly fleet: Fleet;
+  readonly callers: Callers;
+  readonly broker: OwnBroker | undefined;
+  readonly random: () => number;
+  readonly stallMs: number;
+}
+
+/** Told of a system whose broker was away. */
+export interface Outage {
+  /** The longest that a call took to be refused while the broker was away, ms. */
+  readonly refusedMs: number;
+  /** From the broker's return until each gateway that lived on had accepted a call and somebody had run it, ms. */
+  readonly backMs: number;
+}
+
+/** While the broker is down a call is refused at once; so much is for a machine that does other things meanwhile. */
+const refusalMs = 5000;
+/** While it is stopped its connections are open, so that only time tells. */
+const stalledRefusalMs = 20_000;
+const backWithinMs = 30_000;
+
+/** Does it to the gateway at `place`, or to the broker, and resolves when what can come back by itself has done so. */
+export async function strike(kind: Strike, place: number, striker: Striker): Promise<Outage | undefined> {
+  const { fleet, callers, random } = striker;
+  // On a slow machine, too, it hits a system that is at work.
+  if (kind !== 'failpoint') await callers.working();
+  switch (kind) {
+    case 'gateway':
+      await delay(50 + random() * 1200);
+      await fleet.kill(place);
+      return undefined;
+    case 'failpoint':
+      await fleet.watch(place, 4000);
+      await fleet.kill(place);
+      return undefined;
+    default: {
+      await delay(200 + random() * 600);
+      return outage(kind, place, striker);
+    }
+  }
+}
+
+async function outage(
+  kind: Exclude<Strike, 'gateway' | 'failpoint'>,
+  place: number,
+  striker: Striker,
+): Promise<Outage> {
+  const { fleet, callers, broker, random, stallMs } = striker;
+  if (!broker) throw new Error('this queue has no broker');
+  let refusedMs = 0;
+  if (kind === 'stall') {
+    broker.pause();
+    const over = delay(stallMs);
+    refusedMs = await refusals(striker, stalledRefusalMs);
+    await over;
+    broker.resume();
+  } else {
+    if (kind === 'both') await Promise.all([broker.kill(), fleet.kill(place)]);
+    else if (kind === 'restart') await broker.stop();
+    else await broker.kill();
+    // The gateway has to see it first.
+    await delay(300);
+    refusedMs = await refusals(striker, refusalMs);
+    await delay(random() * 500);
+    await broker.restart();
+  }
+  const survivors = fleet.urls;
+  const filled = fleet.fill();
+  const back = performance.now();
+  await Promise.all(survivors.map((url) => returned(url, callers)));
+  const backMs = performance.now() - back;
+  await filled;
+  if (survivors.length < fleet.urls.length) await Promise.all(fleet.urls.map((url) => returned(url, callers)));
+  if (backMs > backWithinMs) callers.complaints.push(`it worked again only ${Math.round(backMs)} ms after ${kind}`);
+  return { refusedMs, backMs };
+}
+
+/** Each gateway is asked, and has to refuse in time; returns how long the slowest took, ms. */
+async function refusals({ fleet, callers }: Striker, withinMs: number): Promise<number> {
+  const took = await Promise.all(
+    fleet.urls.map(async (url) => {
+      const askedAt = performance.now();
+      const answer = await callers.send(url, 'ok');
+      const ms = performance.now() - askedAt;
+      if (answer?.status !== 503) {
+        callers.complaints.push(`with the broker away a call was answered with ${answer?.status ?? 'nothing'}`);
+      } else if (ms > withinMs) {
+        callers.complaints.push(`with the broker away a call was refused only after ${Math.round(ms)} ms`);
+      }
+      return ms;
+    }),
+  );
+  return Math.max(0, ...took);
+}
+
+/** Asks until a call is accepted, and waits until somebody has run it. */
+async function returned(url: string, callers: Callers): Promise<void> {
+  const giveUpAt = performance.now() + 2 * backWithinMs;
+  while (performance.now() < giveUpAt) {
+    const answer = await callers.send(url, 'probe');
+    if (!answer) return; // A failpoint that was due has killed it.
+    if (answer.status === 202) {
+      if (await ended(url, answer.id, giveUpAt)) return;
+      callers.complaints.push(`nobody ran ${answer.id} for ${2 * backWithinMs} ms after the broker had come back`);
+      return;
+    }
+    await delay(100);
+  }
+  callers.complaints.push(`a gateway accepted nothing for ${2 * backWithinMs} ms after the broker had come back`);
+}
+
+/** False when it has not ended in time. */
+async function ended(url: string, id: string, giveUpAt: number): Promise<boolean> {
+  while (performance.now() < giveUpAt) {
+    const answer = await fetch(`${url}/invocations/${id}`).catch(() => undefined);
+    if (!answer) return true; // As above.
+    const { state } = (await answer.json()) as { state?: string };
+    if (state === 'succeeded') return true;
+    await delay(50);
+  }
+  return false;
+}

@@ -1,0 +1,86 @@
+import { expect, it } from 'vitest';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
+import { broken, check } from './checker.ts';
+import { crashRun, summary } from './driver.ts';
+import type { CrashQueue } from './queues.ts';
+import type { Strike } from './strikes.ts';
+import { stalled, takeover } from './takeover.ts';
+
+const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
+/** Kills of a gateway, and as many of the broker. */
+const rounds = Number(process.env['MILLRACE_CRASH_ROUNDS'] ?? 10);
+const stalls = Number(process.env['MILLRACE_CRASH_STALLS'] ?? 1);
+const gateways = Number(process.env['MILLRACE_CRASH_GATEWAYS'] ?? 2);
+/** Longer than a lease lasts, and than any client waits for an answer. */
+const stallMs = 18_000;
+const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
+
+function strikes(): Strike[] {
+  const all: Strike[] = [];
+  for (let round = 0; round < rounds; round++) {
+    all.push(round % 3 === 0 ? 'gateway' : 'failpoint');
+    all.push(round % 5 === 3 ? 'both' : 'broker');
+    if (round % 5 === 1) all.push('restart');
+    if (round < stalls) all.push('stall');
+  }
+  return all;
+}
+
+/** What every queue on a broker is held to, with the broker of its own struck as its gateways are. */
+export async function crashSuite(queue: CrashQueue): Promise<void> {
+  const { kind, broker } = queue;
+  if (!broker) throw new Error(`the queue ${kind} has no broker`);
+  await describeWithOwnBroker(broker, `${kind}: gateways and a broker that are killed while they work`, () => {
+    it(
+      'loses nothing, ends everything once and in order, and works again by itself',
+      { timeout: 900_000 },
+      async () => {
+        const all = strikes();
+        const run = await crashRun({
+          seed,
+          queue,
+          gateways,
+          strikes: all,
+          calls: 40 * all.length,
+          paceMs: 150,
+          stallMs,
+          log,
+        });
+        log(`${kind}, seed ${seed}: ${summary(run)}`);
+        expect(broken(check(run.history)), `seed ${seed}`).toEqual([]);
+      },
+    );
+
+    it('is caught when it answers before it has committed', { timeout: 300_000 }, async () => {
+      const { history } = await crashRun({
+        seed,
+        queue,
+        gateways: 1,
+        strikes: ['failpoint', 'failpoint', 'failpoint', 'failpoint'],
+        calls: 200,
+        paceMs: 150,
+        failpoints: ['queue.before-commit'],
+        plant: 'ack-before-commit',
+      });
+      expect(check(history).lost.length).toBeGreaterThan(0);
+    });
+
+    it.concurrent('hands over what a killed gateway had leased within 20 s', { timeout: 180_000 }, async () => {
+      const ms = await takeover(queue);
+      log(`${kind}: taken over after ${(ms / 1000).toFixed(1)} s`);
+      expect(ms).toBeLessThan(20_000);
+    });
+
+    it.concurrent(
+      'changes nothing by the word of a gateway that was stopped past its lease',
+      { timeout: 180_000 },
+      async () => {
+        expect(await stalled(queue)).toEqual({ state: 'running', attempt: 2, result: 'attempt 2' });
+      },
+    );
+
+    it.concurrent('is caught when it does not check the epoch of such a word', { timeout: 180_000 }, async () => {
+      expect(await stalled(queue, 'skip-epoch-check')).toMatchObject({ state: 'succeeded', result: 'attempt 1' });
+    });
+  });
+}
