@@ -1,7 +1,8 @@
 /**
  * Queues next to each other, in turn: `node bench/queues.ts [--jobs 20000] [--rounds 4] [NAME…]`. Everything is drained
  * with 32 functions at a time that do nothing. A name is a kind of queue, or a peer; `@SETTING` is that of the broker:
- * `redis@always bullmq@always` are two queues on one Redis with `appendfsync always`. Ratios are to the last name.
+ * `redis@always bullmq@always` are two queues on one Redis with `appendfsync always`, `kafka@sync` has Kafka sync each
+ * entry. Ratios are to the last name.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,9 +11,11 @@ import { systemClock } from '../core/contracts/clock.ts';
 import { createId } from '../core/delivery/ids.ts';
 import { memoryConfig } from '../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../plugins/queues/memory/queue.ts';
+import { dial as dialNats, jetstreamQueue } from '../test/contract/jetstream-bench.ts';
+import { dial as dialKafka, queueOn as kafkaQueue } from '../test/contract/kafka-bench.ts';
 import { sqliteQueue } from '../test/contract/sqlite-bench.ts';
 import { redisConnection, redisQueue } from '../test/contract/redis-bench.ts';
-import { type OwnBroker, startBroker } from '../test/support/brokers.ts';
+import { type BrokerKind, type OwnBroker, startBroker } from '../test/support/brokers.ts';
 import { floors, median, quantile } from './measure.ts';
 import { bullmqSide } from './sides/bullmq.ts';
 import { queueSide, type Side } from './sides/side.ts';
@@ -28,14 +31,15 @@ const names = positionals.length > 0 ? positionals : ['redis@everysec', 'bullmq@
 const folder = mkdtempSync(join(import.meta.dirname, '..', '.bench-'));
 const servers = new Map<string, OwnBroker>();
 
-/** One Redis a setting, so that those who are compared are compared on the same. */
-async function redis(appendfsync: string): Promise<string> {
-  const server =
-    servers.get(appendfsync) ??
-    (await startBroker('redis', { parent: folder, settings: [`appendfsync ${appendfsync}`] }));
-  servers.set(appendfsync, server);
+/** One broker a kind and setting, so that those who are compared are compared on the same. */
+async function serverOf(kind: BrokerKind, settings: readonly string[] = []): Promise<string> {
+  const key = [kind, ...settings].join(' ');
+  const server = servers.get(key) ?? (await startBroker(kind, { parent: folder, settings }));
+  servers.set(key, server);
   return server.url;
 }
+
+const redis = (appendfsync: string): Promise<string> => serverOf('redis', [`appendfsync ${appendfsync}`]);
 
 const makers: Readonly<Record<string, (setting: string) => Promise<Side>>> = {
   memory: async () => {
@@ -54,6 +58,18 @@ const makers: Readonly<Record<string, (setting: string) => Promise<Side>>> = {
     const queue = redisQueue(connection, { name: createId(Date.now()) });
     await queue.start();
     return queueSide(queue, () => connection.stop());
+  },
+  jetstream: async () => {
+    const nats = await dialNats(await serverOf('nats'));
+    const queue = jetstreamQueue(nats, createId(Date.now()));
+    await queue.start();
+    return queueSide(queue, () => nats.stop(1000));
+  },
+  kafka: async (setting) => {
+    const kafka = await dialKafka(await serverOf('kafka'));
+    const queue = kafkaQueue(kafka, createId(Date.now()), { sync: setting === 'sync' });
+    await queue.start();
+    return queueSide(queue, () => kafka.stop());
   },
   bullmq: async (setting) => bullmqSide(await redis(setting)),
 };
