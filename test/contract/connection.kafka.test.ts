@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import { systemClock } from '../../core/contracts/clock.ts';
+import { sleep, systemClock } from '../../core/contracts/clock.ts';
 import { Kafka } from '../../plugins/connections/kafka/connection.ts';
 import { kafkaConfig } from '../../plugins/connections/kafka/index.ts';
 import { recipes, startBroker } from '../support/brokers.ts';
@@ -152,6 +152,23 @@ await describeWithOwnBroker('kafka', 'connection kafka', () => {
     });
     expect(performance.now() - begun).toBeLessThan(4000);
     expect((await start([nobody, open.url])).connected).toBe(true);
+  });
+
+  it('sets no timers of negative length, as the client would by itself after each answer', async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error): void => void warnings.push(name);
+    process.on('warning', onWarning);
+    try {
+      const kafka = await start(open.url);
+      for (let round = 0; round < 3; round++) expect(await kafka.driver.describeTopic('nothing')).toBeUndefined();
+      await sleep(20);
+      expect(warnings).toEqual([]);
+      // Node tells of the first one of a process only: this is it, so none went before.
+      setTimeout(() => {}, -1);
+      await expect.poll(() => warnings).toEqual(['TimeoutNegativeWarning']);
+    } finally {
+      process.off('warning', onWarning);
+    }
   });
 
   it('gives up at once when the gateway stops while it waits, and closes what it had opened', async () => {

@@ -54,7 +54,7 @@ export class RangeReader {
       for (const { offset, value, mark } of records) {
         if (mark) continue;
         // Not a part of the whole answer, which would be kept with it.
-        const data = Uint8Array.from(value ?? []);
+        const data = new Uint8Array(value ?? []);
         if (this.#wanted.has(offset)) this.#answer(offset, data);
         else this.#keep(offset, data);
       }
