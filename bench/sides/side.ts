@@ -1,8 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import { pino } from 'pino';
+import { systemClock } from '../../core/contracts/clock.ts';
+import type { Verdict } from '../../core/contracts/delivery.ts';
 import type { Durability } from '../../core/contracts/invocation.ts';
-import type { Queue, Receipt } from '../../core/contracts/queue.ts';
+import type { Queue } from '../../core/contracts/queue.ts';
 import { CreditPool } from '../../core/delivery/credit.ts';
 import { createId } from '../../core/delivery/ids.ts';
+import { LaneSource } from '../../core/delivery/lanes.ts';
 import { plainMessage } from '../../test/support/plain-message.ts';
 
 /** Functions that run at a time, and callers that wait for their enqueue. */
@@ -35,29 +39,42 @@ export async function parallel(count: number, work: () => Promise<unknown>): Pro
   );
 }
 
-/** A queue of ours that has been started, worked on as the lanes of the gateway do it. */
+const done: Verdict = {
+  kind: 'done',
+  outcome: { status: 200, headers: {}, body: answer, durationMs: 0, failure: undefined, error: undefined },
+  effects: [],
+};
+
+/** A queue of ours that has been started, worked on by the lanes of the gateway. */
 export function queueSide(queue: Queue, close: () => Promise<void>): Side {
   const message = (): ReturnType<typeof plainMessage> => plainMessage(createId(Date.now()), { body });
   const result = { status: 200, headers: {}, body: Buffer.from(answer) };
+  const logger = pino({ level: 'error' });
+  const lanes = new LaneSource({
+    queueName: 'bench',
+    queue,
+    clock: systemClock,
+    logger,
+    running: new Map(),
+    resultBody: 2 ** 20,
+    stale: () => logger.error('a lease ran out'),
+  });
   return {
     durability: queue.durability,
     accept: (count) => parallel(count, () => queue.enqueue([message()])),
     drain: async (count) => {
       const credit = new CreditPool(concurrency);
-      const run = async (receipt: Receipt): Promise<void> => {
-        await queue.settle(receipt, { kind: 'ack', result });
-        credit.giveBack();
-      };
-      for (let taken = 0; taken < count;) {
-        await credit.take(signal);
-        let wanted = 1;
-        while (credit.tryTake()) wanted++;
-        const leases = await queue.lease(lane, wanted, { ttlMs: 30_000, waitMs: 100, signal });
-        taken += leases.length;
-        for (let unused = wanted - leases.length; unused > 0; unused--) credit.giveBack();
-        for (const { receipt } of leases) void run(receipt);
-      }
-      await credit.whenIdle();
+      let left = count;
+      const { promise: drained, resolve } = Promise.withResolvers<void>();
+      const subscription = lanes.deliveries(lane, credit).subscribe((delivery) => {
+        void Promise.resolve(delivery.settlement.settle(done, delivery)).then(() => {
+          delivery.credit?.giveBack();
+          if (--left === 0) resolve();
+        });
+      });
+      await drained;
+      subscription.unsubscribe();
+      await lanes.whenIdle();
     },
     latencies: async (count) => {
       const found: number[] = [];

@@ -41,7 +41,8 @@ const functions: readonly CrashFunction[] = [
   { name: 'crash', inline: false, concurrency: 2, attempts: 3 },
   { name: 'probe', inline: true, concurrency: 8, attempts: 60 },
 ];
-const concurrency = functions.reduce((sum, one) => sum + one.concurrency, 0);
+/** Of one gateway: what runs, and as much again that has run and is being settled. */
+const inFlight = 2 * functions.reduce((sum, one) => sum + one.concurrency, 0);
 
 /** What was seen of a run, and how long its outages were felt. */
 export interface Run {
@@ -101,7 +102,7 @@ export async function crashRun(plan: Plan): Promise<Run> {
       over.abort();
       await loading;
       if (kind === 'gateway' || kind === 'failpoint' || kind === 'both') hit++;
-      else atRisk += gateways * concurrency;
+      else atRisk += gateways * inFlight;
       if (outage) outages.push(outage);
       const felt = outage
         ? `, refused after ${outage.refusedMs.toFixed()} ms, back after ${outage.backMs.toFixed()} ms`
@@ -129,7 +130,7 @@ export async function crashRun(plan: Plan): Promise<Run> {
       attemptsOf: { ok: 1, keyed: 1, probe: 1, 'fail-once': 2, 'fail-always': 3, crash: 3 },
       dying: new Set(['fail-always', 'crash']),
       kills,
-      atRisk: atRisk + kills * concurrency,
+      atRisk: atRisk + kills * inFlight,
       complaints,
     };
     return { history, outages };
