@@ -87,12 +87,17 @@ function peerOf(durability: string): readonly Figures[] {
   return [...found].find(([name, [first]]) => name.startsWith('bullmq') && first?.durability === durability)?.[1] ?? [];
 }
 
+/** The ratio, and what the bar says of it. */
+function judged(ratio: number, durability: string): string {
+  return `${ratio.toFixed(2)} ×${ratio >= (durability === 'disk' ? 2 : 1) ? '' : ' **missed**'}`;
+}
+
 function row([name, figures]: [string, readonly Figures[]]): string {
   const durability = figures[0]?.durability ?? '';
   const peer = peerOf(durability);
   const middle = (of: keyof Omit<Figures, 'durability'>): number => median(figures.map((each) => each[of]));
   const ratios = figures.map(({ drain }, round) => drain / (peer[round]?.drain ?? Number.NaN));
-  const ratio = name.startsWith('bullmq') || peer.length === 0 ? '' : `${median(ratios).toFixed(2)} ×`;
+  const ratio = name.startsWith('bullmq') || peer.length === 0 ? '' : judged(median(ratios), durability);
   const range = `${Math.min(...figures.map(({ drain }) => drain)).toFixed()}–${Math.max(...figures.map(({ drain }) => drain)).toFixed()}`;
   const cells = [name, durability, middle('accept').toFixed(), middle('drain').toFixed(), range, ratio];
   return `| ${[...cells, middle('p50Ms').toFixed(2), middle('p99Ms').toFixed(2)].join(' | ')} |`;

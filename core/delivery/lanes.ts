@@ -129,11 +129,11 @@ export class LaneSource {
     const settlement: Settlement = {
       kind: 'settles',
       settle: async (verdict) => {
-        const isEarly = lane.settles(delivery);
+        lane.settling(delivery);
         try {
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
         } finally {
-          if (isEarly) lane.settling--;
+          lane.settled(delivery);
           running.delete(message.id);
           this.#active.delete(active);
           if (this.#active.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
@@ -193,29 +193,45 @@ export class LaneSource {
   }
 }
 
-/** What of a lane is under way. */
+/**
+ * The credit of one lane. When a function has ended, its credit goes to the next one while the queue takes the verdict:
+ * a round trip and an fsync less between two runs. No more than as many as the credit are settled ahead like that, so
+ * that what a crash repeats stays bounded where the queue is slow.
+ */
 class Lane {
   readonly name: string;
   readonly credit: CreditPool;
-  /** Deliveries that gave their credit back before the queue had taken their verdict. */
-  settling = 0;
+  /** Deliveries whose credit has gone to others before the queue had taken their verdict. */
+  #ahead = 0;
+  /** Deliveries that wait for their turn to be one of those. */
+  readonly #ended = new Set<Delivery>();
 
   constructor(name: string, credit: CreditPool) {
     this.name = name;
     this.credit = credit;
   }
 
-  /**
-   * The function has ended, so its credit goes to the next one while the queue takes the verdict: a round trip and an
-   * fsync less between two runs. A queue that is too slow for that holds the credit back as well, so that what a crash
-   * repeats stays bounded.
-   */
-  settles(delivery: Delivery): boolean {
-    if (!delivery.credit || this.settling >= this.credit.limit) return false;
-    this.settling++;
-    delivery.credit = undefined;
-    this.credit.giveBack();
-    return true;
+  /** The function has ended; the queue is being told. */
+  settling(delivery: Delivery): void {
+    this.#ended.add(delivery);
+    this.#advance();
+  }
+
+  /** The queue has taken the verdict, or never will. */
+  settled(delivery: Delivery): void {
+    // Otherwise its credit is its own still, and given back with its end.
+    if (!this.#ended.delete(delivery)) this.#ahead--;
+    this.#advance();
+  }
+
+  #advance(): void {
+    for (const delivery of this.#ended) {
+      if (this.#ahead >= this.credit.limit) return;
+      this.#ended.delete(delivery);
+      this.#ahead++;
+      delivery.credit = undefined;
+      this.credit.giveBack();
+    }
   }
 }
 

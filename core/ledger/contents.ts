@@ -2,7 +2,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Envelope, NewMessage, Receipt } from '../contracts/queue.ts';
 import { failpoint } from '../delivery/failpoint.ts';
 import type { Bodies } from './bodies.ts';
-import { packMessage, packResult, recordOf, unpackEnvelope, unpackMessage, whole } from './packing.ts';
+import { packMessage, packResult, packSmallResult, recordOf, unpackEnvelope, unpackMessage, whole } from './packing.ts';
 import type { Given, Item, NewRecord, Ref, Verdict } from './records.ts';
 
 /** What the state does not keep of messages: it is put beside before a command, and read when a message is handed out. */
@@ -39,13 +39,17 @@ export class Contents {
       const { delayMs, error, counted = true } = disposition;
       return { as: 'retry', delayMs: whole('delayMs', delayMs), error, counted };
     }
+    const { result, effects = [] } = disposition;
+    const small = disposition.kind === 'ack' && result && item ? packSmallResult(result, item.record.bytes) : undefined;
     const base: Verdict =
-      disposition.kind === 'ack' ? { as: 'ack' } : { as: 'dead', reason: disposition.reason, error: disposition.error };
+      disposition.kind === 'ack'
+        ? { as: 'ack', small }
+        : { as: 'dead', reason: disposition.reason, error: disposition.error };
     // What is stale already stays so: it needs no body, only to be counted.
     if (!item) return base;
-    const { result, effects = [] } = disposition;
-    const envelope = result && (this.#leased.get(`${id} ${epoch}`) ?? (await this.#envelope(id, item.ref)));
-    const packed = result && envelope ? [packResult(id, envelope, result)] : [];
+    const kept = small === undefined ? result : undefined;
+    const envelope = kept && (this.#leased.get(`${id} ${epoch}`) ?? (await this.#envelope(id, item.ref)));
+    const packed = kept && envelope ? [packResult(id, envelope, kept)] : [];
     const refs = await this.#bodies.put([...packed, ...effects.map(packMessage)]);
     return {
       ...base,

@@ -13,6 +13,12 @@ export interface LedgerFaults {
   readonly skipNumberCheck?: boolean;
 }
 
+interface Ending {
+  readonly reason?: DeadReason;
+  readonly result?: Ref | undefined;
+  readonly small?: string | undefined;
+}
+
 /**
  * What becomes of messages. Nothing here looks at a clock, a random number or the order of a `Set` that could differ
  * between two gateways: the same calls in the same order leave the same messages.
@@ -171,7 +177,7 @@ export class Messages {
   settle(item: Item, verdict: Verdict): void {
     switch (verdict.as) {
       case 'ack':
-        this.end(item, 'succeeded', { result: verdict.result });
+        this.end(item, 'succeeded', { result: verdict.result, small: verdict.small });
         break;
       case 'dead':
         this.#addError(item, verdict.error);
@@ -193,7 +199,7 @@ export class Messages {
     for (const item of items) this.#lapse(item, 'the gateway ended during the attempt');
   }
 
-  end(item: Item, state: End, { reason, result }: { reason?: DeadReason; result?: Ref | undefined } = {}): void {
+  end(item: Item, state: End, { reason, result, small }: Ending = {}): void {
     const { record } = item;
     this.#letGo(item);
     const next = this.lane(record.lane).remove(item, state);
@@ -214,6 +220,7 @@ export class Messages {
       replayOf: record.replayOf,
       ref: result ?? item.ref,
       hasResult: result !== undefined,
+      small,
       goneAt: this.now + record.resultTtlMs,
       forgetAt: this.now + record.resultTtlMs + this.settings.tombstonesMs,
     };
@@ -358,6 +365,7 @@ export class Messages {
     } else if (kind === 'gone' && finished?.ref) {
       this.usage.release(finished.ref);
       finished.ref = undefined;
+      finished.small = undefined;
       this.chores.add(finished.forgetAt, 'forget', finished.sequence, key);
     } else if (kind === 'forget') this.finished.delete(key);
     else if (kind === 'letter') this.letters.remove(key);

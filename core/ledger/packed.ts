@@ -65,16 +65,16 @@ export function unpackItem([what, options, place, attempts, cancelRequested, err
 // oxlint-disable-next-line typescript/explicit-module-boundary-types -- the order of the fields is its type.
 export function packFinished(finished: Finished) {
   const { id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt } = finished;
-  const { errors, reason, replayOf, ref, hasResult, goneAt, forgetAt } = finished;
+  const { errors, reason, replayOf, ref, hasResult, small, goneAt, forgetAt } = finished;
   return [
     [id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt] as const,
-    [errors, reason, replayOf, ref, hasResult, goneAt, forgetAt] as const,
+    [errors, reason, replayOf, ref, hasResult, small, goneAt, forgetAt] as const,
   ] as const;
 }
 
 export function unpackFinished([what, end]: PackedFinished): Finished {
   const [id, lane, callId, sequence, state, attempt, acceptedAt, startedAt, finishedAt] = what;
-  const [errors, reason, replayOf, ref, hasResult, goneAt, forgetAt] = end;
+  const [errors, reason, replayOf, ref, hasResult, small, goneAt, forgetAt] = end;
   return {
     id,
     lane,
@@ -90,6 +90,7 @@ export function unpackFinished([what, end]: PackedFinished): Finished {
     replayOf: replayOf ?? undefined,
     ref: ref ?? undefined,
     hasResult,
+    small: small ?? undefined,
     goneAt,
     forgetAt,
   };

@@ -47,6 +47,21 @@ export function packResult(id: string, envelope: Envelope, { status, headers, bo
   return pack(head, body);
 }
 
+/** The state holds as much of a result at most, characters; and for it the message has to be kept, up to this size. */
+const small = { text: 256, message: 4096 } as const;
+
+/** The result as the state keeps it, which saves an append; undefined when it is too large for that. */
+export function packSmallResult({ status, headers, body }: StoredResult, messageBytes: number): string | undefined {
+  if (messageBytes > small.message || body.byteLength > small.text) return undefined;
+  const text = JSON.stringify([status, headers, Buffer.from(body).toString('base64')]);
+  return text.length > small.text ? undefined : text;
+}
+
+export function unpackSmallResult(text: string): StoredResult {
+  const [status, headers, body] = JSON.parse(text) as [number, Headers, string];
+  return { status, headers, body: new Uint8Array(Buffer.from(body, 'base64')) };
+}
+
 /** Undefined: those are other bytes. */
 export function unpackResult(
   id: string,

@@ -1,7 +1,7 @@
 import type { InvocationState } from '../contracts/invocation.ts';
 import type { Envelope, MessageRecord } from '../contracts/queue.ts';
 import type { Bodies } from './bodies.ts';
-import { unpackEnvelope, unpackResult } from './packing.ts';
+import { unpackEnvelope, unpackResult, unpackSmallResult } from './packing.ts';
 import type { Finished, Item } from './records.ts';
 import type { Replica } from './replica.ts';
 
@@ -52,10 +52,10 @@ export class RecordReader {
   }
 
   async #ofFinished(finished: Finished): Promise<MessageRecord> {
-    const { id, lane, state, attempt, startedAt, finishedAt, errors, reason: deadReason } = finished;
+    const { id, lane, state, attempt, startedAt, finishedAt, errors, reason: deadReason, small } = finished;
     const known = { id, lane, state, attempt, startedAt, finishedAt, dueAt: undefined, errors, deadReason };
     const bytes = finished.ref && (await this.#bodies.get(finished.ref));
-    const found = bytes && (finished.hasResult ? unpackResult(id, bytes) : withoutResult(unpackEnvelope(id, bytes)));
+    const found = bytes && (finished.hasResult ? unpackResult(id, bytes) : besides(unpackEnvelope(id, bytes), small));
     return { ...known, ...(found ?? { envelope: placeholder(finished, finished.acceptedAt), result: 'expired' }) };
   }
 }
@@ -66,8 +66,11 @@ function stateOf({ state, attempt }: Item): InvocationState {
   return state === 'delayed' ? 'delayed' : 'queued';
 }
 
-function withoutResult(envelope: Envelope | undefined): Pick<MessageRecord, 'envelope' | 'result'> | undefined {
-  return envelope && { envelope, result: undefined };
+function besides(
+  envelope: Envelope | undefined,
+  small: string | undefined,
+): Pick<MessageRecord, 'envelope' | 'result'> | undefined {
+  return envelope && { envelope, result: small === undefined ? undefined : unpackSmallResult(small) };
 }
 
 /** What is left of an envelope that has outlived its lifetime. */

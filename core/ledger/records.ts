@@ -66,6 +66,8 @@ export interface Finished {
   /** Its result when `hasResult`, else the message. Undefined once it has outlived its lifetime. */
   ref: Ref | undefined;
   readonly hasResult: boolean;
+  /** A small result, which the state keeps itself (`packSmallResult`) for as long as it keeps `ref`. */
+  small: string | undefined;
   /** When `ref` is given up. */
   readonly goneAt: number;
   /** When all of it is. */
@@ -101,7 +103,13 @@ type Trouble = Omit<AttemptError, 'attempt' | 'at'>;
 
 /** What becomes of a lease, with bodies already appended. */
 export type Verdict =
-  | { readonly as: 'ack'; readonly result?: Ref | undefined; readonly effects?: readonly NewRecord[] | undefined }
+  | {
+      readonly as: 'ack';
+      readonly result?: Ref | undefined;
+      /** Instead of `result`. */
+      readonly small?: string | undefined;
+      readonly effects?: readonly NewRecord[] | undefined;
+    }
   | { readonly as: 'retry'; readonly delayMs: number; readonly error?: Trouble | undefined; readonly counted: boolean }
   | {
       readonly as: 'dead';

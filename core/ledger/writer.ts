@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Clock, sleep } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Journal } from '../contracts/journal.ts';
@@ -106,8 +107,8 @@ export class Writer {
   async #pump(): Promise<void> {
     this.#pumping = true;
     try {
-      // What is asked in the same turn goes together.
-      await Promise.resolve();
+      // What is asked in the same turn goes together: the verdicts of one answer, and the request for more work.
+      await turn();
       while (this.#waiting.length > 0) await this.#send(this.#next());
     } finally {
       this.#pumping = false;

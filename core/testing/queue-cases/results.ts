@@ -2,10 +2,16 @@ import { expect } from 'vitest';
 import type { StoredResult } from '../../contracts/queue.ts';
 import { unaborted, type QueueCase, type QueueTrial } from '../queue-trial.ts';
 
-const result: StoredResult = {
+const largeResult: StoredResult = {
   status: 201,
   headers: { 'content-type': 'application/octet-stream', 'set-cookie': ['a=1', 'b=2'] },
   body: Uint8Array.from({ length: 256 }, (_, index) => 255 - index),
+};
+/** A queue may keep a small one elsewhere than a large one. */
+const smallResult: StoredResult = {
+  status: 200,
+  headers: { 'content-type': 'text/plain' },
+  body: Uint8Array.from([0, 255, 195, 40]),
 };
 const error = { code: 'function.failed', message: 'no' };
 
@@ -16,9 +22,9 @@ export const resultCases: readonly QueueCase[] = [
     needs: ['results'],
     run: async (trial) => {
       const succeeded = await trial.put();
-      await trial.settle(await trial.one(), { kind: 'ack', result });
+      await trial.settle(await trial.one(), { kind: 'ack', result: largeResult });
       const dead = await trial.put();
-      await trial.settle(await trial.one(), { kind: 'dead', reason: 'permanent', error, result });
+      await trial.settle(await trial.one(), { kind: 'dead', reason: 'permanent', error, result: largeResult });
       for (const id of [succeeded, dead]) await expectResult(trial, id);
       const record = await trial.record(succeeded);
       expect(record).toMatchObject({ state: 'succeeded', attempt: 1, dueAt: undefined, deadReason: undefined });
@@ -38,33 +44,53 @@ export const resultCases: readonly QueueCase[] = [
     needs: ['results'],
     run: async (trial) => {
       const id = await trial.put({ resultTtlMs: trial.shortMs });
-      await trial.settle(await trial.one(), { kind: 'ack', result });
+      await trial.settle(await trial.one(), { kind: 'ack', result: largeResult });
+      const small = await trial.put({ resultTtlMs: trial.shortMs });
+      await trial.settle(await trial.one(), { kind: 'ack', result: smallResult });
       if (trial.bench.advance) {
         await trial.pass(trial.shortMs - 1);
         await expectResult(trial, id);
+        await expectResult(trial, small, smallResult);
         await trial.pass(1);
       } else {
         await trial.pass(trial.shortMs);
       }
-      await trial.until(async () => (await trial.record(id)).result === 'expired');
-      expect(await trial.record(id)).toMatchObject({ state: 'succeeded', attempt: 1 });
+      for (const each of [id, small]) {
+        await trial.until(async () => (await trial.record(each)).result === 'expired');
+        expect(await trial.record(each)).toMatchObject({ state: 'succeeded', attempt: 1 });
+      }
       if (!trial.bench.advance) return;
       await trial.pass(400 * 86_400_000);
       await trial.put();
       await trial.until(async () => (await trial.queue.find(id)) === undefined);
       expect(await trial.queue.cancel(id)).toBe('unknown');
-      expect((await trial.lane()).totals).toMatchObject({ accepted: 2, succeeded: 1 });
+      expect((await trial.lane()).totals).toMatchObject({ accepted: 3, succeeded: 2 });
     },
   },
   {
-    name: 'G13: results survive a crash',
+    name: 'G13: results of every size survive a crash, with the message that they belong to',
     needs: ['results', 'reopen'],
     run: async (trial) => {
-      const id = await trial.put();
-      await trial.settle(await trial.one(), { kind: 'ack', result });
+      const kept: [id: string, result: StoredResult][] = [];
+      for (const size of [0, 4, 150, 300, 20_000]) {
+        for (const [bytes, effects] of [
+          [3, 0],
+          [9000, 0],
+          [3, 2],
+        ] as const) {
+          const id = await trial.put({ body: new Uint8Array(bytes).fill(1) });
+          const sized = { ...smallResult, body: new Uint8Array(size).map((_, index) => (index * 7 + size) % 256) };
+          const follow = Array.from({ length: effects }, () => trial.message({ lane: 'effects' }));
+          await trial.settle(await trial.one(), { kind: 'ack', result: sized, effects: follow });
+          kept.push([id, sized]);
+        }
+      }
       await trial.reopen();
-      await expectResult(trial, id);
-      expect((await trial.queue.finished(id, unaborted))?.state).toBe('succeeded');
+      for (const [id, sized] of kept) {
+        await expectResult(trial, id, sized);
+        expect((await trial.record(id)).envelope.callId).toBe(`call-${id}`);
+        expect((await trial.queue.finished(id, unaborted))?.state).toBe('succeeded');
+      }
     },
   },
   {
@@ -121,7 +147,7 @@ async function leaseOf(trial: QueueTrial, id: string): Promise<Awaited<ReturnTyp
   return lease;
 }
 
-async function expectResult(trial: QueueTrial, id: string): Promise<void> {
+async function expectResult(trial: QueueTrial, id: string, result: StoredResult = largeResult): Promise<void> {
   const kept = (await trial.record(id)).result;
   if (kept === undefined || kept === 'expired') throw new Error(`the result of ${id} is ${kept ?? 'missing'}`);
   expect({ status: kept.status, headers: kept.headers }).toEqual({ status: result.status, headers: result.headers });
