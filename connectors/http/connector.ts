@@ -1,60 +1,61 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Observable, type Subscriber } from 'rxjs';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import { Delivery, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
+import { Delivery, type DeliveryOptions, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
+import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
+import { readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
+import type { Refusal } from '../../core/kit/outcome.ts';
+import type { HttpConfig, RouteConfig, VerifyConfig } from './config.ts';
 import { forwardedHeaders, limited } from './request.ts';
 import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
+import { verify } from './verify.ts';
 
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
 const otherMethods = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'] as const;
 
+/** What a caller may ask of the gateway. Where the body must be signed these are not, and decide nothing. */
+const asking = [
+  'idempotency-key',
+  'prefer',
+  'x-call-depth',
+  'x-callback-url',
+  'x-delay',
+  'x-invoke-mode',
+  'x-max-age',
+  'x-order-key',
+  'x-priority',
+  'x-timeout',
+];
+
 /**
- * The HTTP front door of functions: one parametric route a mode, whatever the number of functions. The answer is written
- * by the settlement, so nothing is said to a caller that the pipeline has not decided.
+ * The HTTP front door of functions: one parametric route a mode, whatever the number of functions, and the routes of the
+ * configuration. The answer is written by the settlement, so nothing is said to a caller that the pipeline has not
+ * decided.
  */
 export class HttpConnector implements Connector {
+  readonly #config: HttpConfig;
   readonly #host: ConnectorHost;
   readonly #limits: Readonly<Record<Mode, number>>;
+  readonly #unsigned;
   #out: Subscriber<Delivery> | undefined;
   #credit: Credit | undefined;
 
-  constructor(config: { readonly maxBody?: number | undefined }, host: ConnectorHost) {
+  constructor(config: HttpConfig, host: ConnectorHost) {
+    this.#config = config;
     this.#host = host;
     const body = config.maxBody ?? host.limits.body;
     this.#limits = { sync: body, async: Math.min(body, host.limits.asyncBody) };
+    this.#unsigned = host.metrics.counter('unsigned_total', 'Requests refused because their signature did not hold.');
   }
 
   async start(): Promise<void> {
-    await this.#host.http.register(async (routes) => {
-      // Everything happens in the first hook: what comes after it (parsing, validation) is for routes that Fastify
-      // answers, and a body is the function's business.
-      const never = (): void => undefined;
-      const config = { auth: 'public' } as const;
-      routes.route({
-        method: [...methods],
-        url: '/function/*',
-        config,
-        onRequest: (request, reply) => this.#handle(request, reply, '/function/', undefined),
-        handler: never,
-      });
-      routes.route({
-        method: 'POST',
-        url: '/async-function/*',
-        config,
-        onRequest: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
-        handler: never,
-      });
-      routes.route({
-        method: [...otherMethods],
-        url: '/async-function/*',
-        config,
-        onRequest: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
-        handler: never,
-      });
+    await this.#host.http.register(async (server) => {
+      if (this.#config.functions) this.#addFunctions(server);
+      for (const route of this.#config.routes) this.#add(server, route);
     });
   }
 
@@ -76,35 +77,141 @@ export class HttpConnector implements Connector {
     this.#out = undefined;
   }
 
+  // Everything happens in the first hook: what comes after it (parsing, validation) is for routes that Fastify answers,
+  // and a body is the function's business.
+  #addFunctions(server: FastifyInstance): void {
+    server.route({
+      method: [...methods],
+      url: '/function/*',
+      config: open,
+      onRequest: (request, reply) => this.#handle(request, reply, '/function/', undefined),
+      handler: never,
+    });
+    server.route({
+      method: 'POST',
+      url: '/async-function/*',
+      config: open,
+      onRequest: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
+      handler: never,
+    });
+    server.route({
+      method: [...otherMethods],
+      url: '/async-function/*',
+      config: open,
+      onRequest: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
+      handler: never,
+    });
+  }
+
+  #add(server: FastifyInstance, route: RouteConfig): void {
+    server.route({
+      method: [...route.methods],
+      url: route.path,
+      config: open,
+      onRequest: (request, reply) => {
+        reply.hijack();
+        const mode = route.mode ?? (route.verify ? 'async' : undefined);
+        const call = this.#admit(request.raw, reply.raw, mode);
+        if (!call) return;
+        const headers = forwardedHeaders(request.raw);
+        for (const name of Object.keys(headers)) if (name.startsWith('x-param-')) delete headers[name];
+        const parameters = request.params as Readonly<Record<string, string>>;
+        for (const name of Object.keys(parameters)) {
+          headers[`x-param-${name.toLowerCase()}`] = encodeURIComponent(parameters[name] ?? '');
+        }
+        headers['x-connector'] = 'http';
+        headers['x-topic'] = route.path;
+        const target = targetOf(request.raw.url ?? '', 0);
+        const asked = { function: route.function, path: target.whole, query: target.query, mode };
+        if (route.verify) void this.#signed(call, { ...asked, headers }, route.verify);
+        else this.#out?.next(call.delivery({ ...asked, headers, body: call.body() }));
+      },
+      handler: never,
+    });
+  }
+
+  /** Runs it only if it is signed. */
+  async #signed(call: HttpCall, asked: Omit<Asked, 'body'>, config: VerifyConfig): Promise<void> {
+    let body: Uint8Array;
+    try {
+      body = await call.whole();
+    } catch (error) {
+      this.#credit?.giveBack();
+      return call.refuse(error instanceof MillraceError ? error : endedEarly);
+    }
+    const verified = verify(config, asked.headers, body, this.#host.clock.now());
+    if (!verified.ok) {
+      this.#credit?.giveBack();
+      this.#unsigned.inc();
+      const topic = asked.headers['x-topic'];
+      this.#host.logger.warn({ route: topic, reason: verified.reason }, 'a request is not signed as it must be');
+      return call.refuse({ code: 'request.unauthorized', message: 'the signature does not hold' });
+    }
+    if (!this.#out) {
+      this.#credit?.giveBack();
+      return call.refuse(stopping);
+    }
+    for (const name of asking) delete asked.headers[name];
+    const dedupWindowMs = config.replayWindow ?? (config.scheme === 'hmac' ? 0 : 86_400_000);
+    const options =
+      dedupWindowMs > 0
+        ? { dedupKey: `webhook:${this.#host.name}:${String(asked.headers['x-topic'])}:${verified.key}`, dedupWindowMs }
+        : undefined;
+    this.#out.next(call.delivery({ ...asked, body: body.byteLength === 0 ? null : body, options }));
+  }
+
   /** Takes the reply out of Fastify's hands: the settlement writes the answer. */
   #handle(request: FastifyRequest, reply: FastifyReply, prefix: string, forced: Mode | undefined): void {
     reply.hijack();
     const { raw } = request;
-    const response = reply.raw;
+    const call = this.#admit(raw, reply.raw, forced);
+    if (!call) return;
+    const { name, path, query } = targetOf(raw.url ?? '', prefix.length);
+    const headers = forwardedHeaders(raw);
+    this.#out?.next(call.delivery({ function: name, path, query, headers, body: call.body(), mode: forced }));
+  }
+
+  /** With its credit taken; undefined when it has been refused. */
+  #admit(request: IncomingMessage, response: ServerResponse, mode: Mode | undefined): HttpCall | undefined {
     const credit = this.#credit;
     if (!this.#out || !credit) {
-      return writeRefusal(response, {
-        code: 'gateway.stopping',
-        message: 'the gateway is shutting down',
-        retryAfterSeconds: 1,
-      });
+      writeRefusal(response, stopping);
+      return undefined;
     }
-    const length = raw.headers['content-length'];
-    const limit = this.#limits[forced ?? 'sync'];
+    const length = request.headers['content-length'];
+    const limit = this.#limits[mode ?? 'sync'];
     if (length !== undefined && Number(length) > limit) {
       response.setHeader('connection', 'close'); // Nobody is going to read that body.
-      return writeRefusal(response, {
-        code: 'limit.body',
-        message: `the body has ${length} bytes; the limit is ${limit}`,
-      });
+      writeRefusal(response, { code: 'limit.body', message: `the body has ${length} bytes; the limit is ${limit}` });
+      return undefined;
     }
     if (!credit.tryTake()) {
       const message = `the gateway has ${credit.limit} calls in flight, which is its limit`;
-      return writeRefusal(response, { code: 'limit.in-flight', message, retryAfterSeconds: 1 });
+      writeRefusal(response, { code: 'limit.in-flight', message, retryAfterSeconds: 1 });
+      return undefined;
     }
-    const call = new HttpCall(raw, response, this.#host, limit);
-    this.#out.next(call.delivery(targetOf(raw.url ?? '', prefix.length), length, forced));
+    return new HttpCall(request, response, this.#host, limit);
   }
+}
+
+const open = { auth: 'public' } as const;
+const never = (): void => undefined;
+const stopping: Refusal = {
+  code: 'gateway.stopping',
+  message: 'the gateway is shutting down',
+  retryAfterSeconds: 1,
+};
+const endedEarly: Refusal = { code: 'request.invalid', message: 'the body ended too early' };
+
+/** What is asked of the pipeline; the method is the request's. */
+interface Asked {
+  readonly function: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: Record<string, string | string[]>;
+  readonly body: Body;
+  readonly mode: Mode | undefined;
+  readonly options?: DeliveryOptions | undefined;
 }
 
 /** One call over HTTP, until it has been answered. One object, so that a call needs few closures. */
@@ -114,6 +221,7 @@ class HttpCall implements Settlement {
   readonly #response: ServerResponse;
   readonly #host: ConnectorHost;
   readonly #limit: number;
+  #delivery: Delivery | undefined;
   #tooLarge = false;
 
   constructor(request: IncomingMessage, response: ServerResponse, host: ConnectorHost, limit: number) {
@@ -123,31 +231,35 @@ class HttpCall implements Settlement {
     this.#limit = limit;
   }
 
-  delivery(target: Target, length: string | undefined, mode: Mode | undefined): Delivery {
+  /** As a stream, or none. */
+  body(): Body {
     const request = this.#request;
-    const response = this.#response;
-    let body: Body = null;
     if (request.headers['transfer-encoding'] !== undefined) {
-      body = limited(request, this.#limit, () => {
+      return limited(request, this.#limit, () => {
         this.#tooLarge = true;
-        delivery.abort('client-gone');
+        this.#delivery?.abort('client-gone');
       });
-    } else if (length !== undefined && length !== '0') {
-      body = request;
     }
-    const delivery = new Delivery(
-      this.#host.name,
-      {
-        function: target.name,
-        method: request.method ?? 'GET',
-        path: target.path,
-        query: target.query,
-        headers: forwardedHeaders(request),
-        body,
-        mode,
-      },
-      this,
-    );
+    const length = request.headers['content-length'];
+    return length !== undefined && length !== '0' ? request : null;
+  }
+
+  /** All of it; rejects when it is too large, or the caller breaks off. */
+  whole(): Promise<Uint8Array> {
+    return readAll(this.#request, this.#limit, () => {
+      this.#response.setHeader('connection', 'close');
+      return new MillraceError('limit.body', `the body is larger than ${this.#limit} bytes`);
+    });
+  }
+
+  refuse(refusal: Refusal): void {
+    if (!this.#response.destroyed) writeRefusal(this.#response, refusal);
+  }
+
+  delivery(asked: Asked): Delivery {
+    const delivery = new Delivery(this.#host.name, { method: this.#request.method ?? 'GET', ...asked }, this);
+    this.#delivery = delivery;
+    const response = this.#response;
     response.on('close', () => {
       if (!response.writableFinished) delivery.abort('client-gone');
     });
@@ -171,7 +283,7 @@ class HttpCall implements Settlement {
     throw error;
   }
 
-  #answer(verdict: Verdict, { invocation }: Delivery): void | Promise<void> {
+  #answer(verdict: Verdict, { invocation, request }: Delivery): void | Promise<void> {
     const response = this.#response;
     if (this.#tooLarge) {
       response.setHeader('connection', 'close');
@@ -180,7 +292,7 @@ class HttpCall implements Settlement {
     if (response.destroyed) return;
     const { product } = this.#host;
     if (verdict.kind === 'accepted') {
-      const prefer = preferOf(this.#request.headers as Record<string, string>);
+      const prefer = preferOf(request.headers);
       if (prefer && prefer.waitMs > 0) return this.#awaited(verdict, prefer.waitMs);
       if (prefer) response.setHeader('preference-applied', 'respond-async');
       return writeAccepted(response, verdict.accepted, product);
@@ -204,6 +316,8 @@ class HttpCall implements Settlement {
 }
 
 interface Target {
+  /** All of the path. */
+  readonly whole: string;
   readonly name: string;
   readonly path: string;
   readonly query: string;
@@ -215,5 +329,10 @@ function targetOf(url: string, start: number): Target {
   const end = queryAt === -1 ? url.length : queryAt;
   const slash = url.indexOf('/', start);
   const nameEnd = slash === -1 || slash > end ? end : slash;
-  return { name: url.slice(start, nameEnd), path: url.slice(nameEnd, end), query: url.slice(end) };
+  return {
+    whole: url.slice(0, end),
+    name: url.slice(start, nameEnd),
+    path: url.slice(nameEnd, end),
+    query: url.slice(end),
+  };
 }

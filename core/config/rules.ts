@@ -90,14 +90,26 @@ function targets(config: Config, { source, functionPaths }: Declared): Problem[]
     problems.push(problem(path, `no function "${short(target)}"${hint}`, source));
   };
   for (const [name, { config: own }] of config.connectors) {
-    // Connectors that run a function name it by this key.
-    const target = (own as { readonly function?: unknown } | undefined)?.function;
-    if (typeof target === 'string') check(target, ['connectors', name, 'function']);
+    for (const { target, path } of namedFunctions(own)) check(target, ['connectors', name, ...path]);
   }
   for (const one of config.functions.values()) {
     for (const { target, path } of followersOf(one, functionPaths)) check(target, path);
   }
   return problems;
+}
+
+/** Connectors that run functions name them by the key `function`: their own, or that of each item of a list. */
+function namedFunctions(own: unknown): { target: string; path: Path }[] {
+  const found: { target: string; path: Path }[] = [];
+  const look = (value: unknown, path: Path): void => {
+    const target = (value as { readonly function?: unknown } | null | undefined)?.function;
+    if (typeof target === 'string') found.push({ target, path: [...path, 'function'] });
+  };
+  look(own, []);
+  for (const [key, value] of Object.entries(own ?? {})) {
+    if (Array.isArray(value)) value.forEach((item, index) => look(item, [key, index]));
+  }
+  return found;
 }
 
 /** Functions that lead back to themselves would run for ever. Each circle is told once, where it closes. */

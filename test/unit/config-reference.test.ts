@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import fastify from 'fastify';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -94,8 +94,12 @@ describe('the JSON Schema for editors', () => {
     await app.close();
     return statusCode === 200;
   }
-  it('accepts the configuration that npm start uses', async () => {
-    expect(await accepts(parse(readFileSync(join(root, 'config/millrace.yaml'), 'utf8')))).toBe(true);
+  const shipped = ['millrace.yaml', ...readdirSync(join(root, 'config/examples')).map((file) => `examples/${file}`)];
+  it.each(shipped)('accepts config/%s, which is valid', async (file) => {
+    const path = join(root, 'config', file);
+    expect(await accepts(parse(readFileSync(path, 'utf8')))).toBe(true);
+    const { problems } = await loadConfig(path, builtIns(), context().defaults, { WEBHOOK_SECRET: 'from-outside' });
+    expect(problems.map(({ text }) => text)).toEqual([]);
   });
   it.each(['whole.yaml', 'smallest.yaml', 'circles.yaml'])('accepts what check accepts (%s)', async (name) => {
     const [yaml = ''] = readFileSync(join(root, 'test/golden', name), 'utf8').split('--- expected');

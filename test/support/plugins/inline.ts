@@ -11,6 +11,16 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     else if (body !== null) for await (const chunk of body) chunks.push(chunk as Uint8Array);
     return answer(200, Buffer.concat(chunks), { 'content-type': 'application/octet-stream' });
   },
+  show: async ({ invocation: { method, path, query, headers, body } }) => {
+    const shown = {
+      method,
+      path,
+      query,
+      headers,
+      body: Buffer.from(body instanceof Uint8Array ? body : '').toString(),
+    };
+    return answer(200, JSON.stringify(shown), { 'content-type': 'application/json' });
+  },
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -26,7 +36,7 @@ export default defineProvider({
   summary: 'Functions of the tests, on the main thread.',
   config: z.strictObject({}),
   functionConfig: z.strictObject({
-    behaviour: z.enum(['echo', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
+    behaviour: z.enum(['echo', 'show', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
   }),
   examples: [{}],
   create: (_config, host): Provider => ({
