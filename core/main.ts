@@ -9,6 +9,7 @@ import { stores } from '../plugins/stores/index.ts';
 import { registerCheck } from './cli/check.ts';
 import { registerConfigShow } from './cli/config-show.ts';
 import { registerConnections } from './cli/connections.ts';
+import { registerConnectors } from './cli/connectors.ts';
 import type { CliContext } from './cli/context.ts';
 import { registerDeadLetters } from './cli/dead-letters.ts';
 import { exitCodes } from './cli/exit-codes.ts';
@@ -50,6 +51,7 @@ registerFunctions(program);
 registerInvoke(program);
 registerInvocations(program);
 registerConnections(program);
+registerConnectors(program);
 registerQueues(program);
 registerDeadLetters(program);
 

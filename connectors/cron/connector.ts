@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep as systemSleep } from '../../core/contracts/clock.ts';
-import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
+import type { Connector, ConnectorHealth, Credit, Triggered } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
-import { messageOf } from '../../core/contracts/errors.ts';
+import { type Accepted, Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { finalStates } from '../../core/contracts/invocation.ts';
 import { type CronConfig, scheduleOf } from './config.ts';
 import { type CronRecord, CronRecords } from './record.ts';
@@ -15,6 +15,9 @@ const onTimeMs = 10_000;
 
 /** A refused slot is tried again for this long at least, however short the window. */
 const leastRetryMs = 60_000;
+
+/** Slots of one backfill. */
+const maxBackfill = 10_000;
 
 const firstBackoffMs = 500;
 const maxBackoffMs = 30_000;
@@ -40,6 +43,7 @@ export class CronConnector implements Connector {
   #cursor = Number.NaN;
   #lastError: string | undefined;
   #loop: Promise<void> | undefined;
+  #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
 
   constructor(config: CronConfig, host: ConnectorHost, sleep: Sleep = systemSleep) {
     this.#config = config;
@@ -63,7 +67,8 @@ export class CronConnector implements Connector {
 
   deliveries(credit: Credit): Observable<Delivery> {
     return new Observable((subscriber) => {
-      this.#loop = this.#run(subscriber, credit).catch((error: unknown) => subscriber.error(error));
+      this.#out = { subscriber, credit };
+      this.#loop = this.#run().catch((error: unknown) => subscriber.error(error));
       return () => this.#stop.abort();
     });
   }
@@ -80,7 +85,34 @@ export class CronConnector implements Connector {
     given.abort();
   }
 
-  async #run(subscriber: Subscriber<Delivery>, credit: Credit): Promise<void> {
+  async trigger(slots?: { readonly from: number; readonly to: number }): Promise<Triggered[]> {
+    if (!slots) return [await this.#ask(this.#host.clock.now(), `cron:${this.#host.name}:trigger:${randomUUID()}`)];
+    const times: number[] = [];
+    for (let slot = this.#schedule.next(slots.from - 1); slot !== undefined && slot <= slots.to;) {
+      if (times.push(slot) > maxBackfill) {
+        const message = `there are more than ${maxBackfill} slots from ${iso(slots.from)} to ${iso(slots.to)}: ask for fewer`;
+        throw new MillraceError('request.invalid', message);
+      }
+      slot = this.#schedule.next(slot);
+    }
+    const triggered: Triggered[] = [];
+    for (const slot of times) triggered.push(await this.#ask(slot, this.#idOf(slot)));
+    return triggered;
+  }
+
+  /** Somebody waits to hear how it went, so nothing is tried again. */
+  async #ask(at: number, id: string): Promise<Triggered> {
+    const verdict = await this.#deliver(at, id);
+    if (verdict?.kind === 'accepted') return { id: verdict.accepted.id, duplicate: verdict.accepted.duplicate, at };
+    const { error, retryAfterSeconds } = verdict?.outcome ?? {};
+    throw new MillraceError(
+      error?.code ?? 'gateway.stopping',
+      `slot ${iso(at)} was not accepted: ${error?.message ?? 'the gateway is shutting down'}`,
+      retryAfterSeconds === undefined ? {} : { retryAfterSeconds },
+    );
+  }
+
+  async #run(): Promise<void> {
     const { clock } = this.#host;
     const { signal } = this.#stop;
     const began = clock.now();
@@ -95,7 +127,7 @@ export class CronConnector implements Connector {
       const dueInMs = slot === undefined ? Infinity : slot + this.#jitterMs(slot) - clock.now();
       if (slot === undefined || dueInMs > 0) await this.#wait(dueInMs);
       else if (dueInMs < -onTimeMs && this.#passOver()) continue;
-      else await this.#fire(slot, subscriber, credit);
+      else await this.#fire(slot);
     }
   }
 
@@ -125,7 +157,7 @@ export class CronConnector implements Connector {
   }
 
   /** Deals with one slot to its end: enqueued, skipped or, with a loud word, given up. */
-  async #fire(slot: number, subscriber: Subscriber<Delivery>, credit: Credit): Promise<void> {
+  async #fire(slot: number): Promise<void> {
     let invocationId: string | undefined;
     const retryUntil = slot + Math.max(this.#config.catchUp.window, leastRetryMs, this.#jitterMs(slot) + leastRetryMs);
     const dealtWith = await this.#insist(async (records) => {
@@ -141,7 +173,7 @@ export class CronConnector implements Connector {
         invocationId = this.#record?.lastInvocationId;
         return true;
       }
-      invocationId = await this.#enqueue(slot, subscriber, credit);
+      invocationId = (await this.#enqueue(slot))?.id;
       if (invocationId !== undefined) this.#counters.fired.inc();
       return invocationId !== undefined;
     }, retryUntil);
@@ -186,19 +218,12 @@ export class CronConnector implements Connector {
   }
 
   /** Undefined when it was refused, or everything is to stop. */
-  async #enqueue(slot: number, subscriber: Subscriber<Delivery>, credit: Credit): Promise<string | undefined> {
-    if (!(await credit.take(this.#stop.signal))) return undefined;
-    if (subscriber.closed) {
-      credit.giveBack();
-      return undefined;
-    }
-    const settled = Promise.withResolvers<Verdict>();
-    const settlement = { kind: 'settles', settle: settled.resolve } as const;
-    subscriber.next(new Delivery(this.#host.name, this.#request(slot), settlement));
-    const verdict = await settled.promise;
+  async #enqueue(slot: number): Promise<Accepted | undefined> {
+    const verdict = await this.#deliver(slot, this.#idOf(slot));
+    if (!verdict) return undefined;
     if (verdict.kind === 'accepted') {
       this.#lastError = undefined;
-      return verdict.accepted.id;
+      return verdict.accepted;
     }
     this.#counters.refused.inc();
     const { error, status } = verdict.outcome;
@@ -207,10 +232,27 @@ export class CronConnector implements Connector {
     return undefined;
   }
 
-  #request(slot: number): Delivery['request'] {
+  /** Undefined when everything is to stop. */
+  async #deliver(slot: number, id: string): Promise<Verdict | undefined> {
+    if (!this.#out || !(await this.#out.credit.take(this.#stop.signal))) return undefined;
+    const { subscriber, credit } = this.#out;
+    if (subscriber.closed) {
+      credit.giveBack();
+      return undefined;
+    }
+    const settled = Promise.withResolvers<Verdict>();
+    const settlement = { kind: 'settles', settle: settled.resolve } as const;
+    subscriber.next(new Delivery(this.#host.name, this.#request(slot, id), settlement));
+    return settled.promise;
+  }
+
+  #idOf(slot: number): string {
+    return `cron:${this.#host.name}:${iso(slot)}`;
+  }
+
+  #request(slot: number, slotId: string): Delivery['request'] {
     const { event, headers, overlap, priority, maxAge, catchUp } = this.#config;
     const { name, product } = this.#host;
-    const slotId = `cron:${name}:${iso(slot)}`;
     const ordered = overlap === 'bufferOne' || overlap === 'bufferAll';
     return {
       function: this.#config.function,

@@ -4,7 +4,7 @@ import type { FunctionEntry } from '../contracts/provider.ts';
 import { version } from '../version.ts';
 import { deployedFunctions, qualified, shown } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
-import { connectorView, functionName, functionStatusView, refusals } from './schemas.ts';
+import { functionName, functionStatusView, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
 import { didYouMean } from '../config/suggest.ts';
 
@@ -18,7 +18,7 @@ const infoView = z.object({
   arch: z.string(),
 });
 
-/** What OpenFaaS clients ask about functions, and the connectors that feed them. */
+/** What OpenFaaS clients ask about functions. */
 export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
@@ -68,15 +68,6 @@ export const functionRoutes: readonly ApiRoute[] = [
         arch: process.arch === 'x64' ? 'x86_64' : process.arch,
       };
     },
-  }),
-  route({
-    method: 'GET',
-    path: '/system/connectors',
-    auth: 'management',
-    tag: 'connectors',
-    summary: 'The sources of work and how they fare.',
-    responses: { 200: { description: 'One row a connector.', schema: z.array(connectorView) } },
-    handle: (_input, { services }) => services.connectors(),
   }),
 ];
 

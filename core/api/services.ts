@@ -1,4 +1,5 @@
 import type { Observable } from 'rxjs';
+import type { Triggered } from '../contracts/connector.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
@@ -53,6 +54,8 @@ export interface ManagementServices {
   workQueues(): readonly (WorkQueueStats & { readonly provider: string })[];
   connections(): readonly ConnectionStats[];
   connectors(): readonly ConnectorStats[];
+  /** As the connector's own; rejects with `connector.unknown`, or `request.conflict` where it goes by no clock. */
+  trigger(connector: string, slots?: { readonly from: number; readonly to: number }): Promise<readonly Triggered[]>;
   /** A new invocation id (a ULID). */
   nextId(): string;
   isReady(): Readiness;

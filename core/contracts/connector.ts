@@ -24,6 +24,15 @@ export interface ConnectorHealth {
   readonly reconnects: number;
 }
 
+/** An invocation that somebody asked a connector for. */
+export interface Triggered {
+  readonly id: string;
+  /** It had been accepted before, and does not run again. */
+  readonly duplicate: boolean;
+  /** Wall clock, ms: the time that it stands for. */
+  readonly at: number;
+}
+
 /** A source of deliveries. */
 export interface Connector {
   /** Opens what it needs. Routes of HTTP connectors are added here. */
@@ -34,6 +43,12 @@ export interface Connector {
    */
   deliveries(credit: Credit): Observable<Delivery>;
   health(): ConnectorHealth;
+  /**
+   * Only connectors that go by a clock: gives a delivery now, whatever the schedule says; or one for each time at which
+   * the schedule would have from `from` to `to` (wall clock, ms, both included), once however often it is asked. Resolves
+   * when all are accepted; rejects with the refusal of the first one that is not.
+   */
+  trigger?(slots?: { readonly from: number; readonly to: number }): Promise<readonly Triggered[]>;
   /** Called after the last delivery has been settled, or the drain deadline has passed. */
   stop(deadlineMs: number): Promise<void>;
 }

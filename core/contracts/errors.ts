@@ -52,6 +52,7 @@ export const errorCodes = {
     retryable: false,
     summary: 'The file of the queue was written by a newer release, or is not a queue.',
   },
+  'connector.unknown': { status: 404, retryable: false, summary: 'No connector of that name is running.' },
   'dead-letter.unknown': { status: 404, retryable: false, summary: 'No dead letter of that id exists.' },
   'store.unavailable': { status: 503, retryable: true, summary: 'The store cannot be read or written now.' },
   'connection.unavailable': { status: 503, retryable: true, summary: 'The broker cannot be reached now.' },

@@ -4,7 +4,10 @@ import { createPublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import type { ConnectionStats, ManagementServices } from '../api/services.ts';
 import type { Config } from '../config/schema.ts';
+import { didYouMean } from '../config/suggest.ts';
+import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
+import { MillraceError } from '../contracts/errors.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
 import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
 import { createId } from '../delivery/ids.ts';
@@ -266,6 +269,24 @@ export class Gateway {
     }
   }
 
+  async #trigger(name: string, slots: { from: number; to: number } | undefined): Promise<readonly Triggered[]> {
+    const { connectors } = this.#plugins;
+    const running = connectors.find(({ instance }) => instance.name === name && instance.state === 'running');
+    if (!running) {
+      const hint = didYouMean(
+        name,
+        connectors.map(({ instance }) => instance.name),
+      );
+      throw new MillraceError('connector.unknown', `no connector "${name}" is running${hint}`);
+    }
+    const { connector, instance } = running;
+    if (!connector.trigger) {
+      const message = `connector "${name}" is of kind ${instance.kind}, which goes by no clock`;
+      throw new MillraceError('request.conflict', message);
+    }
+    return instance.within(() => connector.trigger?.(slots)) ?? [];
+  }
+
   #connections(): readonly ConnectionStats[] {
     const { instances, connections } = this.#plugins;
     return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
@@ -323,6 +344,7 @@ export class Gateway {
           .filter(({ type }) => type === 'connector')
           .map((instance) => connectorView(instance, plugins.connectors)),
       connections: () => this.#connections(),
+      trigger: (name, slots) => this.#trigger(name, slots),
       isReady: () => ({
         ready: this.#state === 'ready' && plugins.failed().length === 0,
         failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),

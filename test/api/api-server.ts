@@ -9,6 +9,7 @@ import { registerManagement } from '../../core/api/management.ts';
 import { createPublicServer, type PublicServerOptions } from '../../core/api/server.ts';
 import type { ConnectionStats, ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
 import { systemClock } from '../../core/contracts/clock.ts';
+import { MillraceError } from '../../core/contracts/errors.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
@@ -87,6 +88,7 @@ export async function startApi(
     workQueues: () => [{ name: 'pool', provider: 'worker', waiting: 2, running: 4, oldestAgeMs: 1500 }],
     connections: () => state.connections,
     connectors: () => state.connectors,
+    trigger: () => Promise.reject(new MillraceError('connector.unknown', 'there are none')),
     nextId: () => createId(Date.now()),
     isReady: () => state.ready,
   };

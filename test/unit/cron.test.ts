@@ -313,3 +313,59 @@ describe('the configuration', () => {
     expect(parsed.error?.issues.map(({ path }) => path[0])).toContain(key);
   });
 });
+
+describe('when somebody asks', () => {
+  it('it fires at once, each time, and the schedule goes on', async () => {
+    const world = new CronWorld(start);
+    const replica = await run(world, { schedule: '0 1 * * *', overlap: 'skip' });
+    await world.until('2026-01-01T00:00:40Z');
+    const first = await replica.connector.trigger();
+    const second = await replica.connector.trigger();
+    expect([...first, ...second]).toEqual([
+      { id: 'id-1', duplicate: false, at: Date.parse('2026-01-01T00:00:40Z') },
+      { id: 'id-2', duplicate: false, at: Date.parse('2026-01-01T00:00:40Z') },
+    ]);
+    await world.until('2026-01-01T01:00:10Z');
+    expect(world.fires.map(({ at }) => new Date(at).toISOString().slice(11, 19))).toEqual([
+      '00:00:40',
+      '00:00:40',
+      '01:00:00',
+    ]);
+  });
+
+  it('it fires the slots of a time that has passed, but for those that had fired', async () => {
+    const world = new CronWorld(start);
+    const replica = await run(world, { schedule: '*/10 * * * *', overlap: 'allow' });
+    await world.until('2026-01-01T00:25:00Z');
+    expect(world.slots).toEqual(at('00:10:00', '00:20:00'));
+    const from = Date.parse('2025-12-31T23:50:00Z');
+    const to = Date.parse('2026-01-01T00:20:00Z');
+    const asked = await replica.connector.trigger({ from, to });
+    expect(asked.map(({ at, duplicate }) => [new Date(at).toISOString().slice(11, 16), duplicate])).toEqual([
+      ['23:50', false],
+      ['00:00', false],
+      ['00:10', true],
+      ['00:20', true],
+    ]);
+    expect((await replica.connector.trigger({ from, to })).map(({ duplicate }) => duplicate)).toEqual([
+      true,
+      true,
+      true,
+      true,
+    ]);
+    expect(world.fires).toHaveLength(4);
+    await world.until('2026-01-01T00:30:10Z');
+    expect(world.slots.at(-1)).toBe('2026-01-01T00:30:00.000Z');
+  });
+
+  it('it tells a refusal, and asks for fewer slots when there are too many', async () => {
+    const world = new CronWorld(start);
+    const replica = await run(world, { schedule: '* * * * * *', overlap: 'allow', startAt: '2026-02-01T00:00:00Z' });
+    world.refuse = () => full;
+    await expect(replica.connector.trigger()).rejects.toMatchObject({ code: 'queue.full' });
+    const slots = { from: Date.parse('2026-03-01T00:00:00Z'), to: Date.parse('2026-03-02T00:00:00Z') };
+    await expect(replica.connector.trigger(slots)).rejects.toThrow('more than 10000 slots');
+    await replica.stop();
+    await expect(replica.connector.trigger()).rejects.toMatchObject({ code: 'gateway.stopping' });
+  });
+});
