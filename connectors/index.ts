@@ -4,4 +4,5 @@ import type { LazyPlugins } from '../core/host/registry.ts';
 export const connectors: LazyPlugins = {
   cron: () => import('./cron/index.ts'),
   http: () => import('./http/index.ts'),
+  nats: () => import('./nats/index.ts'),
 };

@@ -1,0 +1,254 @@
+import { randomUUID } from 'node:crypto';
+import { headers as createHeaders, type Msg, type MsgHdrs, type NatsError, type Subscription } from 'nats';
+import { Observable, type Subscriber } from 'rxjs';
+import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
+import type { ConnectorHost } from '../../core/contracts/definition.ts';
+import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
+import type { Body } from '../../core/contracts/invocation.ts';
+import { readAll } from '../../core/kit/body.ts';
+import { endToEnd } from '../../core/kit/headers.ts';
+import { type Refusal, refusalText } from '../../core/kit/outcome.ts';
+import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
+import type { NatsConnectorConfig } from './config.ts';
+
+const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const printable = /^[\t\x20-\x7e]*$/;
+
+const dropped: Refusal = {
+  code: 'limit.in-flight',
+  message: 'too many messages of this connector wait already',
+  retryAfterSeconds: 1,
+};
+const stopping: Refusal = { code: 'gateway.stopping', message: 'the gateway is shutting down', retryAfterSeconds: 1 };
+
+/**
+ * Subjects of core NATS. The server hands a message out once and forgets it, so there is nothing to acknowledge: what can
+ * be promised is that nothing is dropped in silence. The client library subscribes again after a reconnect.
+ */
+export class NatsConnector implements Connector {
+  readonly #config: NatsConnectorConfig;
+  readonly #host: ConnectorHost;
+  readonly #nats: NatsConnection;
+  readonly #counters;
+  /** Messages that wait for credit. */
+  readonly #waiting: Msg[] = [];
+  #taking = false;
+  #isRunning = false;
+
+  constructor(config: NatsConnectorConfig, host: ConnectorHost, nats: NatsConnection) {
+    this.#config = config;
+    this.#host = host;
+    this.#nats = nats;
+    const { metrics } = host;
+    this.#counters = {
+      received: metrics.counter('received_total', 'Messages that came.'),
+      dropped: metrics.counter('dropped_total', 'Messages dropped because too many waited, or at a stop.'),
+      failed: metrics.counter(
+        'failed_total',
+        'Messages whose function was refused or failed; NATS keeps none of them.',
+      ),
+    };
+  }
+
+  async start(): Promise<void> {
+    // The subscriptions begin with the deliveries: nothing listens before it can be given on.
+  }
+
+  deliveries(credit: Credit): Observable<Delivery> {
+    return new Observable((subscriber) => {
+      const stop = new AbortController();
+      const { subjects, group } = this.#config;
+      const callback = (error: NatsError | null, message: Msg): void => {
+        if (error) this.#refused(error, subscriber);
+        else this.#receive(message, credit, subscriber, stop.signal);
+      };
+      const subscriptions = subjects.map((subject): Subscription =>
+        this.#nats.client.subscribe(subject, { queue: group, callback }),
+      );
+      this.#isRunning = true;
+      return () => {
+        this.#isRunning = false;
+        for (const subscription of subscriptions) if (!subscription.isClosed()) subscription.unsubscribe();
+        stop.abort();
+        for (const message of this.#waiting.splice(0)) this.#drop(message, stopping);
+      };
+    });
+  }
+
+  health(): ConnectorHealth {
+    const { state, reconnects, lastError } = this.#nats.health();
+    const away = state === 'connected' ? 'running' : 'reconnecting';
+    return { state: this.#isRunning ? away : 'stopped', reconnects, lastError, lag: this.#waiting.length };
+  }
+
+  async stop(): Promise<void> {
+    // What was replied goes out before the connection is closed: that flushes.
+  }
+
+  #refused(error: NatsError, subscriber: Subscriber<Delivery>): void {
+    const message = `the server refuses the subscription: ${messageOf(error)}. The user needs to be allowed to subscribe`;
+    subscriber.error(new MillraceError('config.invalid', message, { cause: error }));
+  }
+
+  #receive(message: Msg, credit: Credit, subscriber: Subscriber<Delivery>, stop: AbortSignal): void {
+    this.#counters.received.inc();
+    if (message.data.byteLength > this.#host.limits.body) {
+      this.#counters.failed.inc();
+      const text = `the message has ${message.data.byteLength} bytes; the limit is ${this.#host.limits.body}`;
+      return this.#refuse(message, { code: 'limit.body', message: text });
+    }
+    if (this.#waiting.length === 0 && credit.tryTake()) return subscriber.next(this.#delivery(message));
+    if (this.#waiting.length >= this.#config.buffer) return this.#drop(message, dropped);
+    this.#waiting.push(message);
+    if (!this.#taking) void this.#take(credit, subscriber, stop);
+  }
+
+  /** In the order in which they came. */
+  async #take(credit: Credit, subscriber: Subscriber<Delivery>, stop: AbortSignal): Promise<void> {
+    this.#taking = true;
+    while (this.#waiting.length > 0 && (await credit.take(stop))) {
+      const message = this.#waiting.shift();
+      if (message) subscriber.next(this.#delivery(message));
+      else credit.giveBack();
+    }
+    this.#taking = false;
+  }
+
+  #drop(message: Msg, refusal: Refusal): void {
+    this.#counters.dropped.inc();
+    this.#host.logger.warn({ subject: message.subject, reason: refusal.message }, 'a message was dropped');
+    this.#refuse(message, refusal);
+  }
+
+  #delivery(message: Msg): Delivery {
+    // A copy: the bytes that came share their memory with other messages.
+    const body = message.data.byteLength === 0 ? null : new Uint8Array(message.data);
+    const request: Delivery['request'] = {
+      function: this.#config.function,
+      method: 'POST',
+      path: '',
+      query: '',
+      headers: this.#headersOf(message),
+      body,
+      mode: this.#config.mode,
+    };
+    const settle = (verdict: Verdict, { invocation }: Delivery): void | Promise<void> =>
+      this.#settle(message, verdict, invocation?.callId);
+    return new Delivery(this.#host.name, request, { kind: 'replies', settle });
+  }
+
+  /** The message's own, and what it is as a CloudEvent unless it is one already (binary or structured). */
+  #headersOf({ subject, headers: given }: Msg): Record<string, string | readonly string[]> {
+    const headers: Record<string, string | readonly string[]> = { ...headersOf(given) };
+    headers['x-connector'] = 'nats';
+    headers['x-topic'] = printable.test(subject) ? subject : encodeURI(subject);
+    const type = headers['content-type'];
+    if (headers['ce-specversion'] !== undefined || String(type).startsWith('application/cloudevents')) return headers;
+    headers['ce-specversion'] = '1.0';
+    headers['ce-id'] = randomUUID();
+    headers['ce-source'] = `/connectors/${this.#host.name}`;
+    headers['ce-type'] = 'millrace.nats.message';
+    headers['ce-subject'] = headers['x-topic'];
+    headers['ce-time'] = new Date(this.#host.clock.now()).toISOString();
+    return headers;
+  }
+
+  #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {
+    const about = callId === undefined ? {} : { 'X-Call-Id': callId };
+    if (verdict.kind === 'accepted') {
+      const { id, duplicate, durability } = verdict.accepted;
+      const accepted = { ...about, 'X-Invocation-Id': id, 'X-Durability': durability };
+      return this.#reply(message, new Uint8Array(0), duplicate ? { ...accepted, 'X-Duplicate': 'true' } : accepted);
+    }
+    const { outcome } = verdict;
+    const headers: Record<string, string | readonly string[]> = { ...endToEnd(outcome.headers), ...about };
+    if (outcome.status >= 400) {
+      this.#counters.failed.inc();
+      Object.assign(headers, errorHeaders(outcome.status, outcome.error?.message ?? `status ${outcome.status}`));
+    }
+    if (!message.reply) {
+      // A stream that nobody reads would hold its function.
+      if (isStream(outcome.body)) outcome.body.destroy();
+      return;
+    }
+    if (isStream(outcome.body)) return this.#replyWithStream(message, outcome.body, headers);
+    this.#reply(message, bytesOf(outcome.body), headers);
+  }
+
+  async #replyWithStream(
+    message: Msg,
+    stream: Exclude<Body, Uint8Array | null>,
+    headers: Readonly<Record<string, string | readonly string[]>>,
+  ): Promise<void> {
+    const most = this.#maxReply();
+    const tooLarge = new MillraceError('function.bad-response', `the answer is larger than ${most} bytes`);
+    try {
+      this.#reply(message, await readAll(stream, most, () => tooLarge), headers);
+    } catch (error) {
+      stream.destroy();
+      const refusal = {
+        code: 'function.bad-response',
+        message: `the streamed answer failed: ${messageOf(error)}`,
+      } as const;
+      this.#refuse(message, error instanceof MillraceError ? error : refusal);
+    }
+  }
+
+  #refuse(message: Msg, refusal: Refusal): void {
+    const headers = errorHeaders(errorCodes[refusal.code].status, refusal.message);
+    this.#reply(message, Buffer.from(refusalText(refusal)), { 'content-type': 'application/json', ...headers });
+  }
+
+  #reply(message: Msg, body: Uint8Array, headers: Readonly<Record<string, string | readonly string[]>>): void {
+    if (!message.reply) return;
+    if (body.byteLength > this.#maxReply()) {
+      const text = `the answer has ${body.byteLength} bytes; a message has at most ${this.#maxReply()}`;
+      return this.#refuse(message, { code: 'function.bad-response', message: text });
+    }
+    // The library would keep it for when the server is back; by then nobody waits for it any more.
+    if (!this.#nats.connected) throw new MillraceError('connection.unavailable', 'the reply could not be sent');
+    message.respond(body, { headers: natsHeaders(headers) });
+  }
+
+  #maxReply(): number {
+    // The server counts the headers as well.
+    return (this.#nats.client.info?.max_payload ?? 2 ** 20) - 16_384;
+  }
+}
+
+/** As clients of NATS services read them (ADR-32): a code and a line. */
+function errorHeaders(status: number, message: string): Record<string, string> {
+  return {
+    'Nats-Service-Error-Code': String(status),
+    'Nats-Service-Error': message.replaceAll(/[^\t\x20-\x7e]+/g, ' ').slice(0, 1000),
+  };
+}
+
+function headersOf(given: MsgHdrs | undefined): Record<string, string | readonly string[]> {
+  const headers: Record<string, string | readonly string[]> = {};
+  for (const name of given?.keys() ?? []) {
+    if (!headerName.test(name) || name === '__proto__') continue;
+    const values = (given?.values(name) ?? []).map((value) =>
+      printable.test(value) ? value : encodeURIComponent(value),
+    );
+    const [only = ''] = values;
+    headers[name.toLowerCase()] = values.length === 1 ? only : values;
+  }
+  return headers;
+}
+
+function natsHeaders(from: Readonly<Record<string, string | readonly string[]>>): MsgHdrs {
+  const made = createHeaders();
+  for (const [name, value] of Object.entries(from)) for (const each of [value].flat()) made.append(name, each);
+  return made;
+}
+
+function isStream(body: Body | string): body is Exclude<Body, Uint8Array | null> {
+  return body !== null && typeof body === 'object' && 'destroy' in body;
+}
+
+function bytesOf(body: Exclude<Body | string, Exclude<Body, Uint8Array | null>>): Uint8Array {
+  if (body === null) return new Uint8Array(0);
+  return typeof body === 'string' ? Buffer.from(body) : body;
+}

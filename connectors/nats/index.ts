@@ -1,0 +1,23 @@
+import { defineConnector } from '../../core/contracts/definition.ts';
+import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
+import { natsConnectorConfig } from './config.ts';
+import { NatsConnector } from './connector.ts';
+
+export default defineConnector({
+  kind: 'nats',
+  summary: 'Subjects of core NATS, request–reply included; at most once, as NATS itself delivers them.',
+  config: natsConnectorConfig,
+  connection: 'nats',
+  examples: [
+    { delivery: 'at-most-once', subjects: ['greet.*'], function: 'hello' },
+    {
+      connection: 'main',
+      delivery: 'at-most-once',
+      subjects: ['orders.>', 'returns.created'],
+      group: 'shop',
+      function: 'orders',
+      mode: 'async',
+    },
+  ],
+  create: (config, host) => new NatsConnector(config, host, host.connection<NatsConnection>()),
+});
