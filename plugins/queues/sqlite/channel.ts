@@ -148,11 +148,11 @@ export class Channel {
     clearTimeout(timer);
   }
 
-  /** Those who call in the same turn share a batch. */
+  /** Those who call in the same turn share a batch, however many promises later. */
   #schedule(): void {
     if (this.#underWay || this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    setImmediate(() => {
       this.#scheduled = false;
       this.#send();
     });
@@ -207,8 +207,8 @@ export class Channel {
       for (const { reject } of calls) reject(error);
       this.#arm(this.#time() + 1000);
     }
-    // After the microtasks of those calls, so that those who were answered may join the next batch.
-    setImmediate(() => this.#send());
+    // Those who were answered may join the next batch.
+    this.#schedule();
   }
 
   #time(): number {
