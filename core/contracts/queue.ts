@@ -34,6 +34,16 @@ export interface Envelope {
   readonly replayOf?: string | undefined;
 }
 
+/** What became of a message before it came to the queue: a broker's message that was tried, and failed. */
+export interface History {
+  /** Attempts so far, at least 1: the next one counts on from here. */
+  readonly attempt: number;
+  /** Of the last of them. */
+  readonly error: Omit<AttemptError, 'attempt' | 'at'>;
+  /** It will not be tried again: it is a dead letter at once, whatever the limits and its delay say. */
+  readonly dead?: DeadReason | undefined;
+}
+
 export interface NewMessage {
   /** The invocation's id: unique, ordered by time. Enqueueing the same id twice is a duplicate, not a second message. */
   readonly id: string;
@@ -55,6 +65,8 @@ export interface NewMessage {
   readonly maxAgeMs?: number | undefined;
   /** How long the record of its end is kept, ms. */
   readonly resultTtlMs: number;
+  /** Not part of what is leased or replayed. */
+  readonly history?: History | undefined;
 }
 
 export type EnqueueResult =

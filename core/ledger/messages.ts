@@ -75,7 +75,7 @@ export class Messages {
   enqueue(record: NewRecord): EnqueueResult {
     const first = this.duplicateOf(record);
     if (first !== undefined) return { status: 'duplicate', id: first };
-    if (this.#full(record)) return { status: 'full', id: record.id };
+    if (!record.history?.dead && this.#full(record)) return { status: 'full', id: record.id };
     this.accept(record);
     return { status: 'accepted', id: record.id };
   }
@@ -88,7 +88,7 @@ export class Messages {
     return first && first.until > this.now ? first.id : undefined;
   }
 
-  accept(record: NewRecord): void {
+  accept({ history, ...record }: NewRecord): void {
     const { now } = this;
     const due = now + (record.delayMs ?? 0);
     const item: Item = {
@@ -101,7 +101,7 @@ export class Messages {
       due,
       readySince: now,
       expiresAt: record.maxAgeMs === undefined ? undefined : now + record.maxAgeMs,
-      attempt: 0,
+      attempt: history?.attempt ?? 0,
       epoch: 0,
       leasedUntil: 0,
       holder: undefined,
@@ -115,7 +115,9 @@ export class Messages {
     }
     this.lane(record.lane).totals.accepted++;
     this.insert(item);
-    if (this.lane(record.lane).isHead(item)) this.#waitUntilDue(item);
+    if (history) this.#addError(item, history.error);
+    if (history?.dead) this.end(item, 'dead', { reason: history.dead });
+    else if (this.lane(record.lane).isHead(item)) this.#waitUntilDue(item);
   }
 
   /** Puts it in as it is. */

@@ -8,11 +8,11 @@ interface Head {
   readonly id: string;
   readonly envelope: Envelope;
 }
-type MessageHead = Head & Omit<NewMessage, 'id' | 'lane' | 'body' | 'envelope'>;
+type MessageHead = Head & Omit<NewMessage, 'id' | 'lane' | 'body' | 'envelope' | 'history'>;
 type ResultHead = Head & { readonly status: number; readonly headers: Headers };
 
 /** A message as it is kept in the journal of bodies. */
-export function packMessage({ lane: _lane, body, ...head }: NewMessage): Uint8Array {
+export function packMessage({ lane: _lane, history: _history, body, ...head }: NewMessage): Uint8Array {
   return pack(head satisfies MessageHead, body);
 }
 
@@ -33,6 +33,7 @@ export function recordOf({ id, lane, body, envelope, ...rest }: NewMessage, ref:
     delayMs: rest.delayMs === undefined ? undefined : whole('delayMs', rest.delayMs),
     maxAgeMs: rest.maxAgeMs === undefined ? undefined : whole('maxAgeMs', rest.maxAgeMs),
     replayOf: envelope.replayOf,
+    history: rest.history && { ...rest.history, attempt: whole('attempt', rest.history.attempt) },
   };
 }
 

@@ -1,5 +1,12 @@
 import type { DeadReason } from '../contracts/invocation.ts';
-import type { AttemptError, CancelResult, DeadLetterFilter, EnqueueResult, SettleResult } from '../contracts/queue.ts';
+import type {
+  AttemptError,
+  CancelResult,
+  DeadLetterFilter,
+  EnqueueResult,
+  History,
+  SettleResult,
+} from '../contracts/queue.ts';
 
 /** Where bytes are in the journal of bodies: `length` bytes from `offset` on of those entries, one after another. */
 export type Ref = readonly [offset: number, length: number, ...positions: number[]];
@@ -21,6 +28,7 @@ export interface NewRecord {
   readonly delayMs?: number | undefined;
   readonly maxAgeMs?: number | undefined;
   readonly replayOf?: string | undefined;
+  readonly history?: History | undefined;
 }
 
 export type WaitState = 'ready' | 'blocked' | 'delayed' | 'leased';

@@ -42,6 +42,64 @@ export const deadLetterCases: readonly QueueCase[] = [
     },
   },
   {
+    name: 'G9: what failed before it came is kept at once, is found, and runs again when it is replayed',
+    needs: ['deadLetters'],
+    run: async (trial) => {
+      const error = { code: 'function.failed', message: 'it threw', status: 400 };
+      const history = { attempt: 2, error, dead: 'permanent' } as const;
+      const first = trial.message({ text: 'first', orderKey: 'k', maxAttempts: 5, delayMs: 3_600_000, history });
+      const second = trial.message({ text: 'second', orderKey: 'k', maxAttempts: 5 });
+      const results = await trial.queue.enqueue([first, second, first]);
+      expect(results.map(({ status }) => status)).toEqual(['accepted', 'accepted', 'duplicate']);
+      expect(await trial.record(first.id)).toMatchObject({ state: 'dead', attempt: 2, deadReason: 'permanent' });
+      const letter = await trial.queue.deadLetters.get(first.id);
+      expect(letter).toMatchObject({ reason: 'permanent', attempt: 2, errors: [{ ...error, attempt: 2 }] });
+      expect(letter?.envelope).toEqual(first.envelope);
+      expect(Buffer.from((await trial.queue.deadLetters.body(first.id)) ?? []).toString()).toBe('first');
+      expect((await trial.queue.finished(first.id, AbortSignal.timeout(10_000)))?.state).toBe('dead');
+      // It holds up nobody.
+      const next = await trial.one();
+      expect(next.message.id).toBe(second.id);
+      expect(await trial.lane()).toMatchObject({ leased: 1, dead: 1, totals: { accepted: 2, dead: 1 } });
+      const again = trial.message();
+      expect(await trial.queue.deadLetters.replay(first.id, { id: again.id })).toBe(true);
+      await trial.settle(next, { kind: 'ack' });
+      const lease = await trial.one();
+      expect(lease).toMatchObject({ attempt: 1, message: { id: again.id } });
+      expect(lease.message).not.toHaveProperty('history');
+      expect(Buffer.from(lease.message.body).toString()).toBe('first');
+    },
+  },
+  {
+    name: 'G4: attempts that were made before it came count, with their error',
+    run: async (trial) => {
+      const error = { code: 'function.timeout', message: 'too slow', status: 504 };
+      const id = await trial.put({ maxAttempts: 3, delayMs: trial.shortMs, history: { attempt: 2, error } });
+      expect(await trial.record(id)).toMatchObject({ state: 'failed', attempt: 2, errors: [{ ...error, attempt: 2 }] });
+      await trial.nothing();
+      await trial.pass(trial.shortMs);
+      const lease = await trial.one({ ttlMs: trial.shortMs });
+      expect(lease.attempt).toBe(3);
+      expect(lease.message).not.toHaveProperty('history');
+      await trial.pass(trial.shortMs);
+      await trial.until(async () => (await trial.record(id)).state === 'dead');
+      expect(await trial.record(id)).toMatchObject({ deadReason: 'crashed', errors: [{ attempt: 2 }, { attempt: 3 }] });
+    },
+  },
+  {
+    name: 'G9: what failed before it came is kept even where nothing more may wait',
+    needs: ['deadLetters'],
+    settings: { maxMessages: 1 },
+    run: async (trial) => {
+      await trial.put();
+      const error = { code: 'function.failed', message: 'no' };
+      const full = [trial.message(), trial.message({ history: { attempt: 1, error, dead: 'permanent' } })];
+      expect((await trial.queue.enqueue(full)).map(({ status }) => status)).toEqual(['full', 'accepted']);
+      expect(await trial.record(full[1]?.id ?? '')).toMatchObject({ state: 'dead' });
+      expect((await trial.lane()).ready).toBe(1);
+    },
+  },
+  {
     name: 'G9: there is no letter of what is unknown, still waits or succeeded',
     needs: ['deadLetters'],
     run: async (trial) => {

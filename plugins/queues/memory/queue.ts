@@ -83,7 +83,7 @@ export class MemoryQueue implements Queue {
     return messages.map((message) => {
       const first = this.#duplicateOf(message);
       if (first !== undefined) return { status: 'duplicate', id: first };
-      if (this.#full(message)) return { status: 'full', id: message.id };
+      if (!message.history?.dead && this.#full(message)) return { status: 'full', id: message.id };
       this.#accept(message);
       return { status: 'accepted', id: message.id };
     });
@@ -242,7 +242,7 @@ export class MemoryQueue implements Queue {
     );
   }
 
-  #accept(message: NewMessage): void {
+  #accept({ history, ...message }: NewMessage): void {
     const now = this.#clock.monotonic();
     const lane = this.#lane(message.lane);
     const due = now + (message.delayMs ?? 0);
@@ -254,7 +254,7 @@ export class MemoryQueue implements Queue {
       due,
       readySince: now,
       expiresAt: message.maxAgeMs === undefined ? Infinity : now + message.maxAgeMs,
-      attempt: 0,
+      attempt: history?.attempt ?? 0,
       epoch: 0,
       leasedUntil: 0,
       startedAt: undefined,
@@ -274,6 +274,8 @@ export class MemoryQueue implements Queue {
     this.#bytes += message.body.byteLength;
     lane.totals.accepted++;
     lane.add(stored);
+    if (history) this.#addError(stored, history.error);
+    if (history?.dead) return this.#end(stored, 'dead', { reason: history.dead });
     if (stored.expiresAt !== Infinity) this.#timeline.at(stored.expiresAt, () => this.#expire(message.id));
     if (lane.isHead(stored)) this.#waitUntilDue(stored);
   }

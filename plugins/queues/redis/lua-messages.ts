@@ -64,6 +64,8 @@ local function leave(m, l)
   end
 end
 
+local finish, fail
+
 -- Keeps it, whatever the limits say.
 local function accept(n)
   local l = lane(n.lane)
@@ -71,7 +73,7 @@ local function accept(n)
   local due = n.delay > 0 and soon + n.delay or now
   local m = {
     id = n.id, lane = n.lane, member = string.format('%016.0f', meta.seq) .. n.id, key = n.key,
-    due = due, rank = due - n.priority * aging, attempt = 0, epoch = 0, max = n.max, bytes = #n.body, ttl = n.ttl,
+    due = due, rank = due - n.priority * aging, attempt = n.attempt or 0, epoch = 0, max = n.max, bytes = #n.body, ttl = n.ttl,
     text = n.text,
     expires = n.age and soon + n.age,
   }
@@ -100,6 +102,8 @@ local function accept(n)
   l.bytes = l.bytes + m.bytes
   meta.messages = meta.messages + 1
   meta.bytes = meta.bytes + m.bytes
+  if n.attempt then fail(m, n.error) end
+  if n.dead then finish(m, 'dead', n.dead) end
 end
 
 -- The id of the message that n is a duplicate of.
@@ -120,11 +124,16 @@ local function given(i)
   }
   if ARGV[i + 6] ~= '' then n.key = string.sub(ARGV[i + 6], 2) end
   if ARGV[i + 7] ~= '' then n.dedup = 'dedup:' .. #n.lane .. ':' .. n.lane .. string.sub(ARGV[i + 7], 2) end
-  return n, i + 12
+  if ARGV[i + 12] ~= '' then
+    local attempt, dead, error = string.match(ARGV[i + 12], '^(%d+) (%S+) (.*)$')
+    n.attempt, n.error = tonumber(attempt), error
+    if dead ~= '-' then n.dead = dead end
+  end
+  return n, i + 13
 end
 
 -- The last step of every message, whatever became of it. Lets the next one of its order key go.
-local function finish(m, as, reason, result)
+function finish(m, as, reason, result)
   local l = lane(m.lane)
   if m.expires and m.state ~= 'leased' then place('expiring', m.member, false) end
   leave(m, l)
@@ -161,7 +170,7 @@ local function finish(m, as, reason, result)
   end
 end
 
-local function fail(m, error)
+function fail(m, error)
   m.errors = (m.errors or 0) + 1
   call('RPUSH', P .. 'e:' .. m.id, m.attempt .. ' ' .. string.format('%.0f', now) .. ' ' .. error)
 end

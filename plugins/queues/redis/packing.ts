@@ -15,11 +15,11 @@ import type {
 type Value = string | Buffer;
 
 /** Everything of a message but what the scripts look at. */
-export type MessageText = Omit<NewMessage, 'id' | 'lane' | 'body'>;
+export type MessageText = Omit<NewMessage, 'id' | 'lane' | 'body' | 'history'>;
 
 /** What `given` of the scripts reads. The body is copied, since it is sent later. */
 export function packMessage(message: NewMessage): Value[] {
-  const { id, lane, body, ...text } = message;
+  const { id, lane, body, history, ...text } = message;
   return [
     id,
     lane,
@@ -33,6 +33,7 @@ export function packMessage(message: NewMessage): Value[] {
     whole('delayMs', message.delayMs ?? 0),
     message.maxAgeMs === undefined ? '' : whole('maxAgeMs', message.maxAgeMs),
     whole('resultTtlMs', message.resultTtlMs),
+    history ? `${whole('attempt', history.attempt)} ${history.dead ?? '-'} ${JSON.stringify(history.error)}` : '',
   ];
 }
 

@@ -24,8 +24,8 @@ for _, n in ipairs(given_all) do
     answers[#answers + 1] = first
   else
     local l = lane(n.lane)
-    local full = meta.messages >= maxMessages or meta.bytes + #n.body > maxBytes
-      or (maxLane and l.ready + l.blocked + l.delayed + l.leased >= maxLane)
+    local full = not n.dead and (meta.messages >= maxMessages or meta.bytes + #n.body > maxBytes
+      or (maxLane and l.ready + l.blocked + l.delayed + l.leased >= maxLane))
     if full then
       answers[#answers + 1] = 1
     else
@@ -145,7 +145,7 @@ end
 local ids, answers, i = {}, {}, 5
 while i <= #ARGV do
   ids[#ids + 1] = ARGV[i]
-  i = i + 12 + 12 * tonumber(ARGV[i + 11])
+  i = i + 12 + 13 * tonumber(ARGV[i + 11])
 end
 fetch(ids)
 i = 5

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import type { DeadReason } from '../../../core/contracts/invocation.ts';
-import type { CancelResult, EnqueueResult, SettleResult } from '../../../core/contracts/queue.ts';
+import type { CancelResult, EnqueueResult, History, SettleResult } from '../../../core/contracts/queue.ts';
 import { failpoint } from '../../../core/delivery/failpoint.ts';
 import type { Lane, Lanes } from './lanes.ts';
 import type { GivenError, PackedLease, PackedMessage, PackedResult, Settings, Settle } from './protocol.ts';
@@ -92,10 +92,10 @@ export class Messages {
 
   enqueue(messages: readonly PackedMessage[]): EnqueueResult[] {
     return messages.map((message) => {
-      const [id, laneName, , , , , , , , , , span] = message;
+      const [id, laneName, , , , , , , , , , span, history] = message;
       const first = this.#firstOf(message);
       if (first !== undefined) return { status: 'duplicate', id: first };
-      if (this.#full(laneName, span[1] - span[0])) {
+      if (!history?.dead && this.#full(laneName, span[1] - span[0])) {
         return this.#statements.exists.get(id) ? { status: 'duplicate', id } : { status: 'full', id };
       }
       return this.accept(message) ? { status: 'accepted', id } : { status: 'duplicate', id };
@@ -139,6 +139,9 @@ export class Messages {
     counts.bytes += bytes;
     this.#lanes.messages++;
     this.#lanes.bytes += bytes;
+    const history = message[12];
+    if (history)
+      this.#adopt({ seq, id, lane, from: to, orderKey, bytes, resultTtl, attempt: history.attempt }, history, due);
     return true;
   }
 
@@ -297,6 +300,13 @@ export class Messages {
       deadline: 0,
       cancel: row.cancel === 1,
     };
+  }
+
+  /** It was tried elsewhere before. */
+  #adopt(message: Unsettled, { error, dead }: History, due: number): void {
+    this.addError(message, error);
+    if (dead) this.end(message, 'dead', dead);
+    else this.#statements.again.run(waiting[message.from], due, message.attempt, message.seq);
   }
 
   #firstOf([id, laneName, , , , , dedupKey]: PackedMessage): string | undefined {

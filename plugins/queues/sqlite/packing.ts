@@ -15,7 +15,7 @@ import type { PackedLease, PackedLetter, PackedMessage, PackedRecord, PackedResu
 type Pack = (body: Uint8Array) => Span;
 
 export function packMessage(message: NewMessage, pack: Pack): PackedMessage {
-  const { id, lane, body, ...rest } = message;
+  const { id, lane, body, history, ...rest } = message;
   return [
     id,
     lane,
@@ -29,6 +29,7 @@ export function packMessage(message: NewMessage, pack: Pack): PackedMessage {
     message.maxAgeMs === undefined ? null : whole('maxAgeMs', message.maxAgeMs),
     whole('resultTtlMs', message.resultTtlMs),
     pack(body),
+    history && { ...history, attempt: whole('attempt', history.attempt) },
   ];
 }
 

@@ -4,6 +4,7 @@ import type {
   CancelResult,
   DeadLetterFilter,
   EnqueueResult,
+  History,
   LaneStats,
   SettleResult,
 } from '../../../core/contracts/queue.ts';
@@ -27,6 +28,7 @@ export type PackedMessage = readonly [
   maxAgeMs: number | null,
   resultTtlMs: number,
   body: Span,
+  history?: History | undefined,
 ];
 
 export type PackedLease = readonly [id: string, epoch: number, attempt: number, text: string, body: Uint8Array];
