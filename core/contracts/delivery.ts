@@ -17,6 +17,8 @@ export interface DeliveryRequest {
   readonly mode?: Mode | undefined;
   /** What the source fixes and no header may change. */
   readonly options?: DeliveryOptions | undefined;
+  /** How often a broker has handed it out, this time included; 1 without it. */
+  readonly attempt?: number | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }
@@ -43,7 +45,8 @@ export interface Accepted {
  * - `done`: the function ran, or the platform refused; `outcome` is the answer. A lease is acknowledged.
  * - `accepted`: durable in one of our queues. A broker's message may be acknowledged.
  * - `retry`: give it to us again after `delayMs`. `counted: false` hands it back as if it had not been leased.
- * - `dead`: it will not be tried again; keep it whole.
+ * - `dead`: it will not be tried again. Of a lease: keep it whole. Of a connector's message: a queue has it among its
+ *   dead letters already, so that it may be acknowledged.
  * - `cancelled`: somebody asked for it to stop.
  * `effects` are messages that must become durable together with the settlement (callbacks, follow-up invocations).
  */

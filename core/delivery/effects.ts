@@ -1,7 +1,7 @@
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
-import type { NewMessage } from '../contracts/queue.ts';
+import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { systemNamespace } from '../functions/catalog.ts';
 import { callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
@@ -93,4 +93,11 @@ function common(invocation: Invocation, outcome: Outcome, lane: string, nowMs: n
 export function bytesOf(body: Outcome['body']): Uint8Array {
   if (typeof body === 'string') return Buffer.from(body);
   return body instanceof Uint8Array ? body : new Uint8Array(0);
+}
+
+/** What is kept of a failed attempt. */
+export function attemptErrorOf({ error, status, body }: Outcome): Omit<AttemptError, 'attempt' | 'at'> {
+  if (error) return { ...error, status };
+  const text = Buffer.from(bytesOf(body).subarray(0, 1000)).toString();
+  return { code: `http.${status}`, message: text || `the function answered ${status}`, status };
 }

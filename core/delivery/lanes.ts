@@ -6,7 +6,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
 import { endToEnd } from '../kit/headers.ts';
 import type { CreditPool } from './credit.ts';
-import { bytesOf } from './effects.ts';
+import { attemptErrorOf, bytesOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
 
 /**
@@ -243,7 +243,7 @@ function dispositionOf(verdict: Verdict, resultBody: number): Disposition {
       return {
         kind: 'dead',
         reason: verdict.reason,
-        error: errorOf(verdict),
+        error: attemptErrorOf(verdict.outcome),
         result: resultOf(verdict, resultBody),
         effects: verdict.effects,
       };
@@ -251,7 +251,7 @@ function dispositionOf(verdict: Verdict, resultBody: number): Disposition {
       return {
         kind: 'retry',
         delayMs: verdict.delayMs,
-        error: verdict.counted ? errorOf(verdict) : undefined,
+        error: verdict.counted ? attemptErrorOf(verdict.outcome) : undefined,
         counted: verdict.counted,
       };
     case 'cancelled':
@@ -266,15 +266,4 @@ function resultOf({ outcome }: Extract<Verdict, { kind: 'done' | 'dead' }>, limi
   const body = bytesOf(outcome.body);
   if (body.byteLength <= limit) return { status: outcome.status, headers, body };
   return { status: outcome.status, headers: { ...headers, 'x-millrace-result': 'too-large' }, body: new Uint8Array(0) };
-}
-
-function errorOf({ outcome }: Extract<Verdict, { kind: 'retry' | 'dead' }>): {
-  code: string;
-  message: string;
-  status: number;
-} {
-  const { error, status } = outcome;
-  if (error) return { ...error, status };
-  const text = Buffer.from(bytesOf(outcome.body).subarray(0, 1000)).toString();
-  return { code: `http.${status}`, message: text || `the function answered ${status}`, status };
 }

@@ -29,6 +29,11 @@ export function decide(services: PipelineServices): Stage {
     }
     const { lease } = delivery.request;
     if (invocation.mode === 'async' && !lease) return enqueue(delivery, invocation, entry.policy);
+    if (!lease && invocation.attempt > entry.policy.retry.attempts) {
+      // Whatever ran it before ended with it: it must not come round for ever.
+      const message = `it was begun ${invocation.attempt - 1} times, and no attempt came to an end`;
+      return refuse(delivery, 'crash', { code: 'function.crashed', message });
+    }
     if (lease && services.stopping()) {
       delivery.abort('stopping');
       delivery.outcome = abortedOutcome('stopping', 0);
@@ -124,10 +129,11 @@ function unavailable(queue: string, cause?: unknown): MillraceError {
   return new MillraceError('queue.unavailable', `queue "${queue}": ${reason}`, { cause, retryAfterSeconds: 5 });
 }
 
-function messageOfInvocation(
+/** What a queue is given of an invocation. */
+export function messageOfInvocation(
   invocation: Invocation,
-  { options }: Delivery,
-  policy: FunctionPolicy,
+  { options }: Pick<Delivery, 'options'>,
+  policy: Pick<FunctionPolicy, 'timeoutMs' | 'retry' | 'maxAgeMs' | 'result'>,
   body: Uint8Array,
   dedupWindowMs: number,
 ): NewMessage {

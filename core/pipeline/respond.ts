@@ -1,10 +1,11 @@
 import type { Delivery, Verdict } from '../contracts/delivery.ts';
-import { messageOf } from '../contracts/errors.ts';
+import { errorCodes, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Outcome } from '../contracts/invocation.ts';
-import type { NewMessage } from '../contracts/queue.ts';
-import { effectsOf } from '../delivery/effects.ts';
+import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
+import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
-import { readBody } from './decide.ts';
+import { messageOfInvocation, readBody } from './decide.ts';
 import { discard, isStream } from './execute.ts';
 import { failed } from '../kit/outcome.ts';
 import type { PipelineServices } from './stage.ts';
@@ -67,13 +68,82 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     if (delivery.aborted === 'cancelled') return { kind: 'cancelled', outcome };
     if (delivery.aborted !== undefined) return { kind: 'retry', delayMs: 0, outcome, counted: false };
     const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
+    const keepsIt = delivery.request.lease === undefined;
+    if (keepsIt && outcome.failure === 'refused' && outcome.error && errorCodes[outcome.error.code].retryable) {
+      const delayMs = 1000 * (outcome.retryAfterSeconds ?? 1);
+      return { kind: 'retry', delayMs, outcome, counted: false };
+    }
     const whole = await collected(outcome);
     const retry = policy?.retry ?? services.standardRetry;
     const decision = retryDecision(retry, whole, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
-    if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome: whole, counted: true };
-    const effects = effectsOf(delivery, whole, policy, retry.attempts, clock.now());
-    if (decision.kind === 'done') return { kind: 'done', outcome: whole, effects };
-    return { kind: 'dead', reason: decision.reason, outcome: whole, effects };
+    const effects =
+      decision.kind === 'retry' ? noEffects : effectsOf(delivery, whole, policy, retry.attempts, clock.now());
+    const verdict: Verdict =
+      decision.kind === 'retry'
+        ? { kind: 'retry', delayMs: decision.delayMs, outcome: whole, counted: true }
+        : decision.kind === 'done'
+          ? { kind: 'done', outcome: whole, effects }
+          : { kind: 'dead', reason: decision.reason, outcome: whole, effects };
+    return keepsIt && delivery.invocation?.mode === 'sync' ? handOver(delivery, verdict, policy) : verdict;
+  }
+
+  /**
+   * What failed at a connector goes on in the function's queue, with its attempt counted: to be tried again, or among the
+   * dead letters. So it is with every broker, whatever that can do by itself, and the broker's message is acknowledged.
+   * While the queue cannot take it the broker keeps it.
+   */
+  async function handOver(
+    delivery: Delivery,
+    verdict: Extract<Verdict, { kind: 'done' | 'retry' | 'dead' }>,
+    policy: FunctionPolicy | undefined,
+  ): Promise<Verdict> {
+    const effects = verdict.kind === 'retry' ? noEffects : verdict.effects;
+    if (verdict.kind === 'done' && effects.length === 0) return verdict;
+    const { outcome } = verdict;
+    const [name = '', queue] = policy
+      ? [policy.queue, services.queues.get(policy.queue)]
+      : ([...services.queues][0] ?? []);
+    try {
+      const own = verdict.kind === 'done' ? [] : [await failedMessage(delivery, verdict, policy)];
+      if (!queue) throw new MillraceError('queue.unavailable', `queue "${name}" is not running, see /readyz`);
+      // What follows goes first: if there is no room for that, the source keeps the whole, and nothing comes twice.
+      await taken(queue, effects);
+      const [first] = await taken(queue, own);
+      if (verdict.kind !== 'retry') return { ...verdict, effects: noEffects };
+      const { id, callId } = delivery.invocation ?? { id: '', callId: '' };
+      meter.retried(delivery.invocation?.function ?? '');
+      const duplicate = first?.status === 'duplicate';
+      return { kind: 'accepted', accepted: { id: first?.id ?? id, callId, duplicate, durability: queue.durability } };
+    } catch (error) {
+      logger.warn({ err: error, queue: name, id: delivery.invocation?.id }, 'a failed message stays at its source');
+      return { kind: 'retry', delayMs: 5000, outcome, counted: false };
+    }
+  }
+
+  async function taken(queue: Queue, messages: readonly NewMessage[]): Promise<readonly EnqueueResult[]> {
+    const results = messages.length === 0 ? [] : await queue.enqueue(messages);
+    if (!results.some(({ status }) => status === 'full')) return results;
+    throw new MillraceError('queue.full', 'the queue is full');
+  }
+
+  /** With what has become of it so far. */
+  async function failedMessage(
+    delivery: Delivery,
+    verdict: Extract<Verdict, { kind: 'retry' | 'dead' }>,
+    policy: FunctionPolicy | undefined,
+  ): Promise<NewMessage> {
+    const { invocation, request } = delivery;
+    if (!invocation) throw new Error('it was not even analyzed');
+    const ended = policy ?? { ...unknownFunction, retry: services.standardRetry };
+    // Not the invocation's: the function may have changed those bytes, or its thread taken them.
+    const body = await readBody(request.body, Infinity);
+    const message = messageOfInvocation(invocation, { options: request.options }, ended, body, limits.dedupWindowMs);
+    const error = attemptErrorOf(verdict.outcome);
+    return {
+      ...message,
+      delayMs: verdict.kind === 'retry' ? verdict.delayMs : undefined,
+      history: { attempt: invocation.attempt, error, dead: verdict.kind === 'dead' ? verdict.reason : undefined },
+    };
   }
 
   /** Queued work is over only when its whole answer is there, so that a function that dies while streaming is retried. */
@@ -121,6 +191,12 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
 }
 
 const noEffects: readonly NewMessage[] = [];
+/** How a message is kept whose function is not deployed. */
+const unknownFunction = {
+  timeoutMs: 30_000,
+  maxAgeMs: undefined,
+  result: { store: true, ttlMs: 86_400_000 },
+} as const;
 
 function releaseSlot(delivery: Delivery): void {
   delivery.releaseSlot?.();
