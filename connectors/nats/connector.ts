@@ -7,13 +7,11 @@ import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { Body } from '../../core/contracts/invocation.ts';
 import { readAll } from '../../core/kit/body.ts';
+import { eventHeaders, headersOfMessage, headerText } from '../../core/kit/event.ts';
 import { endToEnd } from '../../core/kit/headers.ts';
 import { type Refusal, refusalText } from '../../core/kit/outcome.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { NatsConnectorConfig } from './config.ts';
-
-const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const printable = /^[\t\x20-\x7e]*$/;
 
 const dropped: Refusal = {
   code: 'limit.in-flight',
@@ -138,20 +136,17 @@ export class NatsConnector implements Connector {
     return new Delivery(this.#host.name, request, { kind: 'replies', settle });
   }
 
-  /** The message's own, and what it is as a CloudEvent unless it is one already (binary or structured). */
+  /** The message's own, and what it is as a CloudEvent. */
   #headersOf({ subject, headers: given }: Msg): Record<string, string | readonly string[]> {
-    const headers: Record<string, string | readonly string[]> = { ...headersOf(given) };
-    headers['x-connector'] = 'nats';
-    headers['x-topic'] = printable.test(subject) ? subject : encodeURI(subject);
-    const type = headers['content-type'];
-    if (headers['ce-specversion'] !== undefined || String(type).startsWith('application/cloudevents')) return headers;
-    headers['ce-specversion'] = '1.0';
-    headers['ce-id'] = randomUUID();
-    headers['ce-source'] = `/connectors/${this.#host.name}`;
-    headers['ce-type'] = 'millrace.nats.message';
-    headers['ce-subject'] = headers['x-topic'];
-    headers['ce-time'] = new Date(this.#host.clock.now()).toISOString();
-    return headers;
+    const headers = headersOfMessage((given?.keys() ?? []).map((name) => [name, given?.values(name) ?? []]));
+    const event = eventHeaders(headers, {
+      id: randomUUID(),
+      source: `/connectors/${this.#host.name}`,
+      type: 'millrace.nats.message',
+      subject,
+      at: this.#host.clock.now(),
+    });
+    return { ...headers, ...event, 'x-connector': 'nats', 'x-topic': headerText(subject) };
   }
 
   #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {
@@ -223,19 +218,6 @@ function errorHeaders(status: number, message: string): Record<string, string> {
     'Nats-Service-Error-Code': String(status),
     'Nats-Service-Error': message.replaceAll(/[^\t\x20-\x7e]+/g, ' ').slice(0, 1000),
   };
-}
-
-function headersOf(given: MsgHdrs | undefined): Record<string, string | readonly string[]> {
-  const headers: Record<string, string | readonly string[]> = {};
-  for (const name of given?.keys() ?? []) {
-    if (!headerName.test(name) || name === '__proto__') continue;
-    const values = (given?.values(name) ?? []).map((value) =>
-      printable.test(value) ? value : encodeURIComponent(value),
-    );
-    const [only = ''] = values;
-    headers[name.toLowerCase()] = values.length === 1 ? only : values;
-  }
-  return headers;
 }
 
 function natsHeaders(from: Readonly<Record<string, string | readonly string[]>>): MsgHdrs {
