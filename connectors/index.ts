@@ -4,5 +4,6 @@ import type { LazyPlugins } from '../core/host/registry.ts';
 export const connectors: LazyPlugins = {
   cron: () => import('./cron/index.ts'),
   http: () => import('./http/index.ts'),
+  jetstream: () => import('./jetstream/index.ts'),
   nats: () => import('./nats/index.ts'),
 };

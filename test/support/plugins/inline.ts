@@ -1,7 +1,12 @@
 import { z } from 'zod';
 import { defineProvider } from '../../../core/contracts/definition.ts';
-import type { Outcome } from '../../../core/contracts/invocation.ts';
+import type { Headers, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
+
+/** Bodies that `record` was given, in this process. */
+export const ran: string[] = ((globalThis as { millraceTestRan?: string[] }).millraceTestRan ??= []);
+/** The headers that came with them. */
+export const ranHeaders: Headers[] = ((globalThis as { millraceTestHeaders?: Headers[] }).millraceTestHeaders ??= []);
 
 const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
   echo: async ({ invocation }) => {
@@ -21,6 +26,11 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     };
     return answer(200, JSON.stringify(shown), { 'content-type': 'application/json' });
   },
+  record: async ({ invocation: { body, headers } }) => {
+    ranHeaders.push(headers);
+    ran.push(Buffer.from(body instanceof Uint8Array ? body : '').toString());
+    return answer(200, '');
+  },
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -36,7 +46,7 @@ export default defineProvider({
   summary: 'Functions of the tests, on the main thread.',
   config: z.strictObject({}),
   functionConfig: z.strictObject({
-    behaviour: z.enum(['echo', 'show', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
+    behaviour: z.enum(['echo', 'show', 'record', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
   }),
   examples: [{}],
   create: (_config, host): Provider => ({

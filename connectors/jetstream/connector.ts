@@ -1,0 +1,246 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Consumer, JsMsg } from 'nats';
+import { Observable, type Subscriber } from 'rxjs';
+import { sleep } from '../../core/contracts/clock.ts';
+import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
+import type { ConnectorHost } from '../../core/contracts/definition.ts';
+import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import { messageOf } from '../../core/contracts/errors.ts';
+import { eventHeaders, headersOfMessage, headerText } from '../../core/kit/event.ts';
+import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
+import type { JetstreamConnectorConfig } from './config.ts';
+import { declareConsumer } from './consumer.ts';
+
+/** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
+const batch = 64;
+const requestMs = 5000;
+const retryPauseMs = { first: 100, last: 5000 } as const;
+const ackTimeoutMs = 5000;
+
+/** A message that the server has lent us. */
+interface Loan {
+  readonly message: JsMsg;
+  /** Monotonic ms: until then nobody else is given it. */
+  until: number;
+}
+
+/**
+ * A durable consumer of a stream. Messages are asked for as there is credit, and kept by saying "working" for as long as
+ * they are. The server would take the acknowledgement of a gateway that had lost the message to another one
+ * (`delivery.md` §0.3), so one that comes too late is not said.
+ */
+export class JetstreamConnector implements Connector {
+  readonly #config: JetstreamConnectorConfig;
+  readonly #host: ConnectorHost;
+  readonly #nats: NatsConnection;
+  readonly #counters;
+  readonly #loans = new Set<Loan>();
+  readonly #stop = new AbortController();
+  #taking: Promise<void> | undefined;
+  #working: NodeJS.Timeout | undefined;
+  #lag: number | undefined;
+  #lastError: string | undefined;
+  #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
+
+  constructor(config: JetstreamConnectorConfig, host: ConnectorHost, nats: NatsConnection) {
+    this.#config = config;
+    this.#host = host;
+    this.#nats = nats;
+    const { metrics } = host;
+    this.#counters = {
+      received: metrics.counter('received_total', 'Messages that the server gave, each time it gave them.'),
+      redelivered: metrics.counter('redelivered_total', 'Of these, those that had been given before.'),
+      acknowledged: metrics.counter('acknowledged_total', 'Messages that were acknowledged, and the server said so.'),
+      stale: metrics.counter('stale_total', 'Messages that were done when others had been given them already.'),
+    };
+  }
+
+  async start(): Promise<void> {
+    await declareConsumer(this.#nats, this.#config);
+  }
+
+  deliveries(credit: Credit): Observable<Delivery> {
+    return new Observable((subscriber) => {
+      this.#out = { subscriber, credit };
+      this.#working = setInterval(() => this.#keep(), this.#config.ackWait / 3);
+      this.#taking = this.#take(credit).catch((error: unknown) => subscriber.error(error));
+      return () => this.#stop.abort();
+    });
+  }
+
+  health(): ConnectorHealth {
+    const { state, reconnects, lastError } = this.#nats.health();
+    const isStopped = this.#stop.signal.aborted || !this.#out;
+    return {
+      state: isStopped ? 'stopped' : state === 'connected' ? 'running' : 'reconnecting',
+      reconnects,
+      lag: this.#lag,
+      lastError: state === 'connected' ? this.#lastError : lastError,
+    };
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    this.#stop.abort();
+    clearInterval(this.#working);
+    const given = new AbortController();
+    await Promise.race([this.#taking, sleep(deadlineMs, given.signal)]);
+    given.abort();
+    // What is left goes to another gateway at once.
+    if (this.#nats.connected) for (const { message } of this.#loans) message.nak();
+    this.#loans.clear();
+  }
+
+  /** For ever: whatever goes wrong, it goes on when that has passed. */
+  async #take(credit: Credit): Promise<void> {
+    const { signal } = this.#stop;
+    let pauseMs: number = retryPauseMs.first;
+    let consumer: Consumer | undefined;
+    while (await credit.take(signal)) {
+      let wanted = 1;
+      while (wanted < batch && credit.tryTake()) wanted++;
+      let unused = wanted;
+      try {
+        consumer ??= await this.#consumer();
+        await this.#ask(consumer, wanted, () => unused--);
+        // Looked at again when it gave nothing: one that somebody has removed may say nothing of it.
+        if (unused === wanted) consumer = undefined;
+        pauseMs = retryPauseMs.first;
+        this.#lastError = undefined;
+      } catch (error) {
+        // The consumer may be gone as well: it is looked for again, and made.
+        consumer = undefined;
+        this.#lastError = messageOf(error);
+        this.#host.logger.warn({ err: error, stream: this.#config.stream }, 'no messages could be had; asking again');
+        await this.#pause(pauseMs * (0.5 + Math.random() / 2));
+        pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
+      }
+      for (; unused > 0; unused--) credit.giveBack();
+    }
+  }
+
+  async #consumer(): Promise<Consumer> {
+    const { stream, durable } = this.#config;
+    this.#lag = await declareConsumer(this.#nats, this.#config);
+    return this.#nats.while((client) => client.jetstream().consumers.get(stream, durable));
+  }
+
+  /** Gives on what comes, with a word of each. */
+  async #ask(consumer: Consumer, wanted: number, came: () => void): Promise<void> {
+    const { signal } = this.#stop;
+    const { lost } = this.#nats;
+    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires: requestMs }));
+    const end = (): void => messages.stop();
+    for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true });
+    try {
+      if (signal.aborted || lost.aborted) messages.stop();
+      for await (const message of messages) {
+        came();
+        this.#receive(message);
+      }
+    } finally {
+      for (const each of [signal, lost]) each.removeEventListener('abort', end);
+    }
+  }
+
+  #receive(message: JsMsg): void {
+    this.#counters.received.inc();
+    if (message.redelivered) this.#counters.redelivered.inc();
+    this.#lag = message.info.pending;
+    const loan: Loan = { message, until: this.#host.clock.monotonic() + this.#config.ackWait };
+    this.#loans.add(loan);
+    this.#give(loan);
+  }
+
+  #give(loan: Loan): void {
+    const { message } = loan;
+    const { stream, function: name, ack } = this.#config;
+    const { streamSequence, deliveryCount, timestampNanos } = message.info;
+    const request: Delivery['request'] = {
+      function: name,
+      method: 'POST',
+      path: '',
+      query: '',
+      headers: this.#headersOf(message),
+      // A copy: the bytes that came share their memory with other messages.
+      body: message.data.byteLength === 0 ? null : new Uint8Array(message.data),
+      mode: ack === 'enqueued' ? 'async' : 'sync',
+      attempt: ack === 'enqueued' ? 1 : deliveryCount,
+      // Given again because its acknowledgement was lost, it is known in the queue. A stream that was made anew counts from 1.
+      options: { dedupKey: `jetstream:${this.#host.name}:${stream}:${streamSequence}:${timestampNanos}` },
+    };
+    const settle = (verdict: Verdict): Promise<void> => this.#settle(loan, verdict);
+    this.#out?.subscriber.next(new Delivery(this.#host.name, request, { kind: 'settles', settle }));
+  }
+
+  #headersOf({ subject, headers: given, info }: JsMsg): Record<string, string | readonly string[]> {
+    const headers = headersOfMessage((given?.keys() ?? []).map((name) => [name, given?.values(name) ?? []]));
+    const { stream, streamSequence, timestampNanos } = info;
+    const event = eventHeaders(headers, {
+      id: `${stream}:${streamSequence}`,
+      source: `/connectors/${this.#host.name}`,
+      type: 'millrace.jetstream.message',
+      subject,
+      at: Math.floor(timestampNanos / 1_000_000),
+    });
+    return {
+      ...headers,
+      ...event,
+      'x-connector': 'jetstream',
+      'x-topic': headerText(subject),
+      'x-nats-stream': stream,
+      'x-nats-sequence': String(streamSequence),
+    };
+  }
+
+  async #settle(loan: Loan, verdict: Verdict): Promise<void> {
+    if (verdict.kind === 'retry') {
+      // Not handed back: the server would count that as an attempt. It is kept until what is in its way has passed.
+      if (!this.#stop.signal.aborted) void this.#again(loan, verdict.delayMs);
+      return;
+    }
+    const { message } = loan;
+    if (!this.#loans.has(loan) || this.#host.clock.monotonic() >= loan.until) {
+      this.#loans.delete(loan);
+      this.#counters.stale.inc();
+      this.#host.logger.warn({ sequence: message.info.streamSequence }, 'a message was done too late: others have it');
+      return;
+    }
+    try {
+      // Confirmed, because one that got lost would have it run again.
+      await this.#nats.while(() => message.ackAck({ timeout: ackTimeoutMs }));
+      this.#counters.acknowledged.inc();
+    } finally {
+      this.#loans.delete(loan);
+    }
+  }
+
+  /** The same message once more, with the credit that it needs for that. */
+  async #again(loan: Loan, delayMs: number): Promise<void> {
+    const { signal } = this.#stop;
+    await sleep(delayMs, signal);
+    if (!this.#loans.has(loan) || !(await this.#out?.credit.take(signal))) return;
+    if (this.#loans.has(loan)) this.#give(loan);
+    else this.#out?.credit.giveBack();
+  }
+
+  /** Says of each message that it is being worked on. */
+  #keep(): void {
+    if (!this.#nats.connected) return;
+    const now = this.#host.clock.monotonic();
+    for (const loan of this.#loans) {
+      // Whoever slept through its time (a stopped process, a laptop) may not prolong what others have by now.
+      if (now >= loan.until) continue;
+      loan.message.working();
+      loan.until = now + this.#config.ackWait;
+    }
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    const back = new AbortController();
+    const off = this.#nats.onBack(() => back.abort());
+    await sleep(delayMs, AbortSignal.any([this.#stop.signal, back.signal]));
+    off();
+    // All that lost the same server do not come back in the same moment.
+    if (back.signal.aborted) await wait(Math.random() * 100);
+  }
+}
