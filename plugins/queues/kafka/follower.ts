@@ -13,6 +13,14 @@ export interface FollowOptions {
   readonly reader: JournalReader;
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  readonly place: Place;
+}
+
+/** How far a topic has been read, and whether it may be another one by now. */
+export interface Place {
+  /** The next entry to be read. */
+  next: number;
+  doubtful: boolean;
 }
 
 const pauseMs = { first: 50, last: 2000 } as const;
@@ -48,8 +56,6 @@ class Reading {
   #next: number;
   /** The last entry that was read: if it is another one later, so is the topic. */
   #last: KafkaRecord | undefined;
-  /** Something went wrong since. */
-  #doubtful = false;
   #unknownSince: number | undefined;
   #over = false;
 
@@ -57,6 +63,7 @@ class Reading {
     this.#options = options;
     this.#partition = partition;
     this.#next = options.from;
+    options.place.next = options.from;
   }
 
   /** Resolves when the broker has been asked once. */
@@ -74,7 +81,7 @@ class Reading {
       } catch (error) {
         if (signal.aborted) return;
         logger.debug({ err: error, topic }, 'the topic cannot be read now; trying again');
-        this.#doubtful = true;
+        this.#options.place.doubtful = true;
         this.#heed(error);
         await this.#wait(waitMs * (0.5 + Math.random()));
         waitMs = Math.min(waitMs * 2, pauseMs.last);
@@ -83,7 +90,7 @@ class Reading {
   }
 
   async #step(): Promise<void> {
-    if (this.#doubtful) await this.#recognise();
+    if (this.#options.place.doubtful) await this.#recognise();
     if (this.#over) return;
     const fetched = await this.#fetch(this.#next, fetching.waitMs);
     this.#unknownSince = undefined;
@@ -110,6 +117,7 @@ class Reading {
     const { first, next } = await this.#partition.bounds();
     if (this.#next < first) {
       this.#next = first;
+      this.#options.place.next = first;
       this.#last = undefined;
       reader.gap(first);
     } else if (this.#next > next) {
@@ -121,13 +129,24 @@ class Reading {
 
   /** What was read last is still there as it was, unless it was trimmed. */
   async #recognise(): Promise<void> {
-    const { topic } = this.#options;
+    const { topic, place } = this.#options;
     const last = this.#last;
-    const [record] = last ? ((await this.#fetch(last.offset, 0)) ?? []) : [];
-    if (last && record?.offset === last.offset && record.timestamp !== last.timestamp) {
+    // Whatever is noticed from here on is looked at once more.
+    place.doubtful = false;
+    if (!last) return;
+    const [record] = (await this.#fetch(last.offset, 0)) ?? [];
+    if (record?.offset === last.offset) {
+      if (record.timestamp === last.timestamp) return;
       this.#give(`entry ${last.offset} of the topic ${topic} is not the one that was read: the topic was made anew`);
+      return;
     }
-    this.#doubtful = false;
+    const { first, next } = await this.#partition.bounds();
+    if (last.offset < first) return;
+    // A topic that has just been made anew is short, but may be long enough again when it is asked for the next entry.
+    if (last.offset < next) throw new Error(`entry ${last.offset} is not to be had now`);
+    this.#give(
+      `the topic ${topic} ends at ${next - 1}, and ${last.offset} was read of it: it was made anew or cut off`,
+    );
   }
 
   #hand(record: KafkaRecord): void {
@@ -136,6 +155,7 @@ class Reading {
     try {
       if (offset > this.#next) reader.gap(offset);
       this.#next = offset + 1;
+      this.#options.place.next = this.#next;
       this.#last = { ...record, value: null };
       if (!mark) reader.entry({ position: offset, at: timestamp, data: value ?? new Uint8Array() });
     } catch (error) {

@@ -3,7 +3,7 @@ import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Journal, JournalReader } from '../../../core/contracts/journal.ts';
 import type { KafkaConnection } from '../../connections/kafka/connection.ts';
 import type { KafkaPartition, TopicFacts } from '../../connections/kafka/driver.ts';
-import { follow } from './follower.ts';
+import { follow, type Place } from './follower.ts';
 import { RangeReader } from './range-reader.ts';
 
 /** What a broker counts of an entry besides its bytes: the head of its batch and of its record. */
@@ -26,6 +26,7 @@ export class KafkaJournal implements Journal {
   readonly #closing = new AbortController();
   #ways: Ways | undefined;
   #maxBytes = largestBytes;
+  readonly #place: Place = { next: 0, doubtful: false };
 
   constructor(kafka: KafkaConnection, topic: string, logger: Logger) {
     this.#kafka = kafka;
@@ -56,8 +57,12 @@ export class KafkaJournal implements Journal {
     return this.#kafka.connected;
   }
 
-  append(data: Uint8Array): Promise<number> {
-    return this.#ask(({ writing }) => writing.append([{ value: data }]));
+  async append(data: Uint8Array): Promise<number> {
+    const { next } = this.#place;
+    const offset = await this.#ask(({ writing }) => writing.append([{ value: data }]));
+    // Where something had been read before there is room for nothing else, unless it is another topic of that name.
+    if (offset < next) this.#place.doubtful = true;
+    return offset;
   }
 
   async follow(from: number, reader: JournalReader, signal: AbortSignal): Promise<void> {
@@ -68,6 +73,7 @@ export class KafkaJournal implements Journal {
       reader,
       signal: AbortSignal.any([signal, this.#closing.signal]),
       logger: this.#logger,
+      place: this.#place,
     });
   }
 
