@@ -6,6 +6,7 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { type Accepted, Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { finalStates } from '../../core/contracts/invocation.ts';
+import { eventHeaders } from '../../core/kit/event.ts';
 import { type CronConfig, scheduleOf } from './config.ts';
 import { type CronRecord, CronRecords } from './record.ts';
 import type { Schedule } from './schedule.ts';
@@ -265,11 +266,7 @@ export class CronConnector implements Connector {
         ...(event.data !== undefined && { 'content-type': 'application/json' }),
         'x-connector': 'cron',
         'x-topic': name,
-        'ce-specversion': '1.0',
-        'ce-id': slotId,
-        'ce-source': `/connectors/${name}`,
-        'ce-type': event.type,
-        'ce-time': iso(slot),
+        ...eventHeaders({ id: slotId, connector: name, type: event.type, at: slot }),
       },
       body: event.data === undefined ? null : Buffer.from(JSON.stringify(event.data)),
       mode: 'async',

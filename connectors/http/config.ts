@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import { duration, secret } from '../../core/config/units.ts';
+import { headerName } from '../../core/kit/headers.ts';
 
-export const routeMethods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
-
-const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, 'expected the name of a header');
+const routeMethods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
 export const verifySchema = z
   .strictObject({
@@ -25,7 +24,11 @@ export const verifySchema = z
           'The same event: the same signed id, else the same body. By default 24h; for `hmac` 0s, because what a sender ' +
           'unknown to us repeats may well be meant.',
       ),
-    header: headerName.optional().describe('`hmac`: where the signature is.'),
+    header: z
+      .string()
+      .regex(headerName, 'expected the name of a header')
+      .optional()
+      .describe('`hmac`: where the signature is.'),
     prefix: z.string().default('').describe('`hmac`: what stands before the signature, such as `sha256=`.'),
     algorithm: z.enum(['sha256', 'sha384', 'sha512']).default('sha256').describe('`hmac`: the hash.'),
     encoding: z.enum(['hex', 'base64']).default('hex').describe('`hmac`: how the signature is written.'),
@@ -99,7 +102,7 @@ export type VerifyConfig = z.output<typeof verifySchema>;
 
 const reserved = /^\/(?:function|async-function|system|invocations|healthz|readyz|ui|openapi\.json)(?:\/|$)/;
 
-export function parametersOf(path: string): string[] {
+function parametersOf(path: string): string[] {
   return [...path.matchAll(/:([a-zA-Z0-9]+)/g)].map(([, name = '']) => name.toLowerCase());
 }
 

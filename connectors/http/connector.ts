@@ -8,7 +8,7 @@ import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
 import { readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
-import type { Refusal } from '../../core/kit/outcome.ts';
+import { type Refusal, stopping } from '../../core/kit/outcome.ts';
 import type { HttpConfig, RouteConfig, VerifyConfig } from './config.ts';
 import { forwardedHeaders, limited } from './request.ts';
 import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
@@ -196,11 +196,6 @@ export class HttpConnector implements Connector {
 
 const open = { auth: 'public' } as const;
 const never = (): void => undefined;
-const stopping: Refusal = {
-  code: 'gateway.stopping',
-  message: 'the gateway is shutting down',
-  retryAfterSeconds: 1,
-};
 const endedEarly: Refusal = { code: 'request.invalid', message: 'the body ended too early' };
 
 /** What is asked of the pipeline; the method is the request's. */

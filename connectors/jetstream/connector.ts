@@ -1,12 +1,11 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Consumer, JsMsg } from 'nats';
 import { Observable, type Subscriber } from 'rxjs';
-import { sleep } from '../../core/contracts/clock.ts';
+import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf } from '../../core/contracts/errors.ts';
-import { eventHeaders, headersOfMessage, headerText } from '../../core/kit/event.ts';
+import { headersOfMessage } from '../../core/kit/event.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
 import { declareConsumer } from './consumer.ts';
@@ -154,42 +153,29 @@ export class JetstreamConnector implements Connector {
   #give(loan: Loan): void {
     const { message } = loan;
     const { stream, function: name, ack } = this.#config;
-    const { streamSequence, deliveryCount, timestampNanos } = message.info;
+    const { streamSequence: sequence, deliveryCount, timestampNanos } = message.info;
+    const said = headersOfMessage(message.headers ?? [], {
+      kind: 'jetstream',
+      connector: this.#host.name,
+      topic: message.subject,
+      id: `${stream}:${sequence}`,
+      at: Math.floor(timestampNanos / 1_000_000),
+    });
     const request: Delivery['request'] = {
       function: name,
       method: 'POST',
       path: '',
       query: '',
-      headers: this.#headersOf(message),
+      headers: { ...said, 'x-nats-stream': stream, 'x-nats-sequence': String(sequence) },
       // A copy: the bytes that came share their memory with other messages.
       body: message.data.byteLength === 0 ? null : new Uint8Array(message.data),
       mode: ack === 'enqueued' ? 'async' : 'sync',
       attempt: ack === 'enqueued' ? 1 : deliveryCount,
       // Given again because its acknowledgement was lost, it is known in the queue. A stream that was made anew counts from 1.
-      options: { dedupKey: `jetstream:${this.#host.name}:${stream}:${streamSequence}:${timestampNanos}` },
+      options: { dedupKey: `jetstream:${this.#host.name}:${stream}:${sequence}:${timestampNanos}` },
     };
     const settle = (verdict: Verdict): Promise<void> => this.#settle(loan, verdict);
     this.#out?.subscriber.next(new Delivery(this.#host.name, request, { kind: 'settles', settle }));
-  }
-
-  #headersOf({ subject, headers: given, info }: JsMsg): Record<string, string | readonly string[]> {
-    const headers = headersOfMessage((given?.keys() ?? []).map((name) => [name, given?.values(name) ?? []]));
-    const { stream, streamSequence, timestampNanos } = info;
-    const event = eventHeaders(headers, {
-      id: `${stream}:${streamSequence}`,
-      source: `/connectors/${this.#host.name}`,
-      type: 'millrace.jetstream.message',
-      subject,
-      at: Math.floor(timestampNanos / 1_000_000),
-    });
-    return {
-      ...headers,
-      ...event,
-      'x-connector': 'jetstream',
-      'x-topic': headerText(subject),
-      'x-nats-stream': stream,
-      'x-nats-sequence': String(streamSequence),
-    };
   }
 
   async #settle(loan: Loan, verdict: Verdict): Promise<void> {
@@ -236,11 +222,8 @@ export class JetstreamConnector implements Connector {
   }
 
   async #pause(delayMs: number): Promise<void> {
-    const back = new AbortController();
-    const off = this.#nats.onBack(() => back.abort());
-    await sleep(delayMs, AbortSignal.any([this.#stop.signal, back.signal]));
-    off();
+    const isBack = await sleepUnless(delayMs, this.#stop.signal, (wake) => this.#nats.onBack(wake));
     // All that lost the same server do not come back in the same moment.
-    if (back.signal.aborted) await wait(Math.random() * 100);
+    if (isBack) await sleep(Math.random() * 100);
   }
 }

@@ -6,10 +6,10 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { Body } from '../../core/contracts/invocation.ts';
-import { readAll } from '../../core/kit/body.ts';
-import { eventHeaders, headersOfMessage, headerText } from '../../core/kit/event.ts';
+import { bytesOf, isStream, readAll } from '../../core/kit/body.ts';
+import { headersOfMessage } from '../../core/kit/event.ts';
 import { endToEnd } from '../../core/kit/headers.ts';
-import { type Refusal, refusalText } from '../../core/kit/outcome.ts';
+import { type Refusal, refusalText, stopping } from '../../core/kit/outcome.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { NatsConnectorConfig } from './config.ts';
 
@@ -18,7 +18,6 @@ const dropped: Refusal = {
   message: 'too many messages of this connector wait already',
   retryAfterSeconds: 1,
 };
-const stopping: Refusal = { code: 'gateway.stopping', message: 'the gateway is shutting down', retryAfterSeconds: 1 };
 
 /**
  * Subjects of core NATS. The server hands a message out once and forgets it, so there is nothing to acknowledge: what can
@@ -127,26 +126,19 @@ export class NatsConnector implements Connector {
       method: 'POST',
       path: '',
       query: '',
-      headers: this.#headersOf(message),
+      headers: headersOfMessage(message.headers ?? [], {
+        kind: 'nats',
+        connector: this.#host.name,
+        topic: message.subject,
+        id: randomUUID(),
+        at: this.#host.clock.now(),
+      }),
       body,
       mode: this.#config.mode,
     };
     const settle = (verdict: Verdict, { invocation }: Delivery): void | Promise<void> =>
       this.#settle(message, verdict, invocation?.callId);
     return new Delivery(this.#host.name, request, { kind: 'replies', settle });
-  }
-
-  /** The message's own, and what it is as a CloudEvent. */
-  #headersOf({ subject, headers: given }: Msg): Record<string, string | readonly string[]> {
-    const headers = headersOfMessage((given?.keys() ?? []).map((name) => [name, given?.values(name) ?? []]));
-    const event = eventHeaders(headers, {
-      id: randomUUID(),
-      source: `/connectors/${this.#host.name}`,
-      type: 'millrace.nats.message',
-      subject,
-      at: this.#host.clock.now(),
-    });
-    return { ...headers, ...event, 'x-connector': 'nats', 'x-topic': headerText(subject) };
   }
 
   #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {
@@ -224,13 +216,4 @@ function natsHeaders(from: Readonly<Record<string, string | readonly string[]>>)
   const made = createHeaders();
   for (const [name, value] of Object.entries(from)) for (const each of [value].flat()) made.append(name, each);
   return made;
-}
-
-function isStream(body: Body | string): body is Exclude<Body, Uint8Array | null> {
-  return body !== null && typeof body === 'object' && 'destroy' in body;
-}
-
-function bytesOf(body: Exclude<Body | string, Exclude<Body, Uint8Array | null>>): Uint8Array {
-  if (body === null) return new Uint8Array(0);
-  return typeof body === 'string' ? Buffer.from(body) : body;
 }

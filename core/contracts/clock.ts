@@ -32,3 +32,16 @@ export function sleep(delayMs: number, signal?: AbortSignal): Promise<boolean> {
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
+
+/** As `sleep`, but ends early when what `listen` was given is called, and says whether it was; `listen` returns its end. */
+export async function sleepUnless(
+  delayMs: number,
+  signal: AbortSignal,
+  listen: (wake: () => void) => () => void,
+): Promise<boolean> {
+  const woken = new AbortController();
+  const end = listen(() => woken.abort());
+  await sleep(delayMs, AbortSignal.any([signal, woken.signal]));
+  end();
+  return woken.signal.aborted;
+}

@@ -1,7 +1,8 @@
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
 import type { FunctionSpec, Provider } from '../contracts/provider.ts';
 import type { CallbackSender } from './callback.ts';
-import { bytesOf, callbackFunction } from './effects.ts';
+import { bytesOf } from '../kit/body.ts';
+import { callbackFunction } from './effects.ts';
 
 /** Callbacks to slow receivers must not use up the gateway: so many at once. */
 const concurrency = 32;

@@ -2,6 +2,7 @@ import type { Delivery } from '../contracts/delivery.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
+import { bytesOf } from '../kit/body.ts';
 import { systemNamespace } from '../functions/catalog.ts';
 import { callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
@@ -87,12 +88,6 @@ function common(invocation: Invocation, outcome: Outcome, lane: string, nowMs: n
     dedupWindowMs: dayMs,
     resultTtlMs: dayMs,
   };
-}
-
-/** The bytes of an answer that has been collected. */
-export function bytesOf(body: Outcome['body']): Uint8Array {
-  if (typeof body === 'string') return Buffer.from(body);
-  return body instanceof Uint8Array ? body : new Uint8Array(0);
 }
 
 /** What is kept of a failed attempt. */

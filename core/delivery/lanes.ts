@@ -4,9 +4,10 @@ import { type Clock, sleep } from '../contracts/clock.ts';
 import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
+import { bytesOf } from '../kit/body.ts';
 import { endToEnd } from '../kit/headers.ts';
 import type { CreditPool } from './credit.ts';
-import { attemptErrorOf, bytesOf } from './effects.ts';
+import { attemptErrorOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
 
 /**

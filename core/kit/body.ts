@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { Outcome } from '../contracts/invocation.ts';
 
 /**
  * All bytes of a stream. By events, since the stream's async iterator costs as much as the rest of a small call. The
@@ -39,4 +40,14 @@ export function readAll(stream: Readable, maxBytes: number, tooLarge: () => Erro
       reject(error);
     }
   });
+}
+
+export function isStream(body: Outcome['body']): body is Readable {
+  return body !== null && typeof body === 'object' && 'pipe' in body;
+}
+
+/** The bytes of a body that has been collected. */
+export function bytesOf(body: Outcome['body']): Uint8Array {
+  if (typeof body === 'string') return Buffer.from(body);
+  return body instanceof Uint8Array ? body : new Uint8Array(0);
 }

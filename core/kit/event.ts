@@ -1,52 +1,59 @@
-import type { Headers } from '../contracts/invocation.ts';
+import { headerName } from './headers.ts';
 
-const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const printable = /^[\t\x20-\x7e]*$/;
 
-/** What a source says of a message that is no CloudEvent, so that it becomes one. */
 export interface EventSource {
-  /** Of the message: the same whenever it is handed out again, where the source can tell. */
+  /** The name of the connector. */
+  readonly connector: string;
+  /** The same whenever it is handed out again, where the source can tell. */
   readonly id: string;
-  /** `/connectors/NAME` */
-  readonly source: string;
   readonly type: string;
-  readonly subject?: string | undefined;
   /** Wall clock, ms. */
   readonly at: number;
 }
 
-/** Text as a header can carry it: percent-encoded where it is not printable ASCII. */
-export function headerText(text: string): string {
-  return printable.test(text) ? text : encodeURI(text);
+export interface MessageSource extends Omit<EventSource, 'type'> {
+  readonly kind: string;
+  /** Subject, topic or queue. */
+  readonly topic: string;
 }
 
-/** A broker's headers as a function gets them: names in lower case, nothing that HTTP could not carry. */
+/**
+ * A broker's message as a function sees it: its own headers, with names in lower case and nothing that HTTP could not
+ * carry; where it came from; and what it is as a CloudEvent, unless it is one already.
+ */
 export function headersOfMessage(
-  entries: Iterable<readonly [name: string, values: readonly string[]]>,
+  given: Iterable<readonly [name: string, values: readonly string[]]>,
+  { kind, topic, ...source }: MessageSource,
 ): Record<string, string | readonly string[]> {
   const headers: Record<string, string | readonly string[]> = {};
-  for (const [name, given] of entries) {
+  for (const [name, all] of given) {
     if (!headerName.test(name) || name === '__proto__') continue;
-    const values = given.map((value) => (printable.test(value) ? value : encodeURIComponent(value)));
+    const values = all.map((value) => (printable.test(value) ? value : encodeURIComponent(value)));
     const [only = ''] = values;
     headers[name.toLowerCase()] = values.length === 1 ? only : values;
   }
+  const subject = printable.test(topic) ? topic : encodeURI(topic);
+  // Binary or structured.
+  const isEvent = headers['ce-specversion'] !== undefined;
+  if (!isEvent && !String(headers['content-type']).startsWith('application/cloudevents')) {
+    Object.assign(headers, eventHeaders({ ...source, type: `millrace.${kind}.message` }), { 'ce-subject': subject });
+  }
+  headers['x-connector'] = kind;
+  headers['x-topic'] = subject;
   return headers;
 }
 
 /**
- * The attributes of the event as headers of the HTTP binding, which are those of the NATS binding as well
- * (https://github.com/cloudevents/spec, bindings). None where it is an event already, binary or structured.
+ * The attributes of an event as headers of the HTTP binding, which are those of the NATS binding as well
+ * (https://github.com/cloudevents/spec, bindings).
  */
-export function eventHeaders(headers: Headers, { id, source, type, subject, at }: EventSource): Record<string, string> {
-  const isStructured = String(headers['content-type']).startsWith('application/cloudevents');
-  if (headers['ce-specversion'] !== undefined || isStructured) return {};
+export function eventHeaders({ id, connector, type, at }: EventSource): Record<string, string> {
   return {
     'ce-specversion': '1.0',
     'ce-id': id,
-    'ce-source': source,
+    'ce-source': `/connectors/${connector}`,
     'ce-type': type,
-    ...(subject !== undefined && { 'ce-subject': headerText(subject) }),
     'ce-time': new Date(at).toISOString(),
   };
 }

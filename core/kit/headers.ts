@@ -14,6 +14,9 @@ export const hopByHop: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
+/** What a header may be called (RFC 9110 §5.6.2). */
+export const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
 /** One header's text; of one that came several times, the first. */
 export function headerOf(headers: Headers, name: string): string | undefined {
   const value = headers[name];

@@ -8,6 +8,13 @@ export interface Refusal {
   readonly retryAfterSeconds?: number | undefined;
 }
 
+/** For whoever comes when nothing is taken any more. */
+export const stopping: Refusal = {
+  code: 'gateway.stopping',
+  message: 'the gateway is shutting down',
+  retryAfterSeconds: 1,
+};
+
 /** The body of every answer that the platform makes. */
 export function refusalText({ code, message }: Refusal): string {
   return JSON.stringify({ error: { code, message } });

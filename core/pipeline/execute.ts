@@ -1,10 +1,10 @@
-import type { Readable } from 'node:stream';
 import type { AbortReason, Delivery, Interruptible } from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { Invocation, Outcome } from '../contracts/invocation.ts';
 import type { Call, CallWatcher, FunctionEntry } from '../contracts/provider.ts';
 import type { Expiring } from '../delivery/deadlines.ts';
 import { failpoint } from '../delivery/failpoint.ts';
+import { isStream } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
 import { abortedOutcome, type PipelineServices, type Stage } from './stage.ts';
 
@@ -129,8 +129,4 @@ export function discard(outcome: Outcome): void {
   if (!isStream(outcome.body)) return;
   outcome.body.on('error', () => undefined); // Nobody reads it, so its end is no news.
   outcome.body.destroy();
-}
-
-export function isStream(body: Outcome['body']): body is Readable {
-  return body !== null && typeof body === 'object' && 'pipe' in body;
 }

@@ -6,7 +6,8 @@ import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { messageOfInvocation, readBody } from './decide.ts';
-import { discard, isStream } from './execute.ts';
+import { discard } from './execute.ts';
+import { isStream } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
 import type { PipelineServices } from './stage.ts';
 

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import { sleep } from '../../../core/contracts/clock.ts';
+import { sleepUnless } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { JournalReader } from '../../../core/contracts/journal.ts';
 import type { KafkaConnection } from '../../connections/kafka/connection.ts';
@@ -182,10 +182,7 @@ class Reading {
   /** Shorter when the connection is back. */
   async #wait(delayMs: number): Promise<void> {
     const { kafka, signal } = this.#options;
-    const back = new AbortController();
-    const off = kafka.onBack(() => back.abort());
-    await sleep(delayMs, AbortSignal.any([signal, back.signal]));
-    off();
+    await sleepUnless(delayMs, signal, (wake) => kafka.onBack(wake));
   }
 }
 
