@@ -3,7 +3,7 @@ import { Observable, type Subscriber } from 'rxjs';
 import { sleep as systemSleep } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit, Triggered } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import { type Accepted, Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { finalStates } from '../../core/contracts/invocation.ts';
 import { eventHeaders } from '../../core/kit/event.ts';
@@ -174,7 +174,7 @@ export class CronConnector implements Connector {
         invocationId = this.#record?.lastInvocationId;
         return true;
       }
-      invocationId = (await this.#enqueue(slot))?.id;
+      invocationId = await this.#enqueue(slot);
       if (invocationId !== undefined) this.#counters.fired.inc();
       return invocationId !== undefined;
     }, retryUntil);
@@ -219,12 +219,12 @@ export class CronConnector implements Connector {
   }
 
   /** Undefined when it was refused, or everything is to stop. */
-  async #enqueue(slot: number): Promise<Accepted | undefined> {
+  async #enqueue(slot: number): Promise<string | undefined> {
     const verdict = await this.#deliver(slot, this.#idOf(slot));
     if (!verdict) return undefined;
     if (verdict.kind === 'accepted') {
       this.#lastError = undefined;
-      return verdict.accepted;
+      return verdict.accepted.id;
     }
     this.#counters.refused.inc();
     const { error, status } = verdict.outcome;

@@ -118,9 +118,9 @@ export class JetstreamConnector implements Connector {
   }
 
   async #consumer(): Promise<Consumer> {
-    const { stream, durable } = this.#config;
-    this.#lag = await declareConsumer(this.#nats, this.#config);
-    return this.#nats.while((client) => client.jetstream().consumers.get(stream, durable));
+    const info = await declareConsumer(this.#nats, this.#config);
+    this.#lag = info.num_pending;
+    return this.#nats.client.jetstream().consumers.getPullConsumerFor(info);
   }
 
   /** Gives on what comes, with a word of each. */

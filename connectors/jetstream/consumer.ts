@@ -5,10 +5,9 @@ import type { JetstreamConnectorConfig } from './config.ts';
 
 /**
  * Makes the durable consumer unless it is there; `config.invalid` when what is there is not what is asked for, with each
- * difference, and when the stream is not there. Where it began is not compared: it has moved on since. Resolves with the
- * number of messages that wait.
+ * difference, and when the stream is not there. Where it began is not compared: it has moved on since.
  */
-export async function declareConsumer(nats: NatsConnection, config: JetstreamConnectorConfig): Promise<number> {
+export async function declareConsumer(nats: NatsConnection, config: JetstreamConnectorConfig): Promise<ConsumerInfo> {
   const { stream, durable, subjects } = config;
   if (subjects.length > 1 && !nats.isAtLeast(2, 10)) {
     throw invalid(`several subjects for one consumer need NATS 2.10; the server is ${nats.client.info?.version}`);
@@ -16,9 +15,9 @@ export async function declareConsumer(nats: NatsConnection, config: JetstreamCon
   return nats.while(async () => {
     const manager = await nats.manager();
     const there = await present(manager, stream, durable);
-    if (!there) return (await manager.consumers.add(stream, wishOf(config))).num_pending;
+    if (!there) return manager.consumers.add(stream, wishOf(config));
     compare(config, there.config);
-    return there.num_pending;
+    return there;
   });
 }
 

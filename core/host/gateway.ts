@@ -280,11 +280,12 @@ export class Gateway {
       throw new MillraceError('connector.unknown', `no connector "${name}" is running${hint}`);
     }
     const { connector, instance } = running;
-    if (!connector.trigger) {
+    const trigger = connector.trigger?.bind(connector);
+    if (!trigger) {
       const message = `connector "${name}" is of kind ${instance.kind}, which goes by no clock`;
       throw new MillraceError('request.conflict', message);
     }
-    return instance.within(() => connector.trigger?.(slots)) ?? [];
+    return instance.within(() => trigger(slots));
   }
 
   #connections(): readonly ConnectionStats[] {

@@ -124,7 +124,7 @@ export function decide(services: PipelineServices): Stage {
   }
 }
 
-function unavailable(queue: string, cause?: unknown): MillraceError {
+export function unavailable(queue: string, cause?: unknown): MillraceError {
   const reason = cause === undefined ? 'it is not running, see /readyz' : messageOf(cause);
   return new MillraceError('queue.unavailable', `queue "${queue}": ${reason}`, { cause, retryAfterSeconds: 5 });
 }

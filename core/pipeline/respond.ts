@@ -5,7 +5,7 @@ import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
-import { messageOfInvocation, readBody } from './decide.ts';
+import { messageOfInvocation, readBody, unavailable } from './decide.ts';
 import { discard } from './execute.ts';
 import { isStream } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
@@ -74,18 +74,17 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       const delayMs = 1000 * (outcome.retryAfterSeconds ?? 1);
       return { kind: 'retry', delayMs, outcome, counted: false };
     }
-    const whole = await collected(outcome);
-    const retry = policy?.retry ?? services.standardRetry;
-    const decision = retryDecision(retry, whole, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
-    const effects =
-      decision.kind === 'retry' ? noEffects : effectsOf(delivery, whole, policy, retry.attempts, clock.now());
-    const verdict: Verdict =
-      decision.kind === 'retry'
-        ? { kind: 'retry', delayMs: decision.delayMs, outcome: whole, counted: true }
-        : decision.kind === 'done'
-          ? { kind: 'done', outcome: whole, effects }
-          : { kind: 'dead', reason: decision.reason, outcome: whole, effects };
+    const verdict = verdictOf(delivery, await collected(outcome), policy);
     return keepsIt && delivery.invocation?.mode === 'sync' ? handOver(delivery, verdict, policy) : verdict;
+  }
+
+  function verdictOf(delivery: Delivery, outcome: Outcome, policy: FunctionPolicy | undefined): Attempted {
+    const retry = policy?.retry ?? services.standardRetry;
+    const decision = retryDecision(retry, outcome, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
+    if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome, counted: true };
+    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock.now());
+    if (decision.kind === 'done') return { kind: 'done', outcome, effects };
+    return { kind: 'dead', reason: decision.reason, outcome, effects };
   }
 
   /**
@@ -95,7 +94,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
    */
   async function handOver(
     delivery: Delivery,
-    verdict: Extract<Verdict, { kind: 'done' | 'retry' | 'dead' }>,
+    verdict: Attempted,
     policy: FunctionPolicy | undefined,
   ): Promise<Verdict> {
     const effects = verdict.kind === 'retry' ? noEffects : verdict.effects;
@@ -106,7 +105,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       : ([...services.queues][0] ?? []);
     try {
       const own = verdict.kind === 'done' ? [] : [await failedMessage(delivery, verdict, policy)];
-      if (!queue) throw new MillraceError('queue.unavailable', `queue "${name}" is not running, see /readyz`);
+      if (!queue) throw unavailable(name);
       // What follows goes first: if there is no room for that, the source keeps the whole, and nothing comes twice.
       await taken(queue, effects);
       const [first] = await taken(queue, own);
@@ -130,7 +129,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
   /** With what has become of it so far. */
   async function failedMessage(
     delivery: Delivery,
-    verdict: Extract<Verdict, { kind: 'retry' | 'dead' }>,
+    verdict: Exclude<Attempted, { kind: 'done' }>,
     policy: FunctionPolicy | undefined,
   ): Promise<NewMessage> {
     const { invocation, request } = delivery;
@@ -190,6 +189,9 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     }
   }
 }
+
+/** What the function's policy makes of an attempt that has ended. */
+type Attempted = Extract<Verdict, { kind: 'done' | 'retry' | 'dead' }>;
 
 const noEffects: readonly NewMessage[] = [];
 /** How a message is kept whose function is not deployed. */

@@ -16,7 +16,7 @@ export interface FollowOptions {
   readonly place: Place;
 }
 
-/** How far a topic has been read, and whether it may be another one by now. */
+/** How far a topic has been read, by whoever read it last, and whether it may be another one by now. */
 export interface Place {
   /** The next entry to be read. */
   next: number;
@@ -113,7 +113,7 @@ class Reading {
 
   /** Trimmed while it was away, or cut off behind: never read on from just anywhere. */
   async #outOfRange(): Promise<void> {
-    const { reader, topic } = this.#options;
+    const { reader } = this.#options;
     const { first, next } = await this.#partition.bounds();
     if (this.#next < first) {
       this.#next = first;
@@ -121,9 +121,7 @@ class Reading {
       this.#last = undefined;
       reader.gap(first);
     } else if (this.#next > next) {
-      this.#give(
-        `the topic ${topic} ends at ${next - 1}, and ${this.#next - 1} was read of it: it was made anew or cut off`,
-      );
+      this.#cutOff(this.#next - 1, next);
     }
   }
 
@@ -144,9 +142,7 @@ class Reading {
     if (last.offset < first) return;
     // A topic that has just been made anew is short, but may be long enough again when it is asked for the next entry.
     if (last.offset < next) throw new Error(`entry ${last.offset} is not to be had now`);
-    this.#give(
-      `the topic ${topic} ends at ${next - 1}, and ${last.offset} was read of it: it was made anew or cut off`,
-    );
+    this.#cutOff(last.offset, next);
   }
 
   #hand(record: KafkaRecord): void {
@@ -172,6 +168,11 @@ class Reading {
     const now = performance.now();
     this.#unknownSince ??= now;
     if (now - this.#unknownSince >= removedMs) this.#give(`the topic ${this.#options.topic} was removed`);
+  }
+
+  #cutOff(read: number, next: number): void {
+    const { topic } = this.#options;
+    this.#give(`the topic ${topic} ends at ${next - 1}, and ${read} was read of it: it was made anew or cut off`);
   }
 
   #give(message: string): void {

@@ -141,7 +141,7 @@ export class Messages {
     this.#lanes.bytes += bytes;
     const history = message[12];
     if (history)
-      this.#adopt({ seq, id, lane, from: to, orderKey, bytes, resultTtl, attempt: history.attempt }, history, due);
+      this.#carryOn({ seq, id, lane, from: to, orderKey, bytes, resultTtl, attempt: history.attempt }, history, due);
     return true;
   }
 
@@ -303,7 +303,7 @@ export class Messages {
   }
 
   /** It was tried elsewhere before. */
-  #adopt(message: Unsettled, { error, dead }: History, due: number): void {
+  #carryOn(message: Unsettled, { error, dead }: History, due: number): void {
     this.addError(message, error);
     if (dead) this.end(message, 'dead', dead);
     else this.#statements.again.run(waiting[message.from], due, message.attempt, message.seq);
