@@ -10,8 +10,12 @@ export const waitingCases: readonly QueueCase[] = [
   {
     name: 'waiting: with nothing to give, a lease ends empty after its time',
     run: async (trial) => {
-      expect(await trial.take(5, { waitMs: 30 })).toEqual([]);
       expect(await trial.take(5, { waitMs: 0, lane: 'never.default' })).toEqual([]);
+      // Many and one after the other: a timer of Node may fire before the clock has come as far.
+      const waits = Array.from({ length: 20 }, async (_, index) => {
+        for (let turn = 0; turn < 5; turn++) expect(await trial.take(5, { waitMs: 10 + index })).toEqual([]);
+      });
+      await Promise.all(waits);
     },
   },
   wokenBy('an enqueued message', async (trial) => trial.put()),

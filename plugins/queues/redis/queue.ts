@@ -173,8 +173,13 @@ export class RedisQueue implements Queue {
     const request = { lane, max: Math.min(max, maxLeases), ttlMs };
     // Before asking, so that no change is missed while the answer is on its way.
     const waiter = this.#waiting.begin(lane, signal);
-    const until = performance.now() + waitMs;
-    const timer = setTimeout(() => waiter.wake(), Math.min(waitMs, 2 ** 31 - 1));
+    // Told by the timer alone: it may fire before the clock has come as far, and nothing else would end the wait then.
+    let isOver = waitMs <= 0;
+    const end = (): void => {
+      isOver = true;
+      waiter.wake();
+    };
+    const timer = setTimeout(end, Math.min(waitMs, 2 ** 31 - 1));
     try {
       for (;;) {
         const leases = await this.#leases.add(request, request.max);
@@ -182,7 +187,7 @@ export class RedisQueue implements Queue {
           this.#ticker?.hurry(ttlMs);
           return leases.map((lease) => unpackLease(lane, lease));
         }
-        if (performance.now() >= until || signal.aborted || this.#stopping) return [];
+        if (isOver || signal.aborted || this.#stopping) return [];
         this.#ticker?.hurry();
         await waiter.change();
         if (signal.aborted || this.#stopping) return [];
