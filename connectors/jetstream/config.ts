@@ -30,17 +30,9 @@ export const jetstreamConnectorConfig = z.strictObject({
     ])
     .default('all')
     .describe('Where a consumer that is made begins: `all`, `new`, `last`, `{ sequence: 17 }` or `{ time: … }`.'),
-  ack: z
-    .enum(['processed', 'enqueued'])
-    .default('processed')
-    .describe(
-      '`processed`: acknowledged when the function has answered, or what failed is in its queue. `enqueued`: when it is ' +
-        'in the queue of the function.',
-    ),
   ackWait: timeLimit('30s').describe(
     'A gateway that has said nothing of a message for so long is taken for dead, and another one gets it.',
   ),
-  function: z.string().min(1).describe('The function that is run.'),
 });
 
 export type JetstreamConnectorConfig = z.output<typeof jetstreamConnectorConfig>;

@@ -3,9 +3,8 @@ import { Observable, type Subscriber } from 'rxjs';
 import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf } from '../../core/contracts/errors.ts';
-import { headersOfMessage } from '../../core/kit/event.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
 import { declareConsumer } from './consumer.ts';
@@ -152,30 +151,24 @@ export class JetstreamConnector implements Connector {
 
   #give(loan: Loan): void {
     const { message } = loan;
-    const { stream, function: name, ack } = this.#config;
+    const { stream } = this.#config;
     const { streamSequence: sequence, deliveryCount, timestampNanos } = message.info;
-    const said = headersOfMessage(message.headers ?? [], {
-      kind: 'jetstream',
-      connector: this.#host.name,
-      topic: message.subject,
-      id: `${stream}:${sequence}`,
-      at: Math.floor(timestampNanos / 1_000_000),
-    });
-    const request: Delivery['request'] = {
-      function: name,
-      method: 'POST',
-      path: '',
-      query: '',
-      headers: { ...said, 'x-nats-stream': stream, 'x-nats-sequence': String(sequence) },
-      // A copy: the bytes that came share their memory with other messages.
-      body: message.data.byteLength === 0 ? null : new Uint8Array(message.data),
-      mode: ack === 'enqueued' ? 'async' : 'sync',
-      attempt: ack === 'enqueued' ? 1 : deliveryCount,
-      // Given again because its acknowledgement was lost, it is known in the queue. A stream that was made anew counts from 1.
-      options: { dedupKey: `jetstream:${this.#host.name}:${stream}:${sequence}:${timestampNanos}` },
-    };
-    const settle = (verdict: Verdict): Promise<void> => this.#settle(loan, verdict);
-    this.#out?.subscriber.next(new Delivery(this.#host.name, request, { kind: 'settles', settle }));
+    const delivery = this.#host.message(
+      {
+        topic: message.subject,
+        id: `${stream}:${sequence}`,
+        // A stream that was made anew counts from 1 again.
+        dedupId: `${stream}:${sequence}:${timestampNanos}`,
+        at: Math.floor(timestampNanos / 1_000_000),
+        headers: message.headers ?? [],
+        extra: { 'x-nats-stream': stream, 'x-nats-sequence': String(sequence) },
+        // A copy: the bytes that came share their memory with other messages.
+        body: new Uint8Array(message.data),
+        attempt: deliveryCount,
+      },
+      { kind: 'settles', settle: (verdict) => this.#settle(loan, verdict) },
+    );
+    this.#out?.subscriber.next(delivery);
   }
 
   async #settle(loan: Loan, verdict: Verdict): Promise<void> {

@@ -1,4 +1,5 @@
 import { defineConnector } from '../../core/contracts/definition.ts';
+import { natsTopics, topicMatcher } from '../../core/kit/topic.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import { jetstreamConnectorConfig } from './config.ts';
 import { JetstreamConnector } from './connector.ts';
@@ -8,16 +9,15 @@ export default defineConnector({
   summary: 'Streams of NATS JetStream by a durable consumer, which gateways share; acknowledged when it is safe.',
   config: jetstreamConnectorConfig,
   connection: 'nats',
+  messages: { acks: ['processed', 'enqueued'], matches: topicMatcher(natsTopics) },
   examples: [
-    { stream: 'ORDERS', durable: 'millrace', function: 'orders' },
+    { stream: 'ORDERS', durable: 'millrace' },
     {
       connection: 'main',
       stream: 'EVENTS',
       subjects: ['events.login.>'],
       durable: 'logins',
       start: { time: '2026-11-01T00:00:00Z' },
-      ack: 'enqueued',
-      function: 'audit',
     },
   ],
   create: (config, host) => new JetstreamConnector(config, host, host.connection<NatsConnection>()),

@@ -37,13 +37,6 @@ export const natsConnectorConfig = z.strictObject({
     .regex(/^[^\s.*>]+$/, 'expected a name without dots, spaces, "*" and ">"')
     .default('millrace')
     .describe('The queue group: of all gateways that listen with the same one, each message goes to one.'),
-  function: z.string().min(1).describe('The function that is run.'),
-  mode: z
-    .enum(['sync', 'async'])
-    .default('sync')
-    .describe(
-      '`sync`: the outcome is the reply, where one is asked for. `async`: through the queue, replied when durable.',
-    ),
   buffer: z
     .int()
     .min(0)

@@ -3,11 +3,10 @@ import { headers as createHeaders, type Msg, type MsgHdrs, type NatsError, type 
 import { Observable, type Subscriber } from 'rxjs';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
+import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { Body } from '../../core/contracts/invocation.ts';
 import { bytesOf, isStream, readAll } from '../../core/kit/body.ts';
-import { headersOfMessage } from '../../core/kit/event.ts';
 import { endToEnd } from '../../core/kit/headers.ts';
 import { type Refusal, refusalText, stopping } from '../../core/kit/outcome.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
@@ -119,26 +118,21 @@ export class NatsConnector implements Connector {
   }
 
   #delivery(message: Msg): Delivery {
-    // A copy: the bytes that came share their memory with other messages.
-    const body = message.data.byteLength === 0 ? null : new Uint8Array(message.data);
-    const request: Delivery['request'] = {
-      function: this.#config.function,
-      method: 'POST',
-      path: '',
-      query: '',
-      headers: headersOfMessage(message.headers ?? [], {
-        kind: 'nats',
-        connector: this.#host.name,
+    return this.#host.message(
+      {
         topic: message.subject,
         id: randomUUID(),
         at: this.#host.clock.now(),
-      }),
-      body,
-      mode: this.#config.mode,
-    };
-    const settle = (verdict: Verdict, { invocation }: Delivery): void | Promise<void> =>
-      this.#settle(message, verdict, invocation?.callId);
-    return new Delivery(this.#host.name, request, { kind: 'replies', settle });
+        headers: message.headers ?? [],
+        // A copy: the bytes that came share their memory with other messages.
+        body: new Uint8Array(message.data),
+        attempt: 1,
+      },
+      {
+        kind: 'replies',
+        settle: (verdict, { invocation }) => this.#settle(message, verdict, invocation?.callId),
+      },
+    );
   }
 
   #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {

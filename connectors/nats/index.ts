@@ -1,4 +1,5 @@
 import { defineConnector } from '../../core/contracts/definition.ts';
+import { natsTopics, topicMatcher } from '../../core/kit/topic.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import { natsConnectorConfig } from './config.ts';
 import { NatsConnector } from './connector.ts';
@@ -8,15 +9,14 @@ export default defineConnector({
   summary: 'Subjects of core NATS, request–reply included; at most once, as NATS itself delivers them.',
   config: natsConnectorConfig,
   connection: 'nats',
+  messages: { acks: ['processed', 'enqueued'], matches: topicMatcher(natsTopics) },
   examples: [
-    { delivery: 'at-most-once', subjects: ['greet.*'], function: 'hello' },
+    { delivery: 'at-most-once', subjects: ['greet.*'] },
     {
       connection: 'main',
       delivery: 'at-most-once',
       subjects: ['orders.>', 'returns.created'],
       group: 'shop',
-      function: 'orders',
-      mode: 'async',
     },
   ],
   create: (config, host) => new NatsConnector(config, host, host.connection<NatsConnection>()),

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { type PluginDefinition, type PluginType, pluginTypes } from '../contracts/definition.ts';
 import { errorCodes } from '../contracts/errors.ts';
+import type { MessageTraits } from '../contracts/message.ts';
 import { unwrapped } from './issues.ts';
+import { messageSchema, messageSchemaOf } from './messages.ts';
 import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
 
 type Json = Record<string, unknown>;
@@ -69,16 +71,21 @@ function withReferences(node: unknown): unknown {
 
 function pluginSchemaOf(definition: PluginDefinition): Json {
   const own = schemaOf(definition.config);
-  const common = definition.type === 'connector' ? (schemaOf(connectorSchema)['properties'] as Json) : {};
+  const isConnector = definition.type === 'connector';
+  const common = isConnector ? (schemaOf(connectorSchema)['properties'] as Json) : {};
+  const traits = isConnector ? definition.messages : undefined;
+  const messages = traits ? schemaOf(messageSchemaOf(traits)) : {};
+  const required = [own, messages].flatMap((each) => (each['required'] as string[] | undefined) ?? []);
   return {
     type: 'object',
     description: definition.summary,
     properties: {
       ...common,
+      ...(messages['properties'] as Json | undefined),
       kind: { const: definition.kind, description: definition.summary },
       ...(own['properties'] as Json),
     },
-    required: ['kind', ...((own['required'] as string[] | undefined) ?? [])],
+    required: ['kind', ...required],
     additionalProperties: false,
   };
 }
@@ -142,6 +149,12 @@ as it was. A variable that is set but empty counts as not set where there is a d
 aliases; merge keys and several documents are refused.
 
 ${table(rootSchema, '')}`,
+    `## Messages of connectors
+
+What becomes of each message of a connector of NATS, JetStream, Kafka, AMQP, MQTT or Redis. These keys stand beside the
+connector's own.
+
+${table(messageSchema, '')}`,
   ];
   for (const type of pluginTypes) {
     for (const definition of definitions
@@ -150,12 +163,20 @@ ${table(rootSchema, '')}`,
       parts.push(
         `## ${sectionOf[type]}: \`kind: ${definition.kind}\`\n\n${definition.summary}\n\n${table(definition.config, '')}`,
       );
+      if (definition.type === 'connector' && definition.messages) {
+        parts.push(`${messageNote(definition.messages)}\n`);
+      }
       if (definition.type === 'provider') {
         parts.push(`Keys of a function of this provider:\n\n${table(definition.functionConfig, '')}`);
       }
     }
   }
   return parts.join('\n');
+}
+
+function messageNote({ acks }: MessageTraits): string {
+  const modes = acks.map((ack, index) => (index === 0 ? `\`${ack}\` (default)` : `\`${ack}\``));
+  return `Beside these, the [keys of every connector of messages](#messages-of-connectors); \`ack\`: ${modes.join(', ')}.`;
 }
 
 function table(schema: z.ZodType, prefix: string): string {

@@ -9,6 +9,7 @@ import { type Findings, gatherSecrets } from './findings.ts';
 import { functionsOf, qualified, retriesOf } from './functions.ts';
 import { parsePart, problem } from './issues.ts';
 import type { ConfigDefaults } from './load.ts';
+import { messageSchema, messageSchemaOf, type MessageSettings } from './messages.ts';
 import { crossCheck } from './rules.ts';
 import {
   type Config,
@@ -51,6 +52,7 @@ export async function resolveConfig(
   const root = parsed.value ?? salvaged(value);
   gatherSecrets(rootSchema, value, [], findings);
 
+  const messages = new Map<string, MessageSettings>();
   const connections = await pluginsOf('connections');
   const queues = await pluginsOf('queues');
   const stores = await pluginsOf('stores');
@@ -71,7 +73,7 @@ export async function resolveConfig(
     queues,
     stores,
     providers,
-    connectors: connectorsOf(root, connectors),
+    connectors: connectorsOf(root, connectors, messages),
     functions: functionsOf(value['functions'], context, findings),
     standardRetry: retryOf('standard', []),
     secrets: findings.secrets,
@@ -97,10 +99,20 @@ export async function resolveConfig(
       }
       const definition = await definitionOf(section, name, kind);
       if (!definition) continue;
-      const commonKeys = Object.keys((section === 'connectors' ? connectorSchema : pluginSchema).shape);
+      const traits = definition.type === 'connector' ? definition.messages : undefined;
+      const messageKeys = traits ? Object.keys(messageSchema.shape) : [];
+      const hostKeys = Object.keys((section === 'connectors' ? connectorSchema : pluginSchema).shape);
+      const commonKeys = [...hostKeys, ...messageKeys];
       const own = without(entry, commonKeys);
       const part = parsePart(definition.config, own, [section, name], source, commonKeys);
       for (const one of part.problems) problems.push(one);
+      if (traits) {
+        const about = Object.fromEntries(messageKeys.flatMap((key) => (key in entry ? [[key, entry[key]]] : [])));
+        const parsed = parsePart(messageSchemaOf(traits), about, [section, name], source);
+        for (const one of parsed.problems) problems.push(one);
+        if (parsed.value) messages.set(name, frozen(parsed.value) as MessageSettings);
+        else continue;
+      }
       const connection = connectionOf(definition, entry, [section, name], value['connections'], findings);
       if (part.problems.length > 0) continue;
       gatherSecrets(definition.config, own, [section, name], findings);
@@ -145,11 +157,15 @@ function salvaged(value: Readonly<Record<string, unknown>>): RootConfig {
   });
 }
 
-function connectorsOf(root: RootConfig, plugins: ReadonlyMap<string, PluginConfig>): Map<string, ConnectorConfig> {
+function connectorsOf(
+  root: RootConfig,
+  plugins: ReadonlyMap<string, PluginConfig>,
+  messages: ReadonlyMap<string, MessageSettings>,
+): Map<string, ConnectorConfig> {
   return new Map(
     [...plugins].map(([name, plugin]) => {
       const { enabled, credit } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
-      return [name, Object.freeze({ ...plugin, enabled, credit })];
+      return [name, Object.freeze({ ...plugin, enabled, credit, messages: messages.get(name) })];
     }),
   );
 }

@@ -89,8 +89,9 @@ function targets(config: Config, { source, functionPaths }: Declared): Problem[]
     const hint = didYouMean(short(target), [...functionPaths.keys()].map(short));
     problems.push(problem(path, `no function "${short(target)}"${hint}`, source));
   };
-  for (const [name, { config: own }] of config.connectors) {
-    for (const { target, path } of namedFunctions(own)) check(target, ['connectors', name, ...path]);
+  for (const [name, { config: own, messages }] of config.connectors) {
+    for (const { target, path } of [...namedFunctions(own), ...namedFunctions(messages)])
+      check(target, ['connectors', name, ...path]);
   }
   for (const one of config.functions.values()) {
     for (const { target, path } of followersOf(one, functionPaths)) check(target, path);

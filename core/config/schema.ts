@@ -2,6 +2,7 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
+import type { MessageSettings } from './messages.ts';
 import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
 
 /** A function as the YAML names it: `name`, or `name.namespace`. */
@@ -244,6 +245,8 @@ export interface PluginConfig {
 export interface ConnectorConfig extends PluginConfig {
   readonly enabled: boolean;
   readonly credit: number;
+  /** What becomes of its messages; undefined where it brings none. */
+  readonly messages: MessageSettings | undefined;
 }
 
 export interface FunctionConfig {

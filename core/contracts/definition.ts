@@ -4,6 +4,8 @@ import type { z } from 'zod';
 import type { Clock } from './clock.ts';
 import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
+import type { Delivery, Settlement } from './delivery.ts';
+import type { MessageTraits, SourceMessage } from './message.ts';
 import type { FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
 import type { Store } from './store.ts';
@@ -48,6 +50,11 @@ export interface ConnectorHost extends PluginHost {
   readonly product: string;
   /** The store of that name, or the default one. */
   store(name?: string): Store;
+  /**
+   * The delivery of a message, for connectors whose definition has `messages`: the function, the headers that it sees and
+   * when the broker is told are what the configuration says. Emit it with a credit, like any other.
+   */
+  message(message: SourceMessage, settlement: Settlement): Delivery;
 }
 
 /** What has been accepted, on whichever queue it is. */
@@ -95,6 +102,8 @@ export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> exte
 }
 
 export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'connector', Schema> {
+  /** It brings messages of a broker: `function`, `ack` and all else about them are keys of core's, and not in `config`. */
+  readonly messages?: MessageTraits | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectorHost): Connector;
 }

@@ -1,6 +1,7 @@
 import type { Credit } from './connector.ts';
 import type { Lease, NewMessage } from './queue.ts';
 import type { Body, DeadReason, Durability, Invocation, Mode, Outcome } from './invocation.ts';
+import type { SourceMessage } from './message.ts';
 import type { FunctionEntry } from './provider.ts';
 
 /** What a source knows of a request, before anything has been decided about it. */
@@ -95,6 +96,8 @@ export class Delivery {
   readonly source: string;
   readonly request: DeliveryRequest;
   readonly settlement: Settlement;
+  /** What a connector of messages told of it. */
+  readonly message: SourceMessage | undefined;
   /** Set by `abort`: why nobody wants the answer any more. */
   aborted: AbortReason | undefined = undefined;
   /** Set by the stage at work while it can be interrupted. */
@@ -120,10 +123,11 @@ export class Delivery {
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
   entered = false;
 
-  constructor(source: string, request: DeliveryRequest, settlement: Settlement) {
+  constructor(source: string, request: DeliveryRequest, settlement: Settlement, message?: SourceMessage) {
     this.source = source;
     this.request = request;
     this.settlement = settlement;
+    this.message = message;
   }
 
   /**

@@ -18,6 +18,7 @@ import type { Provider } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
+import { Intake } from '../intake/intake.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, PluginInstance, type SharedParts } from './instance.ts';
 
@@ -154,6 +155,7 @@ export class Plugins {
       if (!connectorConfig.enabled) continue;
       const { definition, config } = connectorConfig;
       const instance = this.#add('connector', connectorConfig);
+      const intake = connectorConfig.messages && new Intake(connectorConfig, connectorConfig.messages);
       const host: ConnectorHost = {
         ...instance.host,
         http,
@@ -161,6 +163,10 @@ export class Plugins {
         limits: { body: limits.body, asyncBody: limits.asyncBody },
         product,
         store: (wanted = 'default') => this.#store(wanted),
+        message: (message, settlement) => {
+          if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
+          return intake.deliveryOf(message, settlement);
+        },
       };
       let connector: Connector | undefined;
       const started = await instance.step(async () => {

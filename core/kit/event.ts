@@ -1,3 +1,4 @@
+import type { SourceMessage } from '../contracts/message.ts';
 import { headerName } from './headers.ts';
 
 const printable = /^[\t\x20-\x7e]*$/;
@@ -12,19 +13,14 @@ export interface EventSource {
   readonly at: number;
 }
 
-export interface MessageSource extends Omit<EventSource, 'type'> {
-  readonly kind: string;
-  /** Subject, topic or queue. */
-  readonly topic: string;
-}
-
 /**
  * A broker's message as a function sees it: its own headers, with names in lower case and nothing that HTTP could not
  * carry; where it came from; and what it is as a CloudEvent, unless it is one already.
  */
 export function headersOfMessage(
-  given: Iterable<readonly [name: string, values: readonly string[]]>,
-  { kind, topic, ...source }: MessageSource,
+  { topic, id, at, headers: given, extra }: SourceMessage,
+  kind: string,
+  connector: string,
 ): Record<string, string | readonly string[]> {
   const headers: Record<string, string | readonly string[]> = {};
   for (const [name, all] of given) {
@@ -37,11 +33,12 @@ export function headersOfMessage(
   // Binary or structured.
   const isEvent = headers['ce-specversion'] !== undefined;
   if (!isEvent && !String(headers['content-type']).startsWith('application/cloudevents')) {
-    Object.assign(headers, eventHeaders({ ...source, type: `millrace.${kind}.message` }), { 'ce-subject': subject });
+    Object.assign(headers, eventHeaders({ id, connector, at, type: `millrace.${kind}.message` }));
+    headers['ce-subject'] = subject;
   }
   headers['x-connector'] = kind;
   headers['x-topic'] = subject;
-  return headers;
+  return extra ? Object.assign(headers, extra) : headers;
 }
 
 /**

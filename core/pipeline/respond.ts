@@ -75,7 +75,8 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       return { kind: 'retry', delayMs, outcome, counted: false };
     }
     const verdict = verdictOf(delivery, await collected(outcome), policy);
-    return keepsIt && delivery.invocation?.mode === 'sync' ? handOver(delivery, verdict, policy) : verdict;
+    const isHandedOver = keepsIt && (delivery.message !== undefined || delivery.invocation?.mode === 'sync');
+    return isHandedOver ? handOver(delivery, verdict, policy) : verdict;
   }
 
   function verdictOf(delivery: Delivery, outcome: Outcome, policy: FunctionPolicy | undefined): Attempted {

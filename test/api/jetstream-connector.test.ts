@@ -24,7 +24,7 @@ async function setUp(): Promise<{ server: OwnBroker; nats: NatsConnection }> {
 
 async function gateway(server: OwnBroker, connector: string, stream = 'JOBS'): Promise<TestGateway> {
   const running = await testGateway(`
-gateway: { listen: { port: 0 }, management: { port: 0 } }
+gateway: { listen: { port: 0 }, management: { port: 0 }, limits: { asyncBody: 10KiB } }
 connections: { main: { kind: nats, servers: "${server.url}" } }
 policies: { retry: { quick: { attempts: 2, backoff: { kind: fixed, initial: 20ms, jitter: none } } } }
 functions:
@@ -102,6 +102,19 @@ await describeWithOwnBroker('nats', 'connector jetstream', () => {
     const [letter] = await letters();
     expect(letter).toMatchObject({ attempt: 2, reason: 'max_attempts' });
     expect(await (await fetch(`${running.url}/system/dead-letters/${letter?.id}/body`)).text()).toBe('precious');
+  });
+
+  it('leaves what is too large for the queue among the dead letters, with its bytes', async () => {
+    const { server, nats } = await setUp();
+    const running = await gateway(server, 'function: record, ack: enqueued');
+    const large = 'x'.repeat(20_000);
+    await nats.jetstream().publish('jobs.x', large);
+    await done(nats);
+    const letters = (await (await fetch(`${running.url}/system/dead-letters`)).json()) as { items: { id: string }[] };
+    expect(letters.items).toMatchObject([{ reason: 'permanent' }]);
+    const body = await fetch(`${running.url}/system/dead-letters/${letters.items[0]?.id}/body`);
+    expect(await body.text()).toBe(large);
+    expect(ran).toEqual([]);
   });
 
   it('keeps a message for as long as its function runs, however short the patience of the server', async () => {

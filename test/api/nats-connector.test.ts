@@ -25,7 +25,7 @@ functions:
   never: { behaviour: never, invoke: { timeout: 1m, concurrency: 100 } }
 connectors:
   greet: { kind: nats, delivery: at-most-once, subjects: ["greet.*", "deep.>"], function: show }
-  queued: { kind: nats, delivery: at-most-once, subjects: [queued], function: echo, mode: async }
+  queued: { kind: nats, delivery: at-most-once, subjects: [queued], function: echo, ack: enqueued }
   failing: { kind: nats, delivery: at-most-once, subjects: [failing], function: fail }
   held: { kind: nats, delivery: at-most-once, subjects: [held], function: never, credit: 2, buffer: 3 }
   missing: { kind: nats, delivery: at-most-once, subjects: [echoed], function: echo }
@@ -182,7 +182,7 @@ await describeWithOwnBroker('nats', 'connector nats', () => {
 describe('the settings of connector nats', () => {
   const problemsOf = (settings: Record<string, unknown>): string =>
     natsConnectorConfig
-      .safeParse({ delivery: 'at-most-once', subjects: ['a'], function: 'f', ...settings })
+      .safeParse({ delivery: 'at-most-once', subjects: ['a'], ...settings })
       .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
       .join('\n') ?? '';
   it.each([

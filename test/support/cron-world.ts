@@ -91,6 +91,9 @@ export class CronWorld {
           return 'cancelled';
         },
       },
+      message: () => {
+        throw new Error('cron has no messages');
+      },
       store: () => ({
         ...store,
         start: () => store.start(),

@@ -1,0 +1,38 @@
+/** A message of a broker, as the connector tells it that took it. */
+export interface SourceMessage {
+  /** The subject, topic, queue or stream that it came by. */
+  readonly topic: string;
+  /** What it is called as a CloudEvent, unless it is one already. */
+  readonly id: string;
+  /**
+   * The broker's own name of it: the same whenever it is given again, and never given to another message of this
+   * connector. Absent where the broker has none.
+   */
+  readonly dedupId?: string | undefined;
+  /** Wall clock, ms: when the broker or its producer dated it, else when it came. */
+  readonly at: number;
+  /** The broker's own key, if it has one (Kafka). */
+  readonly key?: string | undefined;
+  readonly headers: Iterable<readonly [name: string, values: readonly string[]]>;
+  /** What the connector adds to them, names in lower case: `x-kafka-partition`. */
+  readonly extra?: Readonly<Record<string, string>> | undefined;
+  /** Its own bytes: a client that uses its buffer again must have them copied. */
+  readonly body: Uint8Array;
+  /** How often the broker gave it, this time included; 1 where it does not tell. */
+  readonly attempt: number;
+}
+
+/**
+ * When a broker is told that a message is safe. `processed`: the function has answered, or what failed is in its queue
+ * or among the dead letters. `enqueued`: it is in the function's queue.
+ */
+export const ackModes = ['processed', 'enqueued'] as const;
+export type AckMode = (typeof ackModes)[number];
+
+/** What core does for a connector of messages: which functions run, and when it is acknowledged, are not its affair. */
+export interface MessageTraits {
+  /** The modes that it can keep its promise in; the first one is the default. */
+  readonly acks: readonly [AckMode, ...AckMode[]];
+  /** Whether a topic fits a pattern with the broker's own wildcards. */
+  matches(pattern: string, topic: string): boolean;
+}
