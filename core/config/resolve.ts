@@ -110,7 +110,7 @@ export async function resolveConfig(
         const about = Object.fromEntries(messageKeys.flatMap((key) => (key in entry ? [[key, entry[key]]] : [])));
         const parsed = parsePart(messageSchemaOf(traits), about, [section, name], source);
         for (const one of parsed.problems) problems.push(one);
-        if (parsed.value) messages.set(name, frozen(parsed.value) as MessageSettings);
+        if (parsed.value) messages.set(name, frozen(parsed.value));
         else continue;
       }
       const connection = connectionOf(definition, entry, [section, name], value['connections'], findings);

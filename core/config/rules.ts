@@ -21,6 +21,7 @@ export function crossCheck(config: Config, declared: Declared): Problem[] {
     ...queuesOf(config, declared),
     ...targets(config, declared),
     ...circles(config, declared),
+    ...batches(config, declared),
   ];
 }
 
@@ -78,6 +79,16 @@ function queuesOf(config: Config, { source, functionPaths, queues }: Declared): 
   return problems;
 }
 
+/** A batch that could never be full would always wait for its window. */
+function batches({ connectors }: Config, { source }: Declared): Problem[] {
+  return [...connectors].flatMap(([name, { credit, messages }]) => {
+    const size = messages?.batch?.size;
+    if (size === undefined || size <= credit) return [];
+    const text = `a batch of ${size} needs as many unsettled messages, and credit is ${credit}: raise credit, or lower size`;
+    return [problem(['connectors', name, 'batch', 'size'], text, source)];
+  });
+}
+
 /** Functions that are named must be there. */
 function targets(config: Config, { source, functionPaths }: Declared): Problem[] {
   const { namespace } = config.gateway;
@@ -99,7 +110,7 @@ function targets(config: Config, { source, functionPaths }: Declared): Problem[]
   return problems;
 }
 
-/** Connectors that run functions name them by the key `function`: their own, or that of each item of a list. */
+/** Connectors that run functions name them by the key `function`: their own, or that of each item of a list; or several by `functions`. */
 function namedFunctions(own: unknown): { target: string; path: Path }[] {
   const found: { target: string; path: Path }[] = [];
   const look = (value: unknown, path: Path): void => {
@@ -108,7 +119,11 @@ function namedFunctions(own: unknown): { target: string; path: Path }[] {
   };
   look(own, []);
   for (const [key, value] of Object.entries(own ?? {})) {
-    if (Array.isArray(value)) value.forEach((item, index) => look(item, [key, index]));
+    if (!Array.isArray(value)) continue;
+    value.forEach((item: unknown, index) => {
+      if (key === 'functions' && typeof item === 'string') found.push({ target: item, path: [key, index] });
+      else look(item, [key, index]);
+    });
   }
   return found;
 }

@@ -20,6 +20,8 @@ export interface DeliveryRequest {
   readonly options?: DeliveryOptions | undefined;
   /** How often a broker has handed it out, this time included; 1 without it. */
   readonly attempt?: number | undefined;
+  /** Its source waits with the next ones until it has ended, retries included, so that it must not go on in a queue. */
+  readonly keepsOrder?: boolean | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }

@@ -34,5 +34,5 @@ export interface MessageTraits {
   /** The modes that it can keep its promise in; the first one is the default. */
   readonly acks: readonly [AckMode, ...AckMode[]];
   /** Whether a topic fits a pattern with the broker's own wildcards. */
-  matches(pattern: string, topic: string): boolean;
+  readonly matches: (pattern: string, topic: string) => boolean;
 }

@@ -72,11 +72,7 @@ export class Gateway {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
       events.emit('plugin.failed', { at: clock.now(), plugin: instance.name, error: String(error) });
     };
-    this.#plugins = new Plugins(
-      { logger, clock, registry: metrics, baseFolder, onFailure },
-      this.#config,
-      this.#parts.catalog,
-    );
+    this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const { allow, timeout, secret } = this.#config.gateway.callbacks;
     this.#callbacks = createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
   }
@@ -140,6 +136,7 @@ export class Gateway {
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     for (const { manager } of this.#lanes) manager.stop();
     for (const subscription of this.#taking.values()) subscription.unsubscribe();
+    for (const { intake } of this.#plugins.connectors) intake?.drain();
     const closed = this.#http?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
       ...this.#plugins.connectors.map(({ credit }) => credit.whenIdle()),
@@ -193,9 +190,10 @@ export class Gateway {
 
   /** Merges a connector in, so that its failure is its own. */
   #take(running: RunningConnector): void {
-    const { instance, connector, credit } = running;
+    const { instance, connector, credit, intake } = running;
     const out = new Subject<Delivery>();
     this.#sources.next(out);
+    intake?.runs((delivery) => out.next(delivery));
     const settled = {
       giveBack: (): void => {
         running.inFlight--;
@@ -220,7 +218,8 @@ export class Gateway {
           }
           running.inFlight++;
           delivery.credit = settled;
-          out.next(delivery);
+          if (intake) intake.take(delivery);
+          else out.next(delivery);
         });
       this.#taking.set(running, taking);
       instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
