@@ -97,6 +97,8 @@ export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> exte
   'connection',
   Schema
 > {
+  /** Outcomes can be published over it. */
+  readonly publishes?: boolean | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectionHost): Connection;
 }
