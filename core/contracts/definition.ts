@@ -6,7 +6,7 @@ import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
 import type { Delivery, Settlement } from './delivery.ts';
 import type { MessageTraits, SourceMessage } from './message.ts';
-import type { FunctionStatus, Provider } from './provider.ts';
+import type { FunctionSpec, FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
 import type { Store } from './store.ts';
 
@@ -48,6 +48,8 @@ export interface ConnectorHost extends PluginHost {
   readonly limits: { readonly body: number; readonly asyncBody: number };
   /** What the gateway calls itself: `millrace/<version>`. */
   readonly product: string;
+  /** What is deployed, for connectors that go by annotations. */
+  readonly functions: DeployedFunctions;
   /** The store of that name, or the default one. */
   store(name?: string): Store;
   /**
@@ -55,6 +57,12 @@ export interface ConnectorHost extends PluginHost {
    * when the broker is told are what the configuration says. Emit it with a credit, like any other.
    */
   message(message: SourceMessage, settlement: Settlement): Delivery;
+}
+
+export interface DeployedFunctions {
+  list(): readonly FunctionSpec[];
+  /** Calls `listener` whenever one comes, goes or changes; returns what ends that. */
+  onChange(listener: () => void): () => void;
 }
 
 /** What has been accepted, on whichever queue it is. */

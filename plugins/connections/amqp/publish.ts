@@ -56,7 +56,7 @@ export class Publisher {
     try {
       const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
       channel.publish(exchange, key, bytes, optionsOf(headers), (error: unknown) =>
-        error ? reject(error as Error) : resolve(),
+        error ? reject(error) : resolve(),
       );
       await promise;
     } finally {
