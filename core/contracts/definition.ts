@@ -5,7 +5,7 @@ import type { Clock } from './clock.ts';
 import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
 import type { Delivery, Settlement } from './delivery.ts';
-import type { MessageTraits, SourceMessage } from './message.ts';
+import type { AckMode, MessageTraits, SourceMessage } from './message.ts';
 import type { FunctionSpec, FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
 import type { Store } from './store.ts';
@@ -84,6 +84,34 @@ export interface ProviderHost extends PluginHost {
   functionLog(line: { function: string; instance: string; text: string; callId?: string | undefined }): void;
 }
 
+/** One kind of thing that `millrace check` warns of. */
+export interface LintRule {
+  /** One sentence: what it has found. */
+  readonly summary: string;
+  /** What comes of it, and what to do. */
+  readonly why: string;
+}
+
+/** Settings of a connector that are right and yet seldom meant. */
+export interface ConnectorLint<Config> {
+  /** By code, which begins with the kind: `mqtt-qos-0`. */
+  readonly rules: Readonly<Record<string, LintRule>>;
+  check(config: Config, about: LintContext): Iterable<LintFinding>;
+}
+
+export interface LintContext {
+  readonly ack: AckMode;
+  /** Of the functions that it runs, as far as they are known. */
+  readonly longestTimeoutMs: number;
+}
+
+export interface LintFinding {
+  /** Keys from the connector's own settings on. */
+  readonly path: readonly (string | number)[];
+  readonly code: string;
+  readonly message: string;
+}
+
 interface DefinitionBase<Type extends PluginType, Schema extends z.ZodType> {
   readonly type: Type;
   /** The word in the YAML. */
@@ -114,6 +142,11 @@ export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> exte
 export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'connector', Schema> {
   /** It brings messages of a broker: `function`, `ack` and all else about them are keys of core's, and not in `config`. */
   readonly messages?: MessageTraits | undefined;
+  /** What it is to its broker: two connectors that are the same consumer get in each other's way. */
+  consumer?(config: z.output<Schema>): string | undefined;
+  /** The patterns of topics that it takes, as far as they stand in the configuration. */
+  topics?(config: z.output<Schema>): readonly string[];
+  readonly lint?: ConnectorLint<z.output<Schema>> | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectorHost): Connector;
 }
