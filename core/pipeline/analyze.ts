@@ -68,6 +68,7 @@ export function analyze(services: PipelineServices): Stage {
       orderKey: options?.orderKey,
       depth: depthOf(headers),
       callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
+      replyTo: request.replyTo,
     };
   }
 
@@ -108,6 +109,7 @@ export function analyze(services: PipelineServices): Stage {
       orderKey: message.orderKey,
       depth: envelope.depth,
       callbackUrl: envelope.callbackUrl,
+      replyTo: envelope.replyTo,
     };
   }
 }
