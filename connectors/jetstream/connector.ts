@@ -12,6 +12,8 @@ import { declareConsumer } from './consumer.ts';
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
 const requestMs = 5000;
+/** The client library takes no less. */
+const leastRequestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
 const ackTimeoutMs = 5000;
 
@@ -34,6 +36,8 @@ export class JetstreamConnector implements Connector {
   readonly #counters;
   readonly #loans = new Set<Loan>();
   readonly #stop = new AbortController();
+  /** How many wait to be tried again. */
+  #returning = 0;
   #taking: Promise<void> | undefined;
   #working: NodeJS.Timeout | undefined;
   #lag: number | undefined;
@@ -126,7 +130,9 @@ export class JetstreamConnector implements Connector {
   async #ask(consumer: Consumer, wanted: number, came: () => void): Promise<void> {
     const { signal } = this.#stop;
     const { lost } = this.#nats;
-    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires: requestMs }));
+    // What is to be tried again may wait for the very credit that is asked with.
+    const expires = this.#returning > 0 ? leastRequestMs : requestMs;
+    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires }));
     const end = (): void => messages.stop();
     for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true });
     try {
@@ -178,8 +184,7 @@ export class JetstreamConnector implements Connector {
       return;
     }
     const { message } = loan;
-    if (!this.#loans.has(loan) || this.#host.clock.monotonic() >= loan.until) {
-      this.#loans.delete(loan);
+    if (!this.#holds(loan)) {
       this.#counters.stale.inc();
       this.#host.logger.warn({ sequence: message.info.streamSequence }, 'a message was done too late: others have it');
       return;
@@ -193,13 +198,22 @@ export class JetstreamConnector implements Connector {
     }
   }
 
-  /** The same message once more, with the credit that it needs for that. */
+  /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */
   async #again(loan: Loan, delayMs: number): Promise<void> {
     const { signal } = this.#stop;
+    this.#returning++;
     await sleep(delayMs, signal);
-    if (!this.#loans.has(loan) || !(await this.#out?.credit.take(signal))) return;
-    if (this.#loans.has(loan)) this.#give(loan);
+    const isTaken = this.#holds(loan) && (await this.#out?.credit.take(signal));
+    this.#returning--;
+    if (!isTaken) return;
+    if (this.#holds(loan)) this.#give(loan);
     else this.#out?.credit.giveBack();
+  }
+
+  /** Whether it is still ours. What is not is forgotten: the server gives it again, to us or to others. */
+  #holds(loan: Loan): boolean {
+    if (this.#host.clock.monotonic() >= loan.until) this.#loans.delete(loan);
+    return this.#loans.has(loan);
   }
 
   /** Says of each message that it is being worked on. */
