@@ -60,6 +60,7 @@ export function connectorHost(kind: string, parts: ConnectorHostParts = {}): Tri
       const called = { function: 'work', method: 'POST', path: '', query: '' } as const;
       return new Delivery(name, { ...called, headers, body, attempt, mode: 'sync' }, settlement, message);
     },
+    functions: { list: () => [], onChange: () => () => undefined },
     store: () => part(parts.store, 'store'),
     limits: { body: 2 ** 23, asyncBody: 2 ** 21 },
     product: 'millrace/trial',

@@ -30,19 +30,19 @@ export async function cronConnectorBench(): Promise<ConnectorBench> {
     });
     return !signal.aborted;
   };
-  const config = cronConfig.parse({
-    schedule: '* * * * * *',
+  const schedule = '* * * * * *';
+  const config = {
+    ...cronConfig.parse({ schedule, function: 'work', overlap: 'allow', catchUp: { mode: 'all' } }),
+    schedule,
     function: 'work',
-    overlap: 'allow',
-    catchUp: { mode: 'all' },
-  });
+  };
   const records = new CronRecords(store, 'trial', `${config.schedule} ${config.timeZone}`);
   await records.advance(now, undefined);
   return {
     kind: 'cron',
     topic: 'trial',
     open: async () => {
-      const connector = new CronConnector(config, connectorHost('cron', { clock, store }), sleep);
+      const connector = new CronConnector(config, connectorHost('cron', { clock, store }), { sleep });
       await connector.start();
       return connector;
     },
