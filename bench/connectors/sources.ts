@@ -112,7 +112,17 @@ export const sources: Readonly<Record<string, Source>> = {
       await redis.xgroup('CREATE', name, 'bare', '0');
       for (;;) {
         const answer = (await reader.callBuffer(
-          ...['XREADGROUP', 'GROUP', 'bare', 'one', 'COUNT', '64', 'BLOCK', '2000', 'STREAMS', name, '>'],
+          'XREADGROUP',
+          'GROUP',
+          'bare',
+          'one',
+          'COUNT',
+          '64',
+          'BLOCK',
+          '2000',
+          'STREAMS',
+          name,
+          '>',
         )) as [Buffer, [Buffer, Buffer[]][]][] | null;
         await Promise.all(
           (answer?.[0]?.[1] ?? []).map(async ([id, fields]) => {
