@@ -154,7 +154,9 @@ export class ChannelConnector implements Connector {
     this.#host.logger.warn({ channel, reason }, 'a message was dropped');
   }
 
-  #delivery({ channel, body }: Message): Delivery {
+  #delivery({ channel, body: shared }: Message): Delivery {
+    // A copy: the bytes that came share their memory with other messages.
+    const body = new Uint8Array(shared);
     return this.#host.message(
       { topic: channel, id: randomUUID(), at: this.#host.clock.now(), headers: [], body, attempt: 1 },
       { kind: 'replies', settle: (verdict) => this.#settle(verdict) },

@@ -62,7 +62,11 @@ const settings = z.strictObject({
       'The field of an entry that is the body; the others are headers. Without it, or in an entry that has none of that ' +
         'name: `body`, `data` or `payload`, and if it has none of these either, the whole entry as a JSON object.',
     ),
-  channels: z.array(channel).min(1).optional().describe('Instead of `stream`: channels of publish and subscribe.'),
+  channels: z
+    .array(channel)
+    .min(1)
+    .optional()
+    .describe('Instead of `stream`: channels of publish and subscribe. Each gateway that listens gets each message.'),
   patterns: z
     .array(channel)
     .min(1)

@@ -22,6 +22,8 @@ type Word = 'ack' | 'keep' | 'release';
 export type Standing = 'own' | 'lost' | 'nobody';
 
 const standings: readonly Standing[] = ['lost', 'own', 'nobody'];
+/** What a gateway finds that is not the only one of its name. */
+const underOurName = 3;
 /** In one call, which the server does nothing else beside. */
 const most = 256;
 
@@ -91,6 +93,7 @@ export class Group {
       const part = entries.slice(at, at + most).flatMap(({ id, count }) => [id, count]);
       try {
         const answers = await this.#redis.evaluate(sayOf, [key], [this.name, this.consumer, word, ms, ...part]);
+        if ((answers as number[]).includes(underOurName)) this.#warnOfTwin();
         told.push(...(answers as number[]).map((answer) => standings[answer] ?? 'lost'));
       } catch (error) {
         // Without its group nothing is pending with anybody.
@@ -115,6 +118,11 @@ export class Group {
   /** Takes this consumer off the groups in which nothing is pending with it, so that names do not pile up there. */
   async leave(): Promise<void> {
     for (const key of this.keys) await this.#redis.evaluate(leaveGroup, [key], [this.name, this.consumer]);
+  }
+
+  #warnOfTwin(): void {
+    const { consumer } = this;
+    this.#logger.warn({ consumer }, 'somebody took entries under the name of this consumer: give each gateway its own');
   }
 
   async #declare(key: string): Promise<void> {

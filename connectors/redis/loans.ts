@@ -1,9 +1,10 @@
 import type { Delivery } from '../../core/contracts/delivery.ts';
+import type { Fields } from './entry.ts';
 import type { Entry } from './group.ts';
 
-/** An entry that the group has lent us. */
+/** An entry that the group has lent us. Given again while it is here, it is the same loan, with another count. */
 export interface Loan extends Omit<Entry, 'count'> {
-  /** How often the group has given it. That it is given again while it is here changes this and nothing else. */
+  /** How often the group has given it. */
   count: number;
   /** Set once it has been emitted. */
   delivery: Delivery | undefined;
@@ -18,9 +19,11 @@ export class Loans {
     const ofKey = this.#byKey.get(key) ?? new Map<string, Loan>();
     this.#byKey.set(key, ofKey);
     const present = ofKey.get(id);
-    if (present) present.count = count;
+    // In a stream that was made anew another entry may have its id: then what is here is the loan of nothing.
+    const isSame = present !== undefined && areEqual(present.fields, fields);
+    if (isSame) present.count = count;
     else ofKey.set(id, { key, id, count, fields, delivery: undefined });
-    return !present;
+    return !isSame;
   }
 
   find(key: string, id: string): Loan | undefined {
@@ -47,4 +50,8 @@ export class Loans {
   clear(): void {
     this.#byKey.clear();
   }
+}
+
+function areEqual(one: Fields, other: Fields): boolean {
+  return one.length === other.length && one.every((field, at) => other[at]?.equals(field));
 }

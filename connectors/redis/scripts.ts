@@ -40,7 +40,8 @@ return {#rows == page and last or '', entries, deleted}
 /**
  * Says something of entries that this consumer was given, as far as they are still its own: pending with it, and given as
  * often as it knows of. Arguments: group, consumer, what (`ack`, `keep` or `release`), ms, then id and delivery count of
- * each. Answers for each: 1 it was so; 0 another one has it; 2 it is pending with nobody.
+ * each. Answers for each: 1 it was so; 0 another one has it; 2 it is pending
+ * with nobody; 3 it is pending under this name, but has been given once more.
  */
 export const sayOf: RedisScript = {
   text: `
@@ -51,8 +52,10 @@ for at = 5, #ARGV, 2 do
   local row = redis.call('XPENDING', key, group, id, id, 1)[1]
   if not row then
     answers[#answers + 1] = 2
-  elseif row[2] ~= me or row[4] ~= count then
+  elseif row[2] ~= me then
     answers[#answers + 1] = 0
+  elseif row[4] ~= count then
+    answers[#answers + 1] = 3
   else
     answers[#answers + 1] = 1
     if what == 'ack' then

@@ -251,7 +251,8 @@ export class StreamConnector implements Connector {
         at: dated > 1e12 && dated < now + 86_400_000 ? dated : now,
         headers,
         extra: { 'x-redis-stream': printable.test(key) ? key : encodeURI(key), 'x-redis-id': id },
-        body,
+        // A copy: the bytes that came share their memory with other entries, and are needed again.
+        body: new Uint8Array(body),
         attempt: count,
       },
       { kind: 'settles', settle: (verdict) => this.#settle(loan, verdict) },

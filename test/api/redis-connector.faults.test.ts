@@ -210,6 +210,18 @@ await describeWithOwnBroker('redis', 'connector redis, when something breaks', (
     },
   );
 
+  it('takes an entry of a stream that was made anew for another one, though its id is that of one that is here', async () => {
+    const { server, redis } = await setUp();
+    const running = await gateway(server, 'function: slow');
+    await redis.xadd('jobs', '1-1', 'body', 'old');
+    await expect.poll(async () => (await connectorOf(running))['inFlight']).toBe(1);
+    await redis.multi().flushall().xadd('jobs', '1-1', 'body', 'new').exec();
+    await done(redis);
+    await expect.poll(() => counterOf(running, 'acknowledged')).toBe(1);
+    expect(await counterOf(running, 'received')).toBe(2);
+    expect(await counterOf(running, 'stale')).toBe(1);
+  });
+
   it('dead-letters an entry that ends every gateway that takes it', async () => {
     const { server, redis } = await setUp();
     await redis.xgroup('CREATE', 'jobs', 'millrace', '0', 'MKSTREAM');
