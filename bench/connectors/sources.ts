@@ -111,19 +111,19 @@ export const sources: Readonly<Record<string, Source>> = {
       const redis = new Redis(url);
       await redis.xgroup('CREATE', name, 'bare', '0');
       for (;;) {
-        const answer = (await reader.callBuffer(
-          'XREADGROUP',
+        const reading = reader.xreadgroupBuffer(
           'GROUP',
           'bare',
           'one',
           'COUNT',
-          '64',
+          64,
           'BLOCK',
-          '2000',
+          2000,
           'STREAMS',
           name,
           '>',
-        )) as [Buffer, [Buffer, Buffer[]][]][] | null;
+        );
+        const answer = (await reading) as [Buffer, [Buffer, Buffer[]][]][] | null;
         await Promise.all(
           (answer?.[0]?.[1] ?? []).map(async ([id, fields]) => {
             await handle(fields[1] ?? Buffer.alloc(0));
