@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { BrokerMissing, programsOf } from '../support/brokers/programs.ts';
@@ -8,6 +8,8 @@ import { holds, ran, ranHeaders, script } from '../support/plugins/inline.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const run = promisify(execFile);
+const textOf = (codec: string): string => `from kcat with ${codec}: ${'again and '.repeat(500)}`;
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 await describeWithOwnBroker('kafka', 'connector kafka', () => {
   let world: KafkaWorld;
@@ -247,6 +249,16 @@ await describeWithOwnBroker('kafka', 'connector kafka', () => {
     expect(ran.toSorted()).toEqual(bodies(10).slice(5));
   });
 
+  it.each(['snappy', 'lz4', 'zstd', 'gzip'])('reads what the broker itself has compressed with %s', async (codec) => {
+    const topic = await world.newTopic(1, { 'compression.type': codec });
+    const words = Array.from({ length: 40_000 }, (_, index) => `word${(index * index) % 977} `);
+    const texts = [words.join(''), 'short', randomBytes(100_000).toString('hex'), 'x'.repeat(300_000)];
+    await world.publish(topic, texts);
+    await world.gateway(topic);
+    await world.done(topic);
+    expect(ran.toSorted().map(digest)).toEqual(texts.toSorted().map(digest));
+  });
+
   it('takes what others write: kcat', async (context) => {
     try {
       await programsOf({ programs: ['kcat'], packages: ['kcat'] });
@@ -256,7 +268,8 @@ await describeWithOwnBroker('kafka', 'connector kafka', () => {
     }
     const topic = await world.newTopic();
     await world.gateway(topic, 'function: record, concurrency: { perPartition: 1 }');
-    for (const codec of ['none', 'gzip']) {
+    const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
+    for (const codec of codecs) {
       const produce = run('kcat', [
         '-P',
         '-b',
@@ -270,11 +283,11 @@ await describeWithOwnBroker('kafka', 'connector kafka', () => {
         '-z',
         codec,
       ]);
-      produce.child.stdin?.end(`from kcat with ${codec}`);
+      produce.child.stdin?.end(textOf(codec));
       await produce;
     }
     await world.done(topic);
-    expect(ran).toEqual(['from kcat with none', 'from kcat with gzip']);
+    expect(ran).toEqual(codecs.map(textOf));
     expect(ranHeaders[1]).toMatchObject({ codec: 'gzip', 'x-kafka-key': 'the-key' });
   }, 300_000);
 });

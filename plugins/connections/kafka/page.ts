@@ -5,6 +5,7 @@ import protocolErrors from 'kafkajs/src/protocol/error.js';
 import compression from 'kafkajs/src/protocol/message/compression/index.js';
 import decodeBatch from 'kafkajs/src/protocol/recordBatch/v0/decoder.js';
 import type { KafkaMessage, KafkaPage } from './driver.ts';
+import { maxInflatedBytes, unlz4, unsnappy } from './inflate.ts';
 
 /** What stands before the records of a batch, from its first offset to their number. */
 const headerBytes = 61;
@@ -12,11 +13,16 @@ const flags = { transactional: 0x10, control: 0x20 } as const;
 const abort = 0;
 const unzstd = promisify(zstdDecompress);
 
-// kafkajs knows gzip only, and Node has the other one by now.
-compression.Codecs[compression.Types.ZSTD] = () => ({
-  compress: () => Promise.reject(new Error('nothing is written with zstd')),
-  decompress: (buffer) => unzstd(buffer),
-});
+// kafkajs reads gzip only.
+const readers = {
+  Snappy: async (bytes: Buffer) => unsnappy(bytes),
+  LZ4: async (bytes: Buffer) => unlz4(bytes),
+  ZSTD: (bytes: Buffer) => unzstd(bytes, { maxOutputLength: maxInflatedBytes }),
+} as const;
+for (const name of ['Snappy', 'LZ4', 'ZSTD'] as const) {
+  const compress = (): Promise<Buffer> => Promise.reject(new Error(`nothing is written with ${name}`));
+  compression.Codecs[compression.Types[name]] = () => ({ compress, decompress: readers[name] });
+}
 
 /**
  * The answer to a fetch of one partition with isolation "read committed", which names the transactions that were taken back.
