@@ -13,6 +13,11 @@ export interface SourceMessage {
   readonly at: number;
   /** The broker's own key, if it has one (Kafka). */
   readonly key?: string | undefined;
+  /**
+   * Messages with the same one run one after another, as they came, retries included. What `order` in the configuration
+   * says goes before.
+   */
+  readonly orderKey?: string | undefined;
   readonly headers: Iterable<readonly [name: string, values: readonly string[]]>;
   /** What the connector adds to them, names in lower case: `x-kafka-partition`. */
   readonly extra?: Readonly<Record<string, string>> | undefined;

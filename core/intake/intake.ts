@@ -110,7 +110,7 @@ export class Intake {
 
   take(carrier: Delivery): void {
     const { message } = carrier;
-    if (this.#isPlain || !message) return this.#out(carrier);
+    if (!message || (this.#isPlain && message.orderKey === undefined)) return this.#out(carrier);
     this.#tail = this.#tail.then(() => this.#prepare(carrier, message));
   }
 
@@ -147,7 +147,7 @@ export class Intake {
       return this.#bury(item, { code: 'message.expired', message: text });
     }
     try {
-      const orderKey = keyText(await this.#orderKey?.(event));
+      const orderKey = this.#orderKey ? keyText(await this.#orderKey(event)) : message.orderKey;
       const mapped = await this.#map?.(event);
       if (this.#map && mapped === undefined) throw new Error('the map gave nothing');
       const ready = { ...item, orderKey, mapped, replyKey: keyText(await this.#replyKey?.(event)) };
