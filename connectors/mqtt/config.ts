@@ -17,7 +17,7 @@ const subscription = z
   .strictObject({
     topic: filter.describe('A topic; `+` is one level, `#` all that follow.'),
     qos: z
-      .union([z.literal(0), z.literal(1), z.literal(2)], { error: 'expected 0, 1 or 2' })
+      .union([z.literal(0), z.literal(1), z.literal(2)])
       .default(1)
       .describe('At most; what was sent with less comes with less.'),
     share: z

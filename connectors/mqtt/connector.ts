@@ -235,7 +235,7 @@ export class MqttConnector implements Connector, MqttListener {
     if (messages.length === 0) return;
     failpoint('mqtt.before-ack');
     // While the connection is away they stay: the broker gives them again, and they are known then.
-    if (!this.#link?.acknowledge(messages)) return;
+    if (!this.#link?.acknowledge(messages)) return this.#makeRoom(this.#window.held <= this.#most);
     failpoint('mqtt.after-ack');
     this.#window.told(messages.length);
     this.#counters.acknowledged.inc(messages.length);
@@ -248,8 +248,8 @@ export class MqttConnector implements Connector, MqttListener {
     else if (!taken.loan) this.#drop();
   }
 
-  #makeRoom(isLast = false): void {
-    if (!isLast && this.#window.size > this.#most) return;
+  #makeRoom(isThere = this.#window.size <= this.#most): void {
+    if (!isThere) return;
     this.#room?.resolve();
     this.#room = undefined;
   }

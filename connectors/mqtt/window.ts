@@ -24,6 +24,13 @@ export class Window {
     return this.#order.length;
   }
 
+  /** Of these, and of those of the connection before, how many are not safe. */
+  get held(): number {
+    let held = 0;
+    for (const { state } of this.#loans.values()) if (state === 'held') held++;
+    return held;
+  }
+
   /** A new connection: what the broker has not been told of comes again, if it still knows the session. */
   reopen(isResumed: boolean): void {
     for (const [number, { connection }] of this.#loans) {

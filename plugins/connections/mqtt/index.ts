@@ -22,7 +22,7 @@ export const mqttConnectionConfig = z
       .default('mqtt://127.0.0.1:1883')
       .describe('The broker, as `mqtt://HOST:PORT`; `mqtts:` for TLS, `ws:` or `wss:` for WebSocket.'),
     version: z
-      .union([z.literal(5), z.literal('3.1.1')], { error: 'expected 5 or 3.1.1' })
+      .union([z.literal(5), z.literal('3.1.1')])
       .default(5)
       .describe(
         'Of the protocol. With 3.1.1 messages have no headers, and the broker decides how long it keeps a session.',

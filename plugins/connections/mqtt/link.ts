@@ -16,6 +16,13 @@ const redialMs = { first: 100, last: 2000 } as const;
 const steadyMs = 10_000;
 const goodbyeMs = 1000;
 
+/** So many that were not, in a row, are no accident. */
+const suspicious = 3;
+const sameName = 'another client has the same clientId, and each gateway needs one of its own';
+const closed = new Error('the broker closed the connection');
+/** All that version 3.1.1, and Mosquitto in both, let one know of another client with the same name. */
+const closedAgain = new Error(`the broker takes the connection and closes it again and again: perhaps ${sameName}`);
+
 /** What the library is given instead of an answer: it goes on to the next packet, and acknowledges nothing. */
 const later = new Error('acknowledged later');
 
@@ -141,25 +148,31 @@ export class MqttLink {
     const { signal } = this.#stopping;
     let isFirst = true;
     let pauseMs: number = redialMs.first;
+    let shortLived = 0;
     while (!signal.aborted) {
       let readyAt = Infinity;
       const ready = (): void => {
         readyAt = performance.now();
-        const { reconnects } = this.#health;
-        this.#health = { state: 'connected', reconnects: isFirst ? 0 : reconnects + 1 };
+        const { reconnects, lastError } = this.#health;
+        // While it is lost again and again, the reason stays told.
+        const why = shortLived < suspicious ? undefined : lastError;
+        this.#health = { state: 'connected', reconnects: isFirst ? 0 : reconnects + 1, lastError: why };
         this.#logger.info({ client: this.#options.clientId, reconnects: this.#health.reconnects }, 'connected to MQTT');
         isFirst = false;
         first.resolve();
       };
       const error = await this.#connection(ready);
       if (signal.aborted) break;
+      const isSteady = performance.now() - readyAt > steadyMs;
+      if (isSteady) shortLived = 0;
+      else if (readyAt !== Infinity && error === closed) shortLived++;
       const refusal = this.#refusalOf(error);
-      this.#lost(refusal ?? error, readyAt);
+      this.#lost(refusal ?? (error === closed && shortLived >= suspicious ? closedAgain : error), readyAt);
       if (isFirst && (refusal || performance.now() + pauseMs >= deadline)) {
         this.#health = { ...this.#health, state: 'stopped' };
         return first.reject(refusal ?? away(messageOf(error), error));
       }
-      if (performance.now() - readyAt > steadyMs) pauseMs = redialMs.first;
+      if (isSteady) pauseMs = redialMs.first;
       await Promise.race([this.#rest, aborted(signal)]);
       this.#rest = undefined;
       await sleep(pauseMs * (0.5 + Math.random() / 2), signal);
@@ -206,7 +219,7 @@ export class MqttLink {
     client.on('close', () => {
       isOver = true;
       if (this.#client === client) this.#client = undefined;
-      over.resolve(reason ?? new Error('the broker closed the connection'));
+      over.resolve(reason ?? closed);
     });
     const stop = (): void => void ended(client);
     this.#stopping.signal.addEventListener('abort', stop, { once: true });
@@ -272,7 +285,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 function farewell(code = 0): Error {
-  const hint = code === 142 ? ': another client has the same clientId, and each gateway needs one of its own' : '';
+  const hint = code === 142 ? `: ${sameName}` : '';
   return new Error(`the broker ended the connection (${textOf(code)})${hint}`);
 }
 
