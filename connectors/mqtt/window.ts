@@ -51,6 +51,8 @@ export class Window {
       known.connection = this.#connection;
       return { loan: known, isKnown: true };
     }
+    // A number that is used anew: nothing waits for the one that had it.
+    if (known) this.#order = this.#order.filter((one) => one !== known);
     const loan: Loan = { message, state: 'held', connection: this.#connection };
     this.#loans.set(messageId, loan);
     this.#order.push(loan);
