@@ -54,6 +54,7 @@ export function connectorHost(kind: string, parts: ConnectorHostParts = {}): Tri
     get http() {
       return part(parts.http, 'http');
     },
+    functions: { list: () => [], onChange: () => () => undefined },
     message: (message, settlement) => {
       const headers = headersOfMessage(message, kind, name);
       const { body, attempt } = message;

@@ -30,19 +30,15 @@ export async function cronConnectorBench(): Promise<ConnectorBench> {
     });
     return !signal.aborted;
   };
-  const config = cronConfig.parse({
-    schedule: '* * * * * *',
-    function: 'work',
-    overlap: 'allow',
-    catchUp: { mode: 'all' },
-  });
+  const slots = { schedule: '* * * * * *', function: 'work' };
+  const config = { ...cronConfig.parse({ ...slots, overlap: 'allow', catchUp: { mode: 'all' } }), ...slots };
   const records = new CronRecords(store, 'trial', `${config.schedule} ${config.timeZone}`);
   await records.advance(now, undefined);
   return {
     kind: 'cron',
     topic: 'trial',
     open: async () => {
-      const connector = new CronConnector(config, connectorHost('cron', { clock, store }), sleep);
+      const connector = new CronConnector(config, connectorHost('cron', { clock, store }), { sleep });
       await connector.start();
       return connector;
     },
