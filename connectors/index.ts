@@ -6,4 +6,5 @@ export const connectors: LazyPlugins = {
   http: () => import('./http/index.ts'),
   jetstream: () => import('./jetstream/index.ts'),
   nats: () => import('./nats/index.ts'),
+  redis: () => import('./redis/index.ts'),
 };

@@ -15,7 +15,8 @@ const requestMs = 5000;
 /** The client library takes no less. */
 const leastRequestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
-const ackTimeoutMs = 5000;
+/** So long is waited for more credit where little has come back yet. */
+const gatherMs = 2;
 
 /** A message that the server has lent us. */
 interface Loan {
@@ -39,6 +40,8 @@ export class JetstreamConnector implements Connector {
   /** How many wait to be tried again. */
   #returning = 0;
   #taking: Promise<void> | undefined;
+  readonly #acknowledging: JsMsg[] = [];
+  #sending: Promise<void> | undefined;
   #working: NodeJS.Timeout | undefined;
   #lag: number | undefined;
   #lastError: string | undefined;
@@ -52,7 +55,10 @@ export class JetstreamConnector implements Connector {
     this.#counters = {
       received: metrics.counter('received_total', 'Messages that the server gave, each time it gave them.'),
       redelivered: metrics.counter('redelivered_total', 'Of these, those that had been given before.'),
-      acknowledged: metrics.counter('acknowledged_total', 'Messages that were acknowledged, and the server said so.'),
+      acknowledged: metrics.counter(
+        'acknowledged_total',
+        'Messages that were acknowledged, and the server has the word.',
+      ),
       stale: metrics.counter('stale_total', 'Messages that were done when others had been given them already.'),
     };
   }
@@ -98,8 +104,7 @@ export class JetstreamConnector implements Connector {
     let pauseMs: number = retryPauseMs.first;
     let consumer: Consumer | undefined;
     while (await credit.take(signal)) {
-      let wanted = 1;
-      while (wanted < batch && credit.tryTake()) wanted++;
+      const wanted = await this.#gather(credit);
       let unused = wanted;
       try {
         consumer ??= await this.#consumer();
@@ -118,6 +123,19 @@ export class JetstreamConnector implements Connector {
       }
       for (; unused > 0; unused--) credit.giveBack();
     }
+  }
+
+  /** As much credit as there is, with a little patience: what is asked for one by one costs a request each. */
+  async #gather(credit: Credit): Promise<number> {
+    let wanted = 1;
+    const take = (): void => {
+      while (wanted < batch && credit.tryTake()) wanted++;
+    };
+    take();
+    if (wanted >= Math.min(batch, credit.limit / 2) || wanted === credit.outstanding) return wanted;
+    await sleep(gatherMs, this.#stop.signal);
+    take();
+    return wanted;
   }
 
   async #consumer(): Promise<Consumer> {
@@ -190,12 +208,28 @@ export class JetstreamConnector implements Connector {
       return;
     }
     try {
-      // Confirmed, because one that got lost would have it run again.
-      await this.#nats.while(() => message.ackAck({ timeout: ackTimeoutMs }));
+      await this.#acknowledged(message);
       this.#counters.acknowledged.inc();
     } finally {
       this.#loans.delete(loan);
     }
+  }
+
+  /**
+   * Resolves when the server has the word. Those of one turn go in one write, which the client would make for each, and
+   * are confirmed together: by the answer to a ping behind them.
+   */
+  #acknowledged(message: JsMsg): Promise<void> {
+    this.#acknowledging.push(message);
+    this.#sending ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      this.#sending = undefined;
+      const messages = this.#acknowledging.splice(0);
+      return this.#nats.while((client) => {
+        for (const each of messages) each.ack();
+        return client.flush();
+      });
+    });
+    return this.#sending;
   }
 
   /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */

@@ -76,6 +76,7 @@ export async function resolveConfig(
     providers,
     connectors: connectorsOf(root, connectors, messages),
     functions: functionsOf(value['functions'], context, findings),
+    tests: root.tests,
     standardRetry: retryOf('standard', []),
     secrets: findings.secrets,
   };

@@ -65,7 +65,7 @@ export function analyze(services: PipelineServices): Stage {
       attempt: request.attempt ?? 1,
       timeoutMs: Math.min(durationHeader(headers, 'x-timeout') ?? policyTimeout, policyTimeout),
       priority: request.options?.priority ?? priorityOf(headers) ?? policy?.priority ?? standardPriority,
-      orderKey: options?.orderKey,
+      orderKey: (options ?? request.options)?.orderKey,
       depth: depthOf(headers),
       callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
       replyTo: request.replyTo,

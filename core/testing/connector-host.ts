@@ -54,13 +54,13 @@ export function connectorHost(kind: string, parts: ConnectorHostParts = {}): Tri
     get http() {
       return part(parts.http, 'http');
     },
-    functions: { list: () => [], onChange: () => () => undefined },
     message: (message, settlement) => {
       const headers = headersOfMessage(message, kind, name);
       const { body, attempt } = message;
       const called = { function: 'work', method: 'POST', path: '', query: '' } as const;
       return new Delivery(name, { ...called, headers, body, attempt, mode: 'sync' }, settlement, message);
     },
+    functions: { list: () => [], onChange: () => () => undefined },
     store: () => part(parts.store, 'store'),
     limits: { body: 2 ** 23, asyncBody: 2 ** 21 },
     product: 'millrace/trial',

@@ -30,8 +30,12 @@ export async function cronConnectorBench(): Promise<ConnectorBench> {
     });
     return !signal.aborted;
   };
-  const slots = { schedule: '* * * * * *', function: 'work' };
-  const config = { ...cronConfig.parse({ ...slots, overlap: 'allow', catchUp: { mode: 'all' } }), ...slots };
+  const schedule = '* * * * * *';
+  const config = {
+    ...cronConfig.parse({ schedule, function: 'work', overlap: 'allow', catchUp: { mode: 'all' } }),
+    schedule,
+    function: 'work',
+  };
   const records = new CronRecords(store, 'trial', `${config.schedule} ${config.timeZone}`);
   await records.advance(now, undefined);
   return {
