@@ -234,6 +234,7 @@ export class KafkaConnector implements Connector {
     try {
       failpoint('kafka.committing');
       const refused = new Set(await member.commit(membership, offsets));
+      failpoint('kafka.committed');
       for (const [index, { feed, offset, done }] of due.entries()) {
         const asked = offsets[index];
         if (asked && !refused.has(asked)) this.#counters.acknowledged.inc(feed.committed(offset, done));

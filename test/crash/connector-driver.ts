@@ -26,6 +26,8 @@ export interface MessagePlan {
   readonly strikes: readonly MessageStrike[];
   /** How long each of the producers waits between two messages, on average. */
   readonly paceMs: number;
+  /** How long the function takes at most; 30 unless it is said. */
+  readonly longestMs?: number;
   /** Used in turn, with the number of the time that ends the gateway; without, those of the core at random times. */
   readonly failpoints?: readonly string[];
   /** Plants the bug that a message is acknowledged before anything was done. */
@@ -52,7 +54,7 @@ export function messageSummary(history: MessageHistory): string {
 
 /** Publishes messages while gateways and their broker are struck, then lets them finish, and returns the ledgers. */
 export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
-  const { seed, connector, gateways, strikes, paceMs, failpoints = connectorFailpoints, log } = plan;
+  const { seed, connector, gateways, strikes, paceMs, failpoints = connectorFailpoints, longestMs = 30, log } = plan;
   const random = seeded(seed);
   const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
   const ledger = join(home, 'executions.jsonl');
@@ -61,13 +63,15 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
   await connector.prepare?.(broker);
   const source = await connector.open(broker);
   writeFileSync(config, yamlOf(plan, broker.url, ledger));
-  const fleet = new Fleet(config, { LEDGER: ledger }, gateways);
+  const fleet = new Fleet(config, { LEDGER: ledger, LONGEST_MS: String(longestMs) }, gateways);
   const producers = new Producers(source, connector.acks, seeded(seed + 1));
   const complaints: string[] = [];
   const over = new AbortController();
   let loading: Promise<void> | undefined;
   let named = 0;
   let atRisk = 0;
+  // Of one gateway, when it is struck: both connectors' messages, and what its queue runs.
+  const underWay = 2 * credit + concurrency + (connector.unsaid ?? 0);
   try {
     await fleet.fill();
     loading = producers.load(paceMs, over.signal);
@@ -124,9 +128,6 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
     rmSync(home, { recursive: true, force: true });
   }
 }
-
-/** Of one gateway, when it is struck: both connectors' messages, and what its queue runs. */
-const underWay = 2 * credit + concurrency;
 
 interface Struck {
   readonly fleet: Fleet;

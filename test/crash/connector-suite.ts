@@ -39,8 +39,8 @@ export async function connectorCrashSuite(connector: CrashConnector): Promise<vo
           gateways: 1,
           strikes: ['failpoint', 'failpoint'],
           // When as many as may be are under way, of which their function, or their queue, has not seen the end.
-          failpoints: ['execute.running:40', 'queue.before-commit:10'],
-          paceMs: 80,
+          failpoints: connector.early ?? ['execute.running:40', 'queue.before-commit:10'],
+          ...(connector.early ? { paceMs: 160, longestMs: 200 } : { paceMs: 80 }),
           early: true,
         });
         expect(checkMessages(history).lost.length).toBeGreaterThan(0);

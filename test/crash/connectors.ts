@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { Kafka, logLevel } from 'kafkajs';
 import { connect } from 'nats';
 import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
@@ -28,6 +29,13 @@ export interface CrashConnector {
   readonly connector: (topic: AckMode) => string;
   /** Makes what has to be there, and returns the producer's side. */
   readonly open: (broker: OwnBroker) => Promise<Source>;
+  /** Messages of one gateway that may be done before their acknowledgement is said, as it is for many at a time; else none. */
+  readonly unsaid?: number;
+  /**
+   * Where a gateway is killed that acknowledges early, if the broker is told of many at a time: right after that, while
+   * functions run that take longer than it does.
+   */
+  readonly early?: readonly string[];
   /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
   readonly stallMs: number;
 }
@@ -93,5 +101,53 @@ const redis: CrashConnector = {
   },
 };
 
+const kafka: CrashConnector = {
+  kind: 'kafka',
+  broker: 'kafka',
+  settings: ['group.min.session.timeout.ms=500'],
+  acks: ['processed', 'enqueued'],
+  // It commits each second, in which the producers send about so many.
+  unsaid: 100,
+  early: ['kafka.committed:3', 'kafka.committed:5'],
+  connection: (url) => `brokers: "${url}"`,
+  connector: (topic) =>
+    `subscribe: { topics: [crash.${topic}], group: ${topic} }, sessionTimeout: 2s, drainTimeout: 2s`,
+  stallMs: 3000,
+  open: async ({ url }) => {
+    const retry = { initialRetryTime: 50, maxRetryTime: 200, retries: 3 };
+    const client = new Kafka({
+      brokers: [url],
+      logLevel: logLevel.NOTHING,
+      retry,
+      requestTimeout: 2000,
+      connectionTimeout: 1000,
+    });
+    const [admin, producer] = [client.admin(), client.producer()];
+    await Promise.all([admin.connect(), producer.connect()]);
+    // One for each gateway.
+    const topics = kafka.acks.map((topic) => ({ topic: `crash.${topic}`, numPartitions: 2 }));
+    await admin.createTopics({ topics, waitForLeaders: true });
+    return {
+      publish: async (topic, body) => {
+        await producer.send({ topic: `crash.${topic}`, acks: -1, timeout: 2000, messages: [{ value: body }] });
+      },
+      left: async () => {
+        let sum = 0;
+        for (const groupId of kafka.acks) {
+          const topic = `crash.${groupId}`;
+          const ends = await admin.fetchTopicOffsets(topic);
+          const [committed] = await admin.fetchOffsets({ groupId, topics: [topic] });
+          for (const { high } of ends) sum += Number(high);
+          for (const { offset } of committed?.partitions ?? []) sum -= Math.max(0, Number(offset));
+        }
+        return sum;
+      },
+      close: async () => {
+        await Promise.allSettled([producer.disconnect(), admin.disconnect()]);
+      },
+    };
+  },
+};
+
 /** All of them, by their kinds. */
-export const crashConnectors: Readonly<Record<string, CrashConnector>> = { jetstream, redis };
+export const crashConnectors: Readonly<Record<string, CrashConnector>> = { jetstream, kafka, redis };
