@@ -184,8 +184,18 @@ describe('a page', () => {
     const list = aborted.flatMap(({ producer, first }) => [long(producer), long(first)]);
     const name = Buffer.from([0, 1, 0x74]);
     return Buffer.concat([
-      ...[int(0), int(1), name, int(1), int(0), Buffer.alloc(2), long(end), long(end)],
-      ...[int(aborted.length), ...list, int(records.length), records],
+      int(0),
+      int(1),
+      name,
+      int(1),
+      int(0),
+      Buffer.alloc(2),
+      long(end),
+      long(end),
+      int(aborted.length),
+      ...list,
+      int(records.length),
+      records,
     ]);
   }
   const valuesOf = ({ messages }: Awaited<ReturnType<typeof decodePage>>): string[] =>
