@@ -88,15 +88,18 @@ await describeWithOwnBroker('redis', 'connector redis, when something breaks', (
     expect(await connectorOf(running)).toMatchObject({ inFlight: 1 });
   });
 
-  it('settles nothing that has been given again under its own name', async () => {
+  it.each([
+    ['given again under its own name', 'a', [], 2],
+    ['given to another one, uncounted', 'b', ['JUSTID'], 1],
+  ] as const)('settles nothing that has been %s', async (_name, consumer, options, count) => {
     const { server, redis } = await setUp();
     const running = await gateway(server, 'function: slow, consumer: a, claimIdle: 1h');
     await add(redis, 1);
     await expect.poll(async () => (await connectorOf(running))['inFlight']).toBe(1);
     const [{ id } = { id: '' }] = await pending(redis);
-    await redis.xclaim('jobs', 'millrace', 'a', 0, id);
+    await redis.call('XCLAIM', 'jobs', 'millrace', consumer, 0, id, ...options);
     await expect.poll(() => counterOf(running, 'stale')).toBe(1);
-    expect(await pending(redis)).toMatchObject([{ id, consumer: 'a', count: 2 }]);
+    expect(await pending(redis)).toMatchObject([{ id, consumer, count }]);
   });
 
   it.each(['source.received', 'source.before-ack', 'source.after-ack'])(
