@@ -10,6 +10,7 @@ import type { Delivery } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
 import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
+import { replyProvider, replySpec } from '../delivery/reply.ts';
 import { createId } from '../delivery/ids.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
@@ -236,9 +237,16 @@ export class Gateway {
         callbackPolicy(queue, retry, gateway.callbacks.timeout),
         callbackProvider(this.#callbacks),
       );
-      break; // Its lanes in the other queues are read as soon as they hold anything.
+      catalog.add(
+        replySpec,
+        callbackPolicy(queue, retry, gateway.callbacks.timeout),
+        replyProvider((name) => this.#plugins.connections.get(name)?.connection),
+      );
+      break; // Their lanes in the other queues are read as soon as they hold anything.
     }
-    catalog.report({ name: callbackSpec.name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    for (const { name } of [callbackSpec, replySpec]) {
+      catalog.report({ name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    }
     for (const {
       name,
       provider: providerName,
