@@ -1,9 +1,11 @@
 import type { Logger } from 'pino';
 import type { FunctionConfig, GatewayConfig } from '../config/schema.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
+import type { Connection } from '../contracts/connection.ts';
 import type { FunctionSpec, Provider } from '../contracts/provider.ts';
 import type { CallbackSender } from '../delivery/callback.ts';
 import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
+import { replyProvider, replySpec } from '../delivery/reply.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import type { Plugins } from './plugins.ts';
 
@@ -85,7 +87,11 @@ export class Functions {
     if (queue === undefined) return;
     const policy = callbackPolicy(queue, callbacks.retry, callbacks.timeout);
     this.#catalog.add(callbackSpec, policy, callbackProvider(sender));
-    this.#catalog.report({ name: callbackSpec.name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    const connectionOf = (name: string): Connection | undefined => this.#plugins.connections.get(name)?.connection;
+    this.#catalog.add(replySpec, policy, replyProvider(connectionOf));
+    for (const { name } of [callbackSpec, replySpec]) {
+      this.#catalog.report({ name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    }
   }
 
   /** Another one runs it now, or nobody. Never rejects. */

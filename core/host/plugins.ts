@@ -7,6 +7,7 @@ import type {
   ConnectionDefinition,
   ConnectorDefinition,
   ConnectorHost,
+  DeployedFunctions,
   Invocations,
   PluginDefinition,
   PluginType,
@@ -68,6 +69,13 @@ export class Plugins {
   readonly #config: Config;
   readonly #catalog: Catalog;
   readonly #meter: Meter;
+  readonly #functions: DeployedFunctions = {
+    list: () => this.#catalog.list().map(({ spec }) => spec),
+    onChange: (listener) => {
+      const following = this.#catalog.changes.subscribe(listener);
+      return () => following.unsubscribe();
+    },
+  };
   #stops: readonly { readonly instance: PluginInstance; readonly stop: (deadlineMs: number) => Promise<void> }[] = [];
 
   constructor(
@@ -207,6 +215,7 @@ export class Plugins {
       invocations,
       limits: { body: limits.body, asyncBody: limits.asyncBody },
       product,
+      functions: this.#functions,
       store: (wanted = 'default') => this.#store(wanted),
       message: (message, settlement) => {
         if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');

@@ -4,6 +4,7 @@ import type { Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { messageOfInvocation, readBody, unavailable } from './decide.ts';
 import { discard } from './execute.ts';
@@ -27,8 +28,18 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     if (delivery.decision === 'run' && delivery.entry)
       meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
     if (delivery.settlement.kind === 'replies') return say(delivery, answer(delivery, outcome));
-    return settling(delivery, outcome).then((verdict) => say(delivery, verdict));
+    const settled = settling(delivery, outcome);
+    if (delivery.request.lease === undefined) return settled.then((verdict) => acknowledge(delivery, verdict));
+    return settled.then((verdict) => say(delivery, verdict));
   };
+
+  /** A broker's message. */
+  async function acknowledge(delivery: Delivery, verdict: Verdict): Promise<Verdict> {
+    failpoint('ack.before');
+    await say(delivery, verdict);
+    failpoint('ack.after');
+    return verdict;
+  }
 
   /** Tells the source, and what listens; at once where the source answers at once. */
   function say(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
