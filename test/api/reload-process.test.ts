@@ -33,7 +33,7 @@ async function start(file: string): Promise<GatewayProcess> {
   return running;
 }
 const statusOf = async ({ url }: GatewayProcess, name: string): Promise<number> => {
-  const { statusCode, body } = await request(`${url}/function/${name}`, { method: 'POST', body: 'x' });
+  const { statusCode, body } = await request(`${url}/function/${name}`, { method: 'POST', body: '300' });
   await body.dump();
   return statusCode;
 };

@@ -169,15 +169,15 @@ functions: { slow: { module: ${module} } }
 queues: { default: { kind: sqlite, path: ${folder}/queue.db } }
 `;
     const gateway = await start(yaml('64MiB'));
-    expect(await statusOf(gateway, '/function/slow')).toBe(200);
-    const call = statusOf(gateway, '/function/slow');
+    expect(await statusOf(gateway, '/function/slow', '1')).toBe(200);
+    const call = statusOf(gateway, '/function/slow', '500');
     await inFlight(gateway, 'http', 1);
     const { result, changes } = await gateway.reload(yaml('96MiB'));
     expect([result, changes]).toEqual(['ok', 'providers.worker changed, functions.slow.openfaas-fn changed']);
-    expect([await call, await statusOf(gateway, '/function/slow')]).toEqual([200, 200]);
+    expect([await call, await statusOf(gateway, '/function/slow', '1')]).toEqual([200, 200]);
     const missing = await gateway.reload(yaml('96MiB').replace('slow.ts', 'not-there.ts'));
     expect(missing).toMatchObject({ result: 'failed', reasons: [expect.stringContaining('there is no file')] });
-    expect(await statusOf(gateway, '/function/slow')).toBe(200);
+    expect(await statusOf(gateway, '/function/slow', '1')).toBe(200);
   });
 });
 
