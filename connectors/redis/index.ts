@@ -12,6 +12,10 @@ export default defineConnector({
   config: redisConnectorConfig,
   connection: 'redis',
   messages: { acks: ['processed', 'enqueued'], matches: matchesGlob },
+  consumer: ({ stream }) =>
+    stream && `the group ${stream.group} of the stream ${stream.key ?? stream.keys?.toSorted().join(', ')}`,
+  topics: ({ stream, channels = [], patterns = [] }) =>
+    stream ? (stream.keys ?? [stream.key ?? '']) : [...channels, ...patterns],
   examples: [
     { stream: { key: 'orders' } },
     {
