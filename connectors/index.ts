@@ -6,5 +6,7 @@ export const connectors: LazyPlugins = {
   http: () => import('./http/index.ts'),
   jetstream: () => import('./jetstream/index.ts'),
   kafka: () => import('./kafka/index.ts'),
+  mqtt: () => import('./mqtt/index.ts'),
   nats: () => import('./nats/index.ts'),
+  redis: () => import('./redis/index.ts'),
 };

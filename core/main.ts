@@ -17,10 +17,12 @@ import { registerFunctions } from './cli/functions.ts';
 import { registerGenerate } from './cli/generate.ts';
 import { registerInvocations } from './cli/invocations.ts';
 import { registerInvoke } from './cli/invoke.ts';
+import { registerPlan } from './cli/plan.ts';
 import { registerPlugins } from './cli/plugins.ts';
 import { registerQueues } from './cli/queues.ts';
 import { registerSchema } from './cli/schema.ts';
 import { registerServe } from './cli/serve.ts';
+import { registerTest } from './cli/test.ts';
 import { Registry } from './host/registry.ts';
 import { version } from './version.ts';
 
@@ -43,6 +45,8 @@ const program = new Command('millrace')
 
 registerServe(program, context);
 registerCheck(program, context);
+registerTest(program, context);
+registerPlan(program, context);
 registerSchema(program, context);
 registerPlugins(program, context);
 registerConfigShow(program, context);

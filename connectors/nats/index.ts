@@ -10,6 +10,7 @@ export default defineConnector({
   config: natsConnectorConfig,
   connection: 'nats',
   messages: { acks: ['processed', 'enqueued'], matches: topicMatcher(natsTopics) },
+  topics: ({ subjects }) => subjects,
   examples: [
     { delivery: 'at-most-once', subjects: ['greet.*'] },
     {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type AckMode, ackModes, type MessageTraits } from '../contracts/message.ts';
 import { expressionError } from '../intake/expression.ts';
 import { filterSchema } from '../intake/filters.ts';
-import { bytes, duration, timeLimit } from './units.ts';
+import { bytes, dnsLabel, duration, timeLimit } from './units.ts';
 
 const expressionText = z
   .string()
@@ -81,6 +81,20 @@ export const messageSchema = z.strictObject({
     })
     .optional()
     .describe('No more runs begin than this; the others wait, at the broker where there are many.'),
+  reply: z
+    .strictObject({
+      to: z.string().min(1).max(500).describe('The subject, topic, queue or stream.'),
+      connection: dnsLabel.optional().describe('Where; the connection of the connector without it.'),
+      key: expressionText
+        .optional()
+        .describe(`JSONata. ${seen} Of the message that is published, where the broker has keys.`),
+      structured: z.boolean().default(false).describe('The whole CloudEvent as one JSON text.'),
+    })
+    .optional()
+    .describe(
+      'The outcome is published, as a CloudEvent, with its status as `x-function-status`; tried again by the retry policy of ' +
+        'callbacks until the broker has it.',
+    ),
   batch: z
     .strictObject({
       size: z.int().min(1).max(10_000).default(100).describe('Messages, at most; no more than `credit`.'),

@@ -22,6 +22,7 @@ export function crossCheck(config: Config, declared: Declared): Problem[] {
     ...targets(config, declared),
     ...circles(config, declared),
     ...batches(config, declared),
+    ...replies(config, declared),
   ];
 }
 
@@ -77,6 +78,24 @@ function queuesOf(config: Config, { source, functionPaths, queues }: Declared): 
     }
   }
   return problems;
+}
+
+/** Outcomes must have somewhere to go. */
+function replies({ connectors, connections }: Config, { source }: Declared): Problem[] {
+  return [...connectors].flatMap(([name, { connection: own, messages }]) => {
+    if (!messages?.reply) return [];
+    const { connection = own } = messages.reply;
+    const definition = connections.get(connection ?? '')?.definition;
+    // One that has mistakes of its own is told about there.
+    if (definition?.type === 'connection' && definition.publishes) return [];
+    const known = [...connections.keys()];
+    const text = definition
+      ? `nothing can be published over a connection of kind ${definition.kind}`
+      : connection === undefined
+        ? `no connection is named, and the connector has none${known.length > 0 ? `; known: ${known.join(', ')}` : ''}`
+        : `no connection "${connection}"${didYouMean(connection, known)}`;
+    return [problem(['connectors', name, 'reply', 'connection'], text, source)];
+  });
 }
 
 /** A batch that could never be full would always wait for its window. */

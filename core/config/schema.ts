@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
 import type { MessageSettings } from './messages.ts';
+import { type ConfigTest, testSchema } from './tests.ts';
 import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
 
 /** A function as the YAML names it: `name`, or `name.namespace`. */
@@ -125,6 +126,18 @@ const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe('Calls to X-Callback-Url with the outcome of an invocation.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(true)
+        .describe('Take up changes of this file, of those that it includes and of `${file:…}` as they are made.'),
+      debounce: duration('500ms')
+        .refine((ms) => ms >= 50, 'expected at least 50ms')
+        .describe('A change counts once all of them have been as they are for so long.'),
+    })
+    .prefault({})
+    .describe('Taking up another configuration without a restart; SIGHUP asks for it at any time.'),
 });
 
 const invokeSchema = z.strictObject({
@@ -197,6 +210,7 @@ export const rootSchema = z.strictObject({
   providers: z.record(dnsLabel, pluginSchema).default({}).describe('What runs functions.'),
   functions: z.record(functionName, functionSchema).default({}).describe('The functions.'),
   connectors: z.record(dnsLabel, connectorSchema).default({}).describe('What brings events to functions.'),
+  tests: z.array(testSchema).default([]).describe('Messages with what must come of them: `millrace test`.'),
   observability: z
     .strictObject({
       logs: z
@@ -271,6 +285,7 @@ export interface Config {
   readonly providers: ReadonlyMap<string, PluginConfig>;
   readonly connectors: ReadonlyMap<string, ConnectorConfig>;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly tests: readonly ConfigTest[];
   /** For queued work whose function is not known any more. */
   readonly standardRetry: RetryPolicy;
   /** Every value of a field that is marked secret. */

@@ -5,7 +5,7 @@ import { type Clock, sleep } from '../contracts/clock.ts';
 import type { PluginMetrics } from '../contracts/definition.ts';
 import { Delivery, type DeliveryRequest, type Settlement, type Verdict } from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
-import type { Mode, Outcome } from '../contracts/invocation.ts';
+import type { Mode, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { MessageTraits, SourceMessage } from '../contracts/message.ts';
 import { succeeded } from '../delivery/retry.ts';
 import type { Catalog } from '../functions/catalog.ts';
@@ -39,6 +39,7 @@ interface Item {
   readonly orderKey: string | undefined;
   /** What `map` made of it. */
   readonly mapped: unknown;
+  readonly replyKey: string | undefined;
 }
 
 /** What is run at once: one message, or a batch of them. */
@@ -55,6 +56,7 @@ export class Intake {
   readonly #targets: (topic: string) => readonly string[];
   readonly #map: Expression | undefined;
   readonly #orderKey: Expression | undefined;
+  readonly #replyKey: Expression | undefined;
   readonly #debounceKey: Expression | undefined;
   readonly #debouncer: Debouncer<Item> | undefined;
   readonly #batcher: Batcher<Item> | undefined;
@@ -72,13 +74,14 @@ export class Intake {
     this.#config = config;
     this.#settings = settings;
     this.#parts = parts;
-    const { filters, maxAge, map, order, debounce, batch, rateLimit } = settings;
+    const { filters, maxAge, map, order, debounce, batch, rateLimit, reply } = settings;
     this.#targets = targetsOf(settings, traits, parts.catalog, this.#stop.signal);
     const hasMore =
-      filters.length > 0 || [maxAge, map, order, debounce, batch, rateLimit].some((each) => each !== undefined);
+      filters.length > 0 || [maxAge, map, order, debounce, batch, rateLimit, reply].some((each) => each !== undefined);
     this.#isPlain = settings.function !== undefined && !hasMore;
     this.#map = map === undefined ? undefined : expression(map);
     this.#orderKey = order && expression(order.key);
+    this.#replyKey = reply?.key === undefined ? undefined : expression(reply.key);
     this.#debounceKey = debounce && expression(debounce.key);
     this.#debouncer = debounce && new Debouncer(debounce, (item) => this.#gather(item));
     this.#batcher = batch && new Batcher(batch, ([first, ...others]) => first && this.#enter([first, ...others]));
@@ -128,7 +131,15 @@ export class Intake {
     const targets = this.#targets(message.topic);
     if (targets.length === 0) return this.#pass(carrier, this.#counters.unrouted);
     const event = eventOf(message, headers);
-    const item: Item = { carrier, message, event, targets, orderKey: undefined, mapped: undefined };
+    const item: Item = {
+      carrier,
+      message,
+      event,
+      targets,
+      orderKey: undefined,
+      mapped: undefined,
+      replyKey: undefined,
+    };
     if (!filters.every((filter) => passes(filter, event))) return this.#pass(carrier, this.#counters.filtered);
     const ageMs = this.#parts.clock.now() - message.at;
     if (maxAge !== undefined && ageMs > maxAge) {
@@ -139,7 +150,7 @@ export class Intake {
       const orderKey = this.#orderKey ? keyText(await this.#orderKey(event)) : message.orderKey;
       const mapped = await this.#map?.(event);
       if (this.#map && mapped === undefined) throw new Error('the map gave nothing');
-      const ready = { ...item, orderKey, mapped };
+      const ready = { ...item, orderKey, mapped, replyKey: keyText(await this.#replyKey?.(event)) };
       if (!this.#debouncer) return this.#gather(ready);
       const key = keyText(await this.#debounceKey?.(event)) ?? '';
       const superseded = this.#debouncer.add(key, ready);
@@ -234,7 +245,10 @@ export class Intake {
       body = Buffer.from(JSON.stringify(mapped));
       headers['content-type'] = 'application/json';
     }
-    const request = this.#request({ ...message, body, attempt }, target, headers, mode, orderKey, run.length);
+    const request = {
+      ...this.#request({ ...message, body, attempt }, target, headers, mode, orderKey, run.length),
+      replyTo: this.#replyTo(run[0], isBatch),
+    };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
     this.#out(new Delivery(carrier.source, request, { kind, settle }, message));
     return promise;
@@ -267,6 +281,13 @@ export class Intake {
         ...(orderKey !== undefined && { orderKey }),
       },
     };
+  }
+
+  #replyTo({ replyKey }: Item, onlySuccess: boolean): ReplyTarget | undefined {
+    const { reply } = this.#settings;
+    if (!reply) return undefined;
+    const { connection = this.#config.connection ?? '', to, structured } = reply;
+    return { connection, to, key: replyKey, structured, onlySuccess };
   }
 
   /** Through the pipeline, which leaves it among the dead letters. */

@@ -71,6 +71,8 @@ export function decide(services: PipelineServices): Stage {
     waitingNow--;
     const waitedMs = services.clock.monotonic() - since;
     if (end === 'granted') {
+      // While it waited the function may have been deployed anew, at another provider.
+      delivery.entry = catalog.get(entry.name) ?? delivery.entry;
       run(delivery, entry);
       meter.waited(entry.name, waitedMs);
       return;
@@ -152,6 +154,7 @@ export function messageOfInvocation(
       // Only a limit of the caller's own is kept: the function's may be mended while this waits.
       timeoutMs: invocation.timeoutMs < policy.timeoutMs ? invocation.timeoutMs : undefined,
       callbackUrl: invocation.callbackUrl,
+      replyTo: invocation.replyTo,
     },
     body,
     priority: invocation.priority,

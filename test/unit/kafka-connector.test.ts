@@ -175,11 +175,7 @@ describe('a page', () => {
   }
   /** An answer to a fetch of version 4. */
   function answer(records: Buffer, end: number, aborted: readonly { producer: number; first: number }[] = []): Buffer {
-    const int = (value: number): Buffer => {
-      const bytes = Buffer.alloc(4);
-      bytes.writeInt32BE(value);
-      return bytes;
-    };
+    const int = (value: number): Buffer => Buffer.from(new Uint32Array([value]).buffer).swap32();
     const long = (value: number): Buffer => {
       const bytes = Buffer.alloc(8);
       bytes.writeBigInt64BE(BigInt(value));
