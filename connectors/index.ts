@@ -6,5 +6,8 @@ export const connectors: LazyPlugins = {
   cron: () => import('./cron/index.ts'),
   http: () => import('./http/index.ts'),
   jetstream: () => import('./jetstream/index.ts'),
+  kafka: () => import('./kafka/index.ts'),
+  mqtt: () => import('./mqtt/index.ts'),
   nats: () => import('./nats/index.ts'),
+  redis: () => import('./redis/index.ts'),
 };

@@ -3,6 +3,7 @@ import { topicMatcher } from '../../core/kit/topic.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
 import { amqpConnectorConfig } from './config.ts';
 import { AmqpConnector } from './connector.ts';
+import { amqpLint } from './lint.ts';
 
 export default defineConnector({
   kind: 'amqp',
@@ -14,6 +15,11 @@ export default defineConnector({
     acks: ['processed', 'enqueued'],
     matches: topicMatcher({ separator: '.', one: '*', rest: '#', atLeast: 0 }),
   },
+  // Those of a queue share its messages as gateways do; of a stream, each has all of them.
+  consumer: ({ queue, consumer }) =>
+    queue.type === 'stream' && consumer === undefined ? undefined : consumerOf(queue.name, consumer),
+  topics: ({ queue }) => [queue.name],
+  lint: amqpLint,
   examples: [
     { queue: { name: 'orders' } },
     {
@@ -32,3 +38,7 @@ export default defineConnector({
   ],
   create: (config, host) => new AmqpConnector(config, host, host.connection<AmqpConnection>()),
 });
+
+function consumerOf(queue: string, consumer: string | undefined): string {
+  return consumer === undefined ? `consumers of the queue ${queue}` : `the consumer ${consumer} of the stream ${queue}`;
+}

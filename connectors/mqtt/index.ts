@@ -1,0 +1,28 @@
+import { defineConnector } from '../../core/contracts/definition.ts';
+import type { MqttConnection } from '../../plugins/connections/mqtt/connection.ts';
+import { mqttConnectorConfig } from './config.ts';
+import { MqttConnector } from './connector.ts';
+import { matches } from './topic.ts';
+
+export default defineConnector({
+  kind: 'mqtt',
+  summary:
+    'Topics of MQTT by a session that the broker keeps; acknowledged when they are in the queue of their function.',
+  config: mqttConnectorConfig,
+  connection: 'mqtt',
+  // A function may take longer than a session lasts, and MQTT has no word to hand a message back.
+  messages: { acks: ['enqueued'], matches },
+  examples: [
+    { subscribe: [{ topic: 'plant/+/temp' }] },
+    {
+      connection: 'plant',
+      subscribe: [
+        { topic: 'plant/+/temp', qos: 2, share: 'gateways' },
+        { topic: 'alarms/#', retain: 'deliver' },
+      ],
+      contentType: 'application/json',
+    },
+    { subscribe: [{ topic: 'noise/#', qos: 0 }], delivery: 'at-most-once' },
+  ],
+  create: (config, host) => new MqttConnector(config, host, host.connection<MqttConnection>()),
+});
