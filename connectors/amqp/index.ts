@@ -15,10 +15,13 @@ export default defineConnector({
     acks: ['processed', 'enqueued'],
     matches: topicMatcher({ separator: '.', one: '*', rest: '#', atLeast: 0 }),
   },
-  // Those of a queue share its messages as gateways do; of a stream, each has all of them.
-  consumer: ({ queue, consumer }) =>
-    queue.type === 'stream' && consumer === undefined ? undefined : consumerOf(queue.name, consumer),
-  topics: ({ queue }) => [queue.name],
+  // Of a stream each reads the whole, but for those that share a place in it.
+  consumer: ({ queue: { name, type }, consumer }) => {
+    if (type !== 'stream') return `a consumer of the queue ${name}`;
+    return consumer === undefined ? undefined : `the consumer ${consumer} of the stream ${name}`;
+  },
+  // As a reply is addressed: to a queue, or to EXCHANGE/KEY.
+  topics: ({ queue }) => [queue.name, ...queue.bind.map(({ exchange, key }) => `${exchange}/${key}`)],
   lint: amqpLint,
   examples: [
     { queue: { name: 'orders' } },
@@ -38,7 +41,3 @@ export default defineConnector({
   ],
   create: (config, host) => new AmqpConnector(config, host, host.connection<AmqpConnection>()),
 });
-
-function consumerOf(queue: string, consumer: string | undefined): string {
-  return consumer === undefined ? `consumers of the queue ${queue}` : `the consumer ${consumer} of the stream ${queue}`;
-}

@@ -27,7 +27,7 @@ export function release(...wanted: string[]): void {
 }
 
 /** As `/system/connectors` tells it. */
-export async function connectorOf({ url }: TestGateway): Promise<Record<string, unknown>> {
+export async function connectorOf({ url }: { readonly url: string }): Promise<Record<string, unknown>> {
   const rows = (await (await fetch(`${url}/system/connectors`)).json()) as Record<string, unknown>[];
   return rows.find((row) => row['name'] === 'events') ?? {};
 }

@@ -113,3 +113,6 @@ export const letters = async ({ url }: TestGateway): Promise<{ id: string; attem
   ((await (await fetch(`${url}/system/dead-letters`)).json()) as { items: never[] }).items;
 export const bodyOf = async ({ url }: TestGateway, id = ''): Promise<Buffer> =>
   Buffer.from(await (await fetch(`${url}/system/dead-letters/${id}/body`)).arrayBuffer());
+/** The ids of the connections on which gateways wait for entries. */
+export const readersOf = async (redis: Redis): Promise<string[]> =>
+  [...String(await redis.client('LIST')).matchAll(/^id=(\d+) .*\/reader /gm)].map(([, id = '']) => id);
