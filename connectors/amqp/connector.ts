@@ -226,7 +226,7 @@ export class AmqpConnector implements Connector {
     this.#out?.subscriber.next(this.#host.message(loan.source, { kind: 'settles', settle }));
   }
 
-  async #settle(loan: Loan, verdict: Verdict, { invocation }: Delivery): Promise<void> {
+  async #settle(loan: Loan, verdict: Verdict, { invocation, request }: Delivery): Promise<void> {
     if (verdict.kind === 'retry') {
       loan.isRunning = false;
       if (this.#orphans.remove(loan)) this.#counters.stale.inc();
@@ -234,11 +234,9 @@ export class AmqpConnector implements Connector {
       else if (!this.#stop.signal.aborted) void this.#again(loan, verdict.delayMs);
       return;
     }
-    // Only whoever had the function run while the message waited can be told what came of it.
+    // Of what is in a queue it cannot be told yet what comes of it.
     const reply =
-      this.#config.replies && invocation?.mode === 'sync'
-        ? replyTo(loan.message, verdict, invocation.callId)
-        : undefined;
+      this.#config.replies && request.mode === 'sync' ? replyTo(loan.message, verdict, invocation?.callId) : undefined;
     try {
       if (reply) await this.#replies.send(reply, this.#end.signal);
     } finally {

@@ -3,6 +3,7 @@ import { topicMatcher } from '../../core/kit/topic.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
 import { amqpConnectorConfig } from './config.ts';
 import { AmqpConnector } from './connector.ts';
+import { amqpLint } from './lint.ts';
 
 export default defineConnector({
   kind: 'amqp',
@@ -14,9 +15,14 @@ export default defineConnector({
     acks: ['processed', 'enqueued'],
     matches: topicMatcher({ separator: '.', one: '*', rest: '#', atLeast: 0 }),
   },
-  // Of a stream each reads the whole.
-  consumer: ({ queue }) => (queue.type === 'stream' ? undefined : `a consumer of the queue ${queue.name}`),
-  topics: ({ queue }) => [queue.name, ...queue.bind.map(({ key }) => key)],
+  // Of a stream each reads the whole, but for those that share a place in it.
+  consumer: ({ queue: { name, type }, consumer }) => {
+    if (type !== 'stream') return `a consumer of the queue ${name}`;
+    return consumer === undefined ? undefined : `the consumer ${consumer} of the stream ${name}`;
+  },
+  // As a reply is addressed: to a queue, or to EXCHANGE/KEY.
+  topics: ({ queue }) => [queue.name, ...queue.bind.map(({ exchange, key }) => `${exchange}/${key}`)],
+  lint: amqpLint,
   examples: [
     { queue: { name: 'orders' } },
     {

@@ -26,16 +26,17 @@ export interface Reply {
 }
 
 /** What is to be sent to whoever waits for the outcome of a message; undefined when nobody does. */
-export function replyTo({ properties }: ConsumeMessage, verdict: Verdict, callId: string): Reply | undefined {
+export function replyTo({ properties }: ConsumeMessage, verdict: Verdict, callId = ''): Reply | undefined {
   const to: unknown = properties.replyTo;
   if (typeof to !== 'string' || to === '' || verdict.kind === 'retry') return undefined;
+  const about = callId === '' ? {} : { 'x-call-id': callId };
   const correlationId = (properties.correlationId ?? properties.messageId) as string | undefined;
   if (verdict.kind === 'accepted') {
     // It has failed and is tried again, from its queue.
     const { id, durability } = verdict.accepted;
     const headers = {
+      ...about,
       'x-function-status': 202,
-      'x-call-id': callId,
       'x-invocation-id': id,
       'x-durability': durability,
     };
@@ -47,7 +48,7 @@ export function replyTo({ properties }: ConsumeMessage, verdict: Verdict, callId
     to,
     correlationId,
     contentType: [contentType].flat()[0],
-    headers: { ...others, 'x-function-status': status, 'x-call-id': callId },
+    headers: { ...others, ...about, 'x-function-status': status },
     body: bytesOf(body),
   };
 }

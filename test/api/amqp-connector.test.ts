@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { globSync, readFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ChannelModel, connect, type ConfirmChannel, type ConsumeMessage, type Options } from 'amqplib';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
-import { ran, ranHeaders } from '../support/plugins/inline.ts';
+import { holds, ran, ranHeaders } from '../support/plugins/inline.ts';
 import { rabbitmqctl } from '../support/rabbitmqctl.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
@@ -23,15 +24,15 @@ async function dial(): Promise<void> {
   channel.on('error', () => {});
 }
 
-async function gateway(connector: string, more = ''): Promise<TestGateway> {
+async function gateway(connector: string, more = '', connections = ''): Promise<TestGateway> {
   const running = await testGateway(`
 gateway: { listen: { port: 0 }, management: { port: 0 } }
-connections: { main: { kind: amqp, url: "${server.url}" } }
+connections: { main: { kind: amqp, url: "${server.url}" } ${connections} }
 policies: { retry: { quick: { attempts: 2, backoff: { kind: fixed, initial: 20ms, jitter: none } } } }
 functions:
   record: { behaviour: record }
   echo: { behaviour: echo }
-  slow: { behaviour: slow }
+  held: { behaviour: held, invoke: { timeout: 1m } }
   never: { behaviour: never, invoke: { timeout: 1m } }
   fail: { behaviour: fail, invoke: { retry: quick } }
 connectors: { jobs: { kind: amqp, ${connector} } }
@@ -84,6 +85,7 @@ await describeWithOwnBroker('amqp', 'connector amqp', () => {
     for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
     ran.length = 0;
     ranHeaders.length = 0;
+    for (const hold of holds.splice(0)) hold.release();
   });
 
   it.each(types)('runs each message of a %s queue once, and acknowledges it', async (type) => {
@@ -263,21 +265,90 @@ await describeWithOwnBroker('amqp', 'connector amqp', () => {
     expect(await metricOf(running, 'replies_total')).toBe(2);
   });
 
-  it('consumes again when the broker has closed its channel, and does not run twice what still runs', async () => {
+  it('consumes again when the broker closes its channels, and runs once what outlasts its patience again and again', async () => {
     const queue = anyQueue();
-    const running = await gateway(`queue: { name: ${queue} }, function: slow`);
+    const running = await gateway(`queue: { name: ${queue} }, function: held`);
     await publish(queue, numbered(6));
-    await expect.poll(async () => (await connectorOf(running))['inFlight']).toBe(6);
-    await closeChannels();
-    await expect.poll(async () => (await connectorOf(running))['reconnects'], { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => holds.length).toBe(6);
+    for (let times = 1; times <= 3; times++) {
+      await closeChannels();
+      await expect.poll(() => metricOf(running, 'adopted_total'), { timeout: 10_000 }).toBe(6 * times);
+    }
+    expect(await connectorOf(running)).toMatchObject({ state: 'running', reconnects: 3, inFlight: 6 });
+    for (const hold of holds) hold.release();
     await settled(queue);
     await consumers(queue);
-    const given = (await metricOf(running, 'received_total')) - (await metricOf(running, 'adopted_total'));
-    const stale = await metricOf(running, 'stale_total');
-    // What ended before it was given again was told to nobody, and ran twice.
-    expect(given).toBe(6 + stale);
+    expect(holds.map(({ body }) => body)).toEqual(numbered(6));
     expect(await metricOf(running, 'acknowledged_total')).toBe(6);
+    expect(await metricOf(running, 'stale_total')).toBe(0);
   });
+
+  it('acknowledges nothing on a channel that a message did not come by', async () => {
+    const queue = anyQueue();
+    const running = await gateway(`queue: { name: ${queue} }, function: held`);
+    await publish(queue, ['once more']);
+    await expect.poll(() => holds.length).toBe(1);
+    await rabbitmqctl(server, 'close_all_connections', 'test');
+    await expect.poll(async () => (await connectorOf(running))['state']).toBe('reconnecting');
+    holds[0]?.release();
+    await expect.poll(() => metricOf(running, 'stale_total')).toBe(1);
+    await expect.poll(() => holds.length, { timeout: 10_000 }).toBe(2);
+    holds[1]?.release();
+    await settled(queue);
+    expect(await metricOf(running, 'acknowledged_total')).toBe(1);
+    await dial();
+  });
+
+  it('goes on in a stream where it had got to, and reads one from its beginning that was made anew meanwhile', async () => {
+    const queue = anyQueue();
+    const options = { durable: true, arguments: { 'x-queue-type': 'stream' } };
+    await channel.assertQueue(queue, options);
+    await publish(queue, numbered(5, 'old'));
+    const stores = (folder: string): string => `stores: { default: { kind: sqlite, path: "${folder}/store.db" } }`;
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-amqp-'));
+    const connector = `queue: { name: ${queue}, type: stream, declare: false }, start: { offset: 2 }, function: record`;
+    const once = async (expected: readonly string[]): Promise<void> => {
+      const running = await gateway(connector, stores(folder));
+      await expect.poll(() => ran, { timeout: 10_000 }).toEqual(expected);
+      // What must not come would come with what follows it.
+      await publish(queue, ['last']);
+      await expect.poll(() => ran, { timeout: 10_000 }).toEqual([...expected, 'last']);
+      await running.gateway.stop(1000);
+      ran.length = 0;
+    };
+    await once(['old2', 'old3', 'old4']);
+    await publish(queue, numbered(2, 'more'));
+    await once(['more0', 'more1']);
+    await channel.deleteQueue(queue);
+    await channel.assertQueue(queue, options);
+    await publish(queue, numbered(20, 'new'));
+    await once(numbered(20, 'new'));
+    await channel.deleteQueue(queue);
+    await channel.assertQueue(queue, options);
+    await publish(queue, ['shorter']);
+    await once(['shorter']);
+  }, 60_000);
+
+  it('reads a stream by one gateway of several, and by the next when that stops', async () => {
+    const queue = anyQueue();
+    const connector = `queue: { name: ${queue}, type: stream }, consumer: ours, function: record`;
+    const redis = await startBroker('redis');
+    cleanups.push(() => redis.dispose());
+    const shared = [
+      'stores: { default: { kind: redis, connection: place } }',
+      `, place: { kind: redis, url: "${redis.url}" }`,
+    ] as const;
+    const first = await gateway(connector, ...shared);
+    await publish(queue, numbered(10));
+    await expect.poll(() => ran.length).toBe(10);
+    const second = await gateway(connector, ...shared);
+    await expect.poll(async () => (await connectorOf(second))['lastError']).toContain('another gateway reads');
+    expect(await connectorOf(second)).toMatchObject({ state: 'running', settled: 0 });
+    await first.gateway.stop(1000);
+    await publish(queue, numbered(10, 'then'));
+    await expect.poll(() => ran.length, { timeout: 10_000 }).toBe(20);
+    expect(ran).toEqual([...numbered(10), ...numbered(10, 'then')]);
+  }, 30_000);
 
   it.each(types)('goes on by itself when its %s queue is deleted, and there again', async (type) => {
     const queue = anyQueue();
