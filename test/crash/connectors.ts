@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import { connect } from 'nats';
 import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
@@ -27,6 +28,8 @@ export interface CrashConnector {
   readonly connector: (topic: AckMode) => string;
   /** Makes what has to be there, and returns the producer's side. */
   readonly open: (broker: OwnBroker) => Promise<Source>;
+  /** The named places of its own at which a gateway is killed; those of the core come on top. */
+  readonly failpoints: readonly string[];
   /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
   readonly stallMs: number;
 }
@@ -40,6 +43,7 @@ const jetstream: CrashConnector = {
   acks: ['processed', 'enqueued'],
   connection: (url) => `servers: "${url}"`,
   connector: (topic) => `stream: crash, subjects: [crash.${topic}], durable: ${topic}, ackWait: 2s`,
+  failpoints: [],
   stallMs: 3000,
   open: async ({ url }) => {
     const client = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
@@ -59,5 +63,38 @@ const jetstream: CrashConnector = {
   },
 };
 
+const redis: CrashConnector = {
+  kind: 'redis',
+  broker: 'redis',
+  // What is confirmed is on the disk.
+  settings: ['appendfsync always'],
+  acks: ['processed', 'enqueued'],
+  connection: (url) => `url: "${url}"`,
+  connector: (topic) => `stream: { key: ${topic} }, consumer: "gateway-\${PLACE}", claimIdle: 2s`,
+  failpoints: ['source.received', 'source.before-ack', 'source.after-ack'],
+  stallMs: 3000,
+  open: async ({ url }) => {
+    // Nothing is sent again by itself: whoever is not told does not know.
+    const client = new Redis(url, { maxRetriesPerRequest: 0, commandTimeout: 2000, retryStrategy: () => 50 });
+    client.on('error', () => undefined); // Each command that fails tells it.
+    return {
+      publish: async (topic, body) => {
+        await client.xadd(topic, '*', 'body', body);
+      },
+      left: async () => {
+        let sum = 0;
+        for (const key of ['processed', 'enqueued']) {
+          const [group = []] = (await client.xinfo('GROUPS', key)) as readonly (readonly unknown[])[];
+          const about = (name: string): unknown => group[group.indexOf(name) + 1];
+          const waiting = await client.xrange(key, `(${String(about('last-delivered-id'))}`, '+');
+          sum += Number(about('pending')) + waiting.length;
+        }
+        return sum;
+      },
+      close: async () => client.disconnect(),
+    };
+  },
+};
+
 /** All of them, by their kinds. */
-export const crashConnectors: Readonly<Record<string, CrashConnector>> = { jetstream };
+export const crashConnectors = { jetstream, redis } as const satisfies Readonly<Record<string, CrashConnector>>;
