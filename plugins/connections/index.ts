@@ -4,6 +4,7 @@ import type { LazyPlugins } from '../../core/host/registry.ts';
 export const connections: LazyPlugins = {
   amqp: () => import('./amqp/index.ts'),
   kafka: () => import('./kafka/index.ts'),
+  mqtt: () => import('./mqtt/index.ts'),
   nats: () => import('./nats/index.ts'),
   redis: () => import('./redis/index.ts'),
 };

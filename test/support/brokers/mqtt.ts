@@ -5,8 +5,8 @@ import type { Recipe } from './plan.ts';
 /** Mosquitto that keeps sessions and messages on the disk, a second behind at most. */
 export const mqtt: Recipe = {
   variable: 'MILLRACE_TEST_MQTT_URL',
-  programs: ['mosquitto'],
-  packages: ['mosquitto'],
+  programs: ['mosquitto', 'mosquitto_pub'],
+  packages: ['mosquitto', 'mosquitto-clients'],
   ports: 1,
   plan: ({ folder, ports: [port], settings, programs }) => ({
     url: `mqtt://127.0.0.1:${port}`,

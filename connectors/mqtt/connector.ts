@@ -1,0 +1,294 @@
+import type { IConnackPacket, IPublishPacket } from 'mqtt';
+import { Observable, type Subscriber } from 'rxjs';
+import { sleep } from '../../core/contracts/clock.ts';
+import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
+import type { ConnectorHost } from '../../core/contracts/definition.ts';
+import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
+import { MillraceError } from '../../core/contracts/errors.ts';
+import { failpoint } from '../../core/delivery/failpoint.ts';
+import type { MqttConnection } from '../../plugins/connections/mqtt/connection.ts';
+import type { MqttLink, MqttListener } from '../../plugins/connections/mqtt/link.ts';
+import { isAskedFor, type MqttConnectorConfig } from './config.ts';
+import { sourceMessageOf } from './message.ts';
+import { type Loan, Window } from './window.ts';
+
+/** A message on its way; without a loan it is of QoS 0, and nobody gives it again. */
+interface Taken {
+  readonly message: IPublishPacket;
+  readonly loan: Loan | undefined;
+}
+
+/**
+ * Subscriptions of one client, whose session the broker keeps. There is no way to hand a message back, nor to have one
+ * given again but by a new connection: what cannot be enqueued now is kept here, unacknowledged, and tried again. Many are
+ * under way at once, as many as the broker may give before it is told of the first (`receiveMaximum`).
+ */
+export class MqttConnector implements Connector, MqttListener {
+  readonly #config: MqttConnectorConfig;
+  readonly #host: ConnectorHost;
+  readonly #mqtt: MqttConnection;
+  readonly #counters;
+  readonly #window = new Window();
+  readonly #waiting: Taken[] = [];
+  readonly #stop = new AbortController();
+  #taking = false;
+  /** Messages of QoS 0 that are not settled. */
+  #loose = 0;
+  #hasSession = false;
+  #mustSubscribe = true;
+  #most = 0;
+  #room: PromiseWithResolvers<void> | undefined;
+  #isTold = { loose: false, strange: false };
+  #link: MqttLink | undefined;
+  #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
+
+  constructor(config: MqttConnectorConfig, host: ConnectorHost, mqtt: MqttConnection) {
+    this.#config = config;
+    this.#host = host;
+    this.#mqtt = mqtt;
+    const { metrics } = host;
+    this.#counters = {
+      received: metrics.counter('received_total', 'Messages that the broker gave, each time it gave them.'),
+      redelivered: metrics.counter('redelivered_total', 'Of these, those that it had given before.'),
+      acknowledged: metrics.counter('acknowledged_total', 'Messages of QoS 1 and 2 that were acknowledged.'),
+      unconfirmed: metrics.counter('unconfirmed_total', 'Messages of QoS 0, which nobody gives again.'),
+      dropped: metrics.counter(
+        'dropped_total',
+        'Of these, those dropped because too many were unsettled, or at a stop.',
+      ),
+      ignored: metrics.counter('ignored_total', 'Retained messages that were not asked for.'),
+      stale: metrics.counter(
+        'stale_total',
+        'Messages that were done when the broker had forgotten them, or gave them anew.',
+      ),
+      sessions: metrics.counter(
+        'sessions_lost_total',
+        'Times that the broker had lost the session, and what it kept there.',
+      ),
+    };
+  }
+
+  async start(): Promise<void> {
+    const { delivery, subscribe } = this.#config;
+    const { version, session } = this.#mqtt;
+    if (session.clean && delivery !== 'at-most-once') {
+      throw invalid(
+        'its connection has session.clean: true, so that the broker keeps nothing while the gateway is away: leave that out ' +
+          'and give clientId, or write delivery: at-most-once',
+      );
+    }
+    const index = subscribe.findIndex(({ retain }) => version !== 5 && retain === 'new');
+    if (index >= 0) throw invalid(`subscribe.${index}.retain: new needs version 5: use ignore or deliver`);
+  }
+
+  deliveries(credit: Credit): Observable<Delivery> {
+    return new Observable((subscriber) => {
+      const { signal, logger, name } = this.#host;
+      this.#out = { subscriber, credit };
+      this.#most = Math.min(this.#mqtt.session.receiveMaximum, credit.limit);
+      const link = this.#mqtt.client(name, this.#most, this, logger);
+      this.#link = link;
+      // One that has failed elsewhere takes nothing more either.
+      signal.addEventListener('abort', () => void link.stop(), { once: true });
+      link.open().catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) subscriber.error(error);
+      });
+      return () => {
+        this.#stop.abort();
+        for (const { loan } of this.#waiting.splice(0)) if (!loan) this.#drop();
+        this.#makeRoom(true);
+      };
+    });
+  }
+
+  health(): ConnectorHealth {
+    const { state, reconnects, lastError } = this.#link?.health() ?? { state: 'stopped', reconnects: 0 };
+    const isStopped = this.#stop.signal.aborted || state === 'stopped';
+    return { state: isStopped ? 'stopped' : state === 'connected' ? 'running' : state, reconnects, lastError };
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#link?.stop();
+  }
+
+  connected(isResumed: boolean): void {
+    if (this.#hasSession && !isResumed && !this.#mqtt.session.clean) {
+      this.#counters.sessions.inc();
+      this.#host.logger.warn('the broker had lost the session, and what it kept there; subscribing again');
+    }
+    this.#window.reopen(isResumed);
+    this.#mustSubscribe ||= !isResumed;
+    this.#makeRoom();
+  }
+
+  async prepare(properties: IConnackPacket['properties']): Promise<void> {
+    this.#look(properties);
+    // Not at each connection: retained messages would come each time.
+    if (this.#mustSubscribe) {
+      const wanted = this.#config.subscribe.map(({ topic, qos, share, retain }) => ({
+        topic: share === undefined ? topic : `$share/${share}/${topic}`,
+        qos,
+        rh: ({ deliver: 0, new: 1, ignore: 2 } as const)[retain],
+      }));
+      await this.#link?.subscribe(wanted);
+    }
+    this.#mustSubscribe = false;
+    this.#hasSession = true;
+  }
+
+  received(message: IPublishPacket): Promise<void> | undefined {
+    // It comes again when the gateway does.
+    if (this.#stop.signal.aborted) return;
+    this.#counters.received.inc();
+    if (message.dup) this.#counters.redelivered.inc();
+    if (message.qos === 0) return this.#receiveLoose(message);
+    const { loan, isKnown } = this.#window.take(message);
+    if (isKnown) this.#acknowledge();
+    else if (this.#isIgnored(message)) this.#safe(loan);
+    else this.#give({ message, loan });
+    // Only version 5 has the broker wait by itself.
+    if (this.#window.size <= this.#most) return;
+    this.#room ??= Promise.withResolvers();
+    return this.#room.promise;
+  }
+
+  released(messageId: number): void {
+    this.#window.release(messageId);
+  }
+
+  #receiveLoose(message: IPublishPacket): undefined {
+    if (this.#isIgnored(message)) return;
+    this.#counters.unconfirmed.inc();
+    if (this.#config.delivery !== 'at-most-once' && !this.#isTold.loose) {
+      this.#isTold.loose = true;
+      const { topic } = message;
+      this.#host.logger.warn(
+        { topic },
+        'a message was sent with QoS 0: its sender lets it be lost, however this listens',
+      );
+    }
+    this.#loose++;
+    if (this.#loose > this.#config.buffer) this.#drop();
+    else this.#give({ message, loan: undefined });
+  }
+
+  /** Version 3.1.1 cannot be told not to send them. */
+  #isIgnored({ retain, topic }: IPublishPacket): boolean {
+    const asked = retain && this.#mqtt.version !== 5 ? this.#config.subscribe : [];
+    const isIgnored = asked.some((one) => one.retain === 'ignore' && isAskedFor({ subscribe: [one] }, topic));
+    if (isIgnored) this.#counters.ignored.inc();
+    return isIgnored;
+  }
+
+  #give(taken: Taken): void {
+    if (!this.#isTold.strange && !isAskedFor(this.#config, taken.message.topic)) {
+      this.#isTold.strange = true;
+      const { topic } = taken.message;
+      const hint = 'its session still has an older subscription, which ends with the session';
+      this.#host.logger.warn(
+        { topic, hint },
+        'a message came that this connector does not ask for; it is taken all the same',
+      );
+    }
+    this.#waiting.push(taken);
+    if (!this.#taking) void this.#take();
+  }
+
+  /** In the order in which they came. */
+  async #take(): Promise<void> {
+    const { signal } = this.#stop;
+    const out = this.#out;
+    if (!out) return;
+    this.#taking = true;
+    while (this.#waiting.length > 0 && (out.credit.tryTake() || (await out.credit.take(signal)))) {
+      const taken = this.#waiting.shift();
+      // One that the broker has forgotten, or gives again, is not wanted any more.
+      if (taken && (!taken.loan || this.#window.has(taken.loan))) out.subscriber.next(this.#delivery(taken));
+      else out.credit.giveBack();
+    }
+    this.#taking = false;
+  }
+
+  #delivery(taken: Taken): Delivery {
+    failpoint('mqtt.after-receive');
+    const source = sourceMessageOf(taken.message, this.#host.clock.now(), this.#config.contentType);
+    return this.#host.message(source, { kind: 'settles', settle: (verdict) => this.#settle(taken, verdict) });
+  }
+
+  #settle(taken: Taken, verdict: Verdict): void {
+    const { loan } = taken;
+    if (verdict.kind === 'retry') {
+      if (!this.#stop.signal.aborted) void this.#again(taken, verdict.delayMs);
+      else if (!loan) this.#drop();
+    } else if (loan) this.#safe(loan);
+    else this.#loose--;
+  }
+
+  #safe(loan: Loan): void {
+    if (this.#window.settle(loan)) this.#acknowledge();
+    else this.#counters.stale.inc();
+  }
+
+  #acknowledge(): void {
+    const messages = this.#window.acknowledgeable;
+    if (messages.length === 0) return;
+    failpoint('mqtt.before-ack');
+    // While the connection is away they stay: the broker gives them again, and they are known then.
+    if (!this.#link?.acknowledge(messages)) return this.#makeRoom(this.#window.held <= this.#most);
+    failpoint('mqtt.after-ack');
+    this.#window.told(messages.length);
+    this.#counters.acknowledged.inc(messages.length);
+    this.#makeRoom();
+  }
+
+  /** The same message once more: the broker would give it again only by a new connection. */
+  async #again(taken: Taken, delayMs: number): Promise<void> {
+    if (await sleep(delayMs, this.#stop.signal)) this.#give(taken);
+    else if (!taken.loan) this.#drop();
+  }
+
+  #makeRoom(isThere = this.#window.size <= this.#most): void {
+    if (!isThere) return;
+    this.#room?.resolve();
+    this.#room = undefined;
+  }
+
+  #drop(): void {
+    this.#loose--;
+    this.#counters.dropped.inc();
+    this.#host.logger.warn('a message of QoS 0 was dropped: too many are unsettled, or the gateway stops');
+  }
+
+  /** What the broker says of itself; version 3.1.1 says nothing. */
+  #look(properties: IConnackPacket['properties']): void {
+    const { subscribe, delivery } = this.#config;
+    const { maximumQoS, sharedSubscriptionAvailable, wildcardSubscriptionAvailable, sessionExpiryInterval } =
+      properties ?? {};
+    const lacks = (what: string): MillraceError => invalid(`the broker says that it has no ${what}`);
+    if (sharedSubscriptionAvailable === false && subscribe.some(({ share }) => share !== undefined)) {
+      throw lacks('shared subscriptions: leave out share');
+    }
+    if (wildcardSubscriptionAvailable === false && subscribe.some(({ topic }) => /[+#]/.test(topic))) {
+      throw lacks('wildcards: give whole topics');
+    }
+    if (maximumQoS !== undefined && subscribe.some(({ qos }) => qos > maximumQoS)) {
+      throw lacks(`more than QoS ${maximumQoS}: give a lower qos`);
+    }
+    if (sessionExpiryInterval === 0 && delivery !== 'at-most-once') {
+      throw invalid(
+        'the broker ends each session with its connection: allow sessions there, or write delivery: at-most-once',
+      );
+    }
+    if (sessionExpiryInterval !== undefined) {
+      this.#host.logger.warn(
+        { seconds: sessionExpiryInterval },
+        'the broker keeps the session for another time than asked',
+      );
+    }
+  }
+}
+
+function invalid(message: string): MillraceError {
+  return new MillraceError('config.invalid', message);
+}
