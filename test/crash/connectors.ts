@@ -28,6 +28,8 @@ export interface CrashConnector {
   readonly connector: (topic: AckMode) => string;
   /** Makes what has to be there, and returns the producer's side. */
   readonly open: (broker: OwnBroker) => Promise<Source>;
+  /** The named places of its own at which a gateway is killed; those of the core come on top. */
+  readonly failpoints: readonly string[];
   /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
   readonly stallMs: number;
 }
@@ -41,6 +43,7 @@ const jetstream: CrashConnector = {
   acks: ['processed', 'enqueued'],
   connection: (url) => `servers: "${url}"`,
   connector: (topic) => `stream: crash, subjects: [crash.${topic}], durable: ${topic}, ackWait: 2s`,
+  failpoints: [],
   stallMs: 3000,
   open: async ({ url }) => {
     const client = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
@@ -63,28 +66,28 @@ const jetstream: CrashConnector = {
 const redis: CrashConnector = {
   kind: 'redis',
   broker: 'redis',
-  // With `everysec` it holds writes back while it syncs, and a kill -9 takes what it has confirmed meanwhile.
+  // What is confirmed is on the disk.
   settings: ['appendfsync always'],
   acks: ['processed', 'enqueued'],
   connection: (url) => `url: "${url}"`,
-  connector: (topic) =>
-    `stream: { key: crash.${topic}, group: crash }, consumer: "gateway-\${PLACE}", claimIdle: 2s, body: body`,
+  connector: (topic) => `stream: { key: ${topic} }, consumer: "gateway-\${PLACE}", claimIdle: 2s`,
+  failpoints: ['source.received', 'source.before-ack', 'source.after-ack'],
   stallMs: 3000,
   open: async ({ url }) => {
-    const client = new Redis(url, { retryStrategy: () => 50, maxRetriesPerRequest: 0, commandTimeout: 2000 });
-    // It dials on; whoever asks meanwhile is told.
-    client.on('error', () => undefined);
+    // Nothing is sent again by itself: whoever is not told does not know.
+    const client = new Redis(url, { maxRetriesPerRequest: 0, commandTimeout: 2000, retryStrategy: () => 50 });
+    client.on('error', () => undefined); // Each command that fails tells it.
     return {
       publish: async (topic, body) => {
-        await client.xadd(`crash.${topic}`, '*', 'body', body);
+        await client.xadd(topic, '*', 'body', body);
       },
       left: async () => {
         let sum = 0;
-        for (const topic of redis.acks) {
-          const [group = []] = (await client.xinfo('GROUPS', `crash.${topic}`)) as (string | number)[][];
-          const valueOf = (name: string): string | number | undefined => group[group.indexOf(name) + 1];
-          const waiting = await client.xrange(`crash.${topic}`, `(${valueOf('last-delivered-id')}`, '+');
-          sum += Number(valueOf('pending')) + waiting.length;
+        for (const key of ['processed', 'enqueued']) {
+          const [group = []] = (await client.xinfo('GROUPS', key)) as readonly (readonly unknown[])[];
+          const about = (name: string): unknown => group[group.indexOf(name) + 1];
+          const waiting = await client.xrange(key, `(${String(about('last-delivered-id'))}`, '+');
+          sum += Number(about('pending')) + waiting.length;
         }
         return sum;
       },
@@ -94,4 +97,4 @@ const redis: CrashConnector = {
 };
 
 /** All of them, by their kinds. */
-export const crashConnectors: Readonly<Record<string, CrashConnector>> = { jetstream, redis };
+export const crashConnectors = { jetstream, redis } as const satisfies Readonly<Record<string, CrashConnector>>;
