@@ -170,9 +170,15 @@ export class KafkaConnector implements Connector {
     const { feed, message, attempt } = held;
     const { keyed } = this.#config.concurrency;
     const given = { attempt, keyed, now: this.#host.clock.now() };
+    let isSaid = false;
     const delivery = this.#host.message(sourceMessageOf(feed.topic, feed.partition, message, given), {
       kind: 'settles',
-      settle: (verdict) => this.#settle(held, verdict),
+      settle: (verdict) => {
+        // A second word would run it again, or count one more of its partition as settled.
+        if (isSaid) return;
+        isSaid = true;
+        this.#settle(held, verdict);
+      },
     });
     failpoint('kafka.received');
     this.#out?.subscriber.next(delivery);
