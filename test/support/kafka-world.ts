@@ -55,7 +55,8 @@ export class KafkaWorld implements AsyncDisposable {
     const retry = { retries: 50, maxRetryTime: 1000 };
     this.client = new Kafka({ brokers: [server.url], logLevel: logLevel.NOTHING, retry });
     this.admin = this.client.admin();
-    this.#producer = this.client.producer();
+    // Or it says again what a topic that was just made has taken already.
+    this.#producer = this.client.producer({ idempotent: true, maxInFlightRequests: 1 });
   }
 
   static async start(): Promise<KafkaWorld> {
