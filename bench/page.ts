@@ -4,16 +4,21 @@ import { join } from 'node:path';
 import { version } from '../core/version.ts';
 
 const file = join(import.meta.dirname, '..', 'docs/benchmarks.md');
-const queuesHeading = '\n## Queues next to BullMQ\n';
+/** Sections that are written by themselves, in the order in which they stand behind the rest. */
+const headings = {
+  queues: '\n## Queues next to BullMQ\n',
+  connectors: '\n## Connectors next to bare client loops\n',
+} as const;
+type Section = keyof typeof headings;
 
-/** Writes what `npm run bench` measured, and leaves the section of the queues as it is. */
+/** Writes what `npm run bench` measured, and leaves the sections of others as they are. */
 export function writePage(text: string): void {
-  writeFileSync(file, text + (partsOf(readFileSync(file, 'utf8')).queues ?? ''));
+  write({ ...partsOf(readFileSync(file, 'utf8')), page: text });
 }
 
-/** Writes the section of the queues, and leaves the rest as it is. */
-export function writeQueues(text: string): void {
-  writeFileSync(file, `${partsOf(readFileSync(file, 'utf8')).page}${queuesHeading}\n${text}`);
+/** Writes one section, and leaves the rest as it is. */
+export function writeSection(section: Section, text: string): void {
+  write({ ...partsOf(readFileSync(file, 'utf8')), [section]: `${headings[section]}\n${text}` });
 }
 
 /** When, with what and on what machine it was measured. */
@@ -26,7 +31,19 @@ export function circumstances(): string {
   );
 }
 
-function partsOf(text: string): { readonly page: string; readonly queues: string | undefined } {
-  const at = text.indexOf(queuesHeading);
-  return at < 0 ? { page: text, queues: undefined } : { page: text.slice(0, at), queues: text.slice(at) };
+type Parts = Readonly<Record<'page' | Section, string>>;
+
+function partsOf(text: string): Parts {
+  const parts = { page: text, queues: '', connectors: '' };
+  for (const section of ['connectors', 'queues'] as const) {
+    const at = parts.page.indexOf(headings[section]);
+    if (at < 0) continue;
+    parts[section] = parts.page.slice(at);
+    parts.page = parts.page.slice(0, at);
+  }
+  return parts;
+}
+
+function write({ page, queues, connectors }: Parts): void {
+  writeFileSync(file, page + queues + connectors);
 }

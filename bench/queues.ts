@@ -6,7 +6,7 @@
  */
 import { parseArgs } from 'node:util';
 import { floors, median, quantile } from './measure.ts';
-import { circumstances, writeQueues } from './page.ts';
+import { circumstances, writeSection } from './page.ts';
 import { sides } from './sides/ours.ts';
 import { Servers } from './sides/servers.ts';
 import { concurrency } from './sides/side.ts';
@@ -118,5 +118,5 @@ enqueues to the begin of the run while nothing else is done, ${probes} times a b
 ${[...found].map(row).join('\n')}
 `;
 console.log(`\n${text}`);
-if (values.write) writeQueues(text);
+if (values.write) writeSection('queues', text);
 process.exit(0);

@@ -7,4 +7,5 @@ export const connectors: LazyPlugins = {
   jetstream: () => import('./jetstream/index.ts'),
   mqtt: () => import('./mqtt/index.ts'),
   nats: () => import('./nats/index.ts'),
+  redis: () => import('./redis/index.ts'),
 };

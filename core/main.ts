@@ -21,6 +21,7 @@ import { registerPlugins } from './cli/plugins.ts';
 import { registerQueues } from './cli/queues.ts';
 import { registerSchema } from './cli/schema.ts';
 import { registerServe } from './cli/serve.ts';
+import { registerTest } from './cli/test.ts';
 import { Registry } from './host/registry.ts';
 import { version } from './version.ts';
 
@@ -43,6 +44,7 @@ const program = new Command('millrace')
 
 registerServe(program, context);
 registerCheck(program, context);
+registerTest(program, context);
 registerSchema(program, context);
 registerPlugins(program, context);
 registerConfigShow(program, context);

@@ -29,13 +29,24 @@ const catchUp = z.strictObject({
 
 export const cronConfig = z
   .strictObject({
-    schedule: schedule.describe('Five fields, six with seconds first, `@daily` and its like, or `@every 30s`.'),
+    schedule: schedule
+      .optional()
+      .describe('Five fields, six with seconds first, `@daily` and its like, or `@every 30s`. Or `annotation`.'),
+    annotation: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        'Instead of `schedule` and `function`: every function whose annotation `topic` names `cron-function` runs on the ' +
+          'schedules of its annotation of this name (OpenFaaS: `schedule`), separated by `;`, each in the zone of a prefix ' +
+          '`CRON_TZ=Area/City ` if it has one. As functions come and go.',
+      ),
     timeZone: z
       .string()
       .refine(isTimeZone, 'expected a time zone such as "Europe/Berlin"')
       .default('UTC')
       .describe('IANA name of the zone in which the schedule is meant.'),
-    function: z.string().min(1).describe('The function that is run, always through its queue.'),
+    function: z.string().min(1).optional().describe('The function that is run, always through its queue.'),
     event: event.prefault({}).describe('What the function gets.'),
     method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST').describe('The method that it sees.'),
     headers: z
@@ -58,16 +69,36 @@ export const cronConfig = z
     maxAge: duration().optional().describe('An invocation that has not begun by then expires.'),
   })
   .superRefine((config, context) => {
+    const isAnnotated = config.annotation !== undefined;
+    for (const key of ['schedule', 'function'] as const) {
+      if ((config[key] === undefined) === isAnnotated) continue;
+      const message = isAnnotated
+        ? 'not together with annotation: functions say it themselves'
+        : 'required, or annotation';
+      context.addIssue({ code: 'custom', path: [key], message });
+    }
+  })
+  .superRefine((config, context) => {
     if (config.startAt === undefined || config.endAt === undefined) return;
     const start = Date.parse(config.startAt);
-    const slot = start < Date.parse(config.endAt) ? scheduleOf(config).next(start - 1) : undefined;
+    const { schedule: text } = config;
+    const isRange = start < Date.parse(config.endAt);
+    if (isRange && text === undefined) return;
+    const slot = isRange && text !== undefined ? scheduleOf({ ...config, schedule: text }).next(start - 1) : undefined;
     if (slot !== undefined) return;
     context.addIssue({ code: 'custom', path: ['endAt'], message: 'no slot is between startAt and endAt' });
   });
 
 export type CronConfig = z.output<typeof cronConfig>;
 
-export function scheduleOf(config: CronConfig): Schedule {
+/** What one schedule of one function needs. */
+export type SlotConfig = CronConfig & { readonly schedule: string; readonly function: string };
+
+export function isSlotConfig(config: CronConfig): config is SlotConfig {
+  return config.schedule !== undefined && config.function !== undefined;
+}
+
+export function scheduleOf(config: Omit<SlotConfig, 'function'>): Schedule {
   const { exclude, startAt, endAt } = config;
   return createSchedule({
     schedule: config.schedule,

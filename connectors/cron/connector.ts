@@ -7,7 +7,7 @@ import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { finalStates } from '../../core/contracts/invocation.ts';
 import { eventHeaders } from '../../core/kit/event.ts';
-import { type CronConfig, scheduleOf } from './config.ts';
+import { scheduleOf, type SlotConfig } from './config.ts';
 import { type CronRecord, CronRecords } from './record.ts';
 import type { Schedule } from './schedule.ts';
 
@@ -25,14 +25,25 @@ const maxBackoffMs = 30_000;
 
 export type Sleep = (delayMs: number, signal: AbortSignal) => Promise<boolean>;
 
+export interface CronOptions {
+  /** What its slots and its record are called; the connector's name without it. */
+  readonly id?: string | undefined;
+  /** What functions see as their topic; the connector's name without it. */
+  readonly topic?: string | undefined;
+  /** For tests. */
+  readonly sleep?: Sleep | undefined;
+}
+
 /**
  * Fires slot after slot. A slot's fire is an enqueue whose dedup key is the slot, so that it runs once whoever fires it
  * and however often: replicas need no leader, and a crash between the enqueue and the record costs nothing. The record
  * in the store says where to go on after a restart, and saves replicas work.
  */
 export class CronConnector implements Connector {
-  readonly #config: CronConfig;
+  readonly #config: SlotConfig;
   readonly #host: ConnectorHost;
+  readonly #id: string;
+  readonly #topic: string;
   readonly #schedule: Schedule;
   readonly #sleep: Sleep;
   readonly #counters;
@@ -46,9 +57,11 @@ export class CronConnector implements Connector {
   #loop: Promise<void> | undefined;
   #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
 
-  constructor(config: CronConfig, host: ConnectorHost, sleep: Sleep = systemSleep) {
+  constructor(config: SlotConfig, host: ConnectorHost, { sleep = systemSleep, id, topic }: CronOptions = {}) {
     this.#config = config;
     this.#host = host;
+    this.#id = id ?? host.name;
+    this.#topic = topic ?? host.name;
     this.#schedule = scheduleOf(config);
     this.#sleep = sleep;
     const { metrics } = host;
@@ -63,7 +76,7 @@ export class CronConnector implements Connector {
 
   async start(): Promise<void> {
     const { schedule, timeZone } = this.#config;
-    this.#records = new CronRecords(this.#host.store(), this.#host.name, `${schedule} ${timeZone}`);
+    this.#records = new CronRecords(this.#host.store(), this.#id, `${schedule} ${timeZone}`);
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
@@ -87,7 +100,7 @@ export class CronConnector implements Connector {
   }
 
   async trigger(slots?: { readonly from: number; readonly to: number }): Promise<Triggered[]> {
-    if (!slots) return [await this.#ask(this.#host.clock.now(), `cron:${this.#host.name}:trigger:${randomUUID()}`)];
+    if (!slots) return [await this.#ask(this.#host.clock.now(), `cron:${this.#id}:trigger:${randomUUID()}`)];
     const times: number[] = [];
     for (let slot = this.#schedule.next(slots.from - 1); slot !== undefined && slot <= slots.to;) {
       if (times.push(slot) > maxBackfill) {
@@ -248,7 +261,7 @@ export class CronConnector implements Connector {
   }
 
   #idOf(slot: number): string {
-    return `cron:${this.#host.name}:${iso(slot)}`;
+    return `cron:${this.#id}:${iso(slot)}`;
   }
 
   #request(slot: number, slotId: string): Delivery['request'] {
@@ -265,7 +278,7 @@ export class CronConnector implements Connector {
         ...headers,
         ...(event.data !== undefined && { 'content-type': 'application/json' }),
         'x-connector': 'cron',
-        'x-topic': name,
+        'x-topic': this.#topic,
         ...eventHeaders({ id: slotId, connector: name, type: event.type, at: slot }),
       },
       body: event.data === undefined ? null : Buffer.from(JSON.stringify(event.data)),
@@ -274,7 +287,7 @@ export class CronConnector implements Connector {
         dedupKey: slotId,
         // Longer than any replica or restart could still come with this slot.
         dedupWindowMs: 2 * Math.max(catchUp.window, leastRetryMs) + this.#config.jitter + 3_600_000,
-        ...(ordered && { orderKey: `cron:${name}` }),
+        ...(ordered && { orderKey: `cron:${this.#id}` }),
         ...(priority !== undefined && { priority }),
         ...(maxAge !== undefined && { maxAgeMs: maxAge }),
       },
@@ -303,7 +316,7 @@ export class CronConnector implements Connector {
   #jitterMs(slot: number): number {
     const { jitter } = this.#config;
     if (jitter === 0) return 0;
-    const hash = createHash('sha256').update(`${this.#host.name} ${slot}`).digest().readUInt32BE(0);
+    const hash = createHash('sha256').update(`${this.#id} ${slot}`).digest().readUInt32BE(0);
     return Math.floor((hash / 2 ** 32) * jitter);
   }
 }

@@ -1,5 +1,6 @@
 import { defineConnector } from '../../core/contracts/definition.ts';
-import { cronConfig } from './config.ts';
+import { AnnotatedCron } from './annotated.ts';
+import { cronConfig, isSlotConfig } from './config.ts';
 import { CronConnector } from './connector.ts';
 
 export default defineConnector({
@@ -18,6 +19,7 @@ export default defineConnector({
       event: { type: 'report.nightly', data: { full: true } },
       function: 'notify',
     },
+    { annotation: 'schedule' },
   ],
-  create: (config, host) => new CronConnector(config, host),
+  create: (config, host) => (isSlotConfig(config) ? new CronConnector(config, host) : new AnnotatedCron(config, host)),
 });

@@ -284,7 +284,8 @@ class HttpCall implements Settlement {
       response.setHeader('connection', 'close');
       return writeRefusal(response, { code: 'limit.body', message: `the body is larger than ${this.#limit} bytes` });
     }
-    if (response.destroyed) return;
+    // The caller has gone, or has been answered.
+    if (response.destroyed || response.headersSent) return;
     const { product } = this.#host;
     if (verdict.kind === 'accepted') {
       const prefer = preferOf(request.headers);

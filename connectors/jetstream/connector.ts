@@ -12,8 +12,11 @@ import { declareConsumer } from './consumer.ts';
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
 const requestMs = 5000;
+/** The client library takes no less. */
+const leastRequestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
-const ackTimeoutMs = 5000;
+/** So long is waited for more credit where little has come back yet. */
+const gatherMs = 2;
 
 /** A message that the server has lent us. */
 interface Loan {
@@ -34,7 +37,11 @@ export class JetstreamConnector implements Connector {
   readonly #counters;
   readonly #loans = new Set<Loan>();
   readonly #stop = new AbortController();
+  /** How many wait to be tried again. */
+  #returning = 0;
   #taking: Promise<void> | undefined;
+  readonly #acknowledging: JsMsg[] = [];
+  #sending: Promise<void> | undefined;
   #working: NodeJS.Timeout | undefined;
   #lag: number | undefined;
   #lastError: string | undefined;
@@ -48,7 +55,10 @@ export class JetstreamConnector implements Connector {
     this.#counters = {
       received: metrics.counter('received_total', 'Messages that the server gave, each time it gave them.'),
       redelivered: metrics.counter('redelivered_total', 'Of these, those that had been given before.'),
-      acknowledged: metrics.counter('acknowledged_total', 'Messages that were acknowledged, and the server said so.'),
+      acknowledged: metrics.counter(
+        'acknowledged_total',
+        'Messages that were acknowledged, and the server has the word.',
+      ),
       stale: metrics.counter('stale_total', 'Messages that were done when others had been given them already.'),
     };
   }
@@ -94,8 +104,7 @@ export class JetstreamConnector implements Connector {
     let pauseMs: number = retryPauseMs.first;
     let consumer: Consumer | undefined;
     while (await credit.take(signal)) {
-      let wanted = 1;
-      while (wanted < batch && credit.tryTake()) wanted++;
+      const wanted = await this.#gather(credit);
       let unused = wanted;
       try {
         consumer ??= await this.#consumer();
@@ -116,6 +125,19 @@ export class JetstreamConnector implements Connector {
     }
   }
 
+  /** As much credit as there is, with a little patience: what is asked for one by one costs a request each. */
+  async #gather(credit: Credit): Promise<number> {
+    let wanted = 1;
+    const take = (): void => {
+      while (wanted < batch && credit.tryTake()) wanted++;
+    };
+    take();
+    if (wanted >= Math.min(batch, credit.limit / 2) || wanted === credit.outstanding) return wanted;
+    await sleep(gatherMs, this.#stop.signal);
+    take();
+    return wanted;
+  }
+
   async #consumer(): Promise<Consumer> {
     const info = await declareConsumer(this.#nats, this.#config);
     this.#lag = info.num_pending;
@@ -126,7 +148,9 @@ export class JetstreamConnector implements Connector {
   async #ask(consumer: Consumer, wanted: number, came: () => void): Promise<void> {
     const { signal } = this.#stop;
     const { lost } = this.#nats;
-    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires: requestMs }));
+    // What is to be tried again may wait for the very credit that is asked with.
+    const expires = this.#returning > 0 ? leastRequestMs : requestMs;
+    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires }));
     const end = (): void => messages.stop();
     for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true });
     try {
@@ -178,28 +202,52 @@ export class JetstreamConnector implements Connector {
       return;
     }
     const { message } = loan;
-    if (!this.#loans.has(loan) || this.#host.clock.monotonic() >= loan.until) {
-      this.#loans.delete(loan);
+    if (!this.#holds(loan)) {
       this.#counters.stale.inc();
       this.#host.logger.warn({ sequence: message.info.streamSequence }, 'a message was done too late: others have it');
       return;
     }
     try {
-      // Confirmed, because one that got lost would have it run again.
-      await this.#nats.while(() => message.ackAck({ timeout: ackTimeoutMs }));
+      await this.#acknowledged(message);
       this.#counters.acknowledged.inc();
     } finally {
       this.#loans.delete(loan);
     }
   }
 
-  /** The same message once more, with the credit that it needs for that. */
+  /**
+   * Resolves when the server has the word. Those of one turn go in one write, which the client would make for each, and
+   * are confirmed together: by the answer to a ping behind them.
+   */
+  #acknowledged(message: JsMsg): Promise<void> {
+    this.#acknowledging.push(message);
+    this.#sending ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      this.#sending = undefined;
+      const messages = this.#acknowledging.splice(0);
+      return this.#nats.while((client) => {
+        for (const each of messages) each.ack();
+        return client.flush();
+      });
+    });
+    return this.#sending;
+  }
+
+  /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */
   async #again(loan: Loan, delayMs: number): Promise<void> {
     const { signal } = this.#stop;
+    this.#returning++;
     await sleep(delayMs, signal);
-    if (!this.#loans.has(loan) || !(await this.#out?.credit.take(signal))) return;
-    if (this.#loans.has(loan)) this.#give(loan);
+    const isTaken = this.#holds(loan) && (await this.#out?.credit.take(signal));
+    this.#returning--;
+    if (!isTaken) return;
+    if (this.#holds(loan)) this.#give(loan);
     else this.#out?.credit.giveBack();
+  }
+
+  /** Whether it is still ours. What is not is forgotten: the server gives it again, to us or to others. */
+  #holds(loan: Loan): boolean {
+    if (this.#host.clock.monotonic() >= loan.until) this.#loans.delete(loan);
+    return this.#loans.has(loan);
   }
 
   /** Says of each message that it is being worked on. */

@@ -10,6 +10,8 @@ export default defineConnector({
   config: jetstreamConnectorConfig,
   connection: 'nats',
   messages: { acks: ['processed', 'enqueued'], matches: topicMatcher(natsTopics) },
+  consumer: ({ stream, durable }) => `the durable ${durable} of the stream ${stream}`,
+  topics: ({ subjects }) => subjects,
   examples: [
     { stream: 'ORDERS', durable: 'millrace' },
     {

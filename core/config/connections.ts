@@ -1,6 +1,7 @@
 import type { PluginDefinition } from '../contracts/definition.ts';
 import { mapEntries } from './entries.ts';
 import type { Findings } from './findings.ts';
+import { warning } from './lint.ts';
 import { problem } from './issues.ts';
 import type { Problem } from './problem.ts';
 import type { PluginConfig } from './schema.ts';
@@ -58,6 +59,6 @@ export function unusedConnections(
     .filter((name) => !used.has(name))
     .map((name) => {
       const text = 'nothing uses this connection; it is dialled all the same, and must be there';
-      return problem(['connections', name], text, source, 'warning');
+      return warning(['connections', name], 'unused-connection', text, source);
     });
 }

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { problem, type Source } from './issues.ts';
+import type { Source } from './issues.ts';
+import { warning } from './lint.ts';
 import type { Problem } from './problem.ts';
 import { secretFields } from './redact.ts';
 
@@ -23,6 +24,6 @@ export function gatherSecrets(
     const full = [...at, ...path];
     if (source.outside(full) !== undefined || source.place(full) === undefined) continue;
     const text = 'a secret stands in the file; ${file:/run/secrets/…} or ${VAR} keeps it out';
-    problems.push(problem(full, text, source, 'warning'));
+    problems.push(warning(full, 'secret-in-file', text, source));
   }
 }

@@ -2,6 +2,7 @@ import { globSync } from 'node:fs';
 import { dirname, relative, resolve } from 'node:path';
 import { messageOf } from '../contracts/errors.ts';
 import { isMap } from './entries.ts';
+import { warning } from './lint.ts';
 import { problem, type Source } from './issues.ts';
 import type { Problem } from './problem.ts';
 import { type Environment, type Path, readTree, type Tree } from './tree.ts';
@@ -63,7 +64,7 @@ export function readMerged(path: string, shown: string, environment: Environment
       try {
         const found = globSync(pattern, { cwd: dirname(path) }).map((file) => resolve(dirname(path), file));
         if (found.length === 0)
-          problems.push(problem(['include', index], `no file matches "${pattern}"`, main, 'warning'));
+          problems.push(warning(['include', index], 'empty-include', `no file matches "${pattern}"`, main));
         for (const file of found.toSorted()) if (file !== path) files.add(file);
       } catch (error) {
         problems.push(problem(['include', index], messageOf(error), main));

@@ -101,10 +101,10 @@ function problemsOf(
 }
 
 /** A problem at the path, or at the nearest place above it that stands in the file. */
-export function problem(path: Path, message: string, source: Source, severity: Problem['severity'] = 'error'): Problem {
+export function problem(path: Path, message: string, source: Source): Problem {
   let place: Place | undefined;
   for (let length = path.length; length >= 0 && !place; length--) place = source.place(path.slice(0, length));
-  return { ...(place ?? { file: '', line: 1, column: 1 }), path: path.join('.'), message, severity };
+  return { ...(place ?? { file: '', line: 1, column: 1 }), path: path.join('.'), message, severity: 'error' };
 }
 
 /** Zod's words in the tone of the others, and with YAML's names for things. */

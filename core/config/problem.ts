@@ -13,13 +13,15 @@ export interface Problem extends Place {
   readonly path: string;
   readonly message: string;
   readonly severity: 'error' | 'warning';
+  /** Of a warning: the rule, which docs/lint.md explains. */
+  readonly code?: string | undefined;
 }
 
 const maxLength = 600;
 
 /** `config/millrace.yaml:12:5 connectors.nightly.schedul: unknown key, did you mean "schedule"?` */
-export function formatProblem({ file, line, column, path, message, severity }: Problem): string {
-  const what = severity === 'warning' ? `warning: ${message}` : message;
+export function formatProblem({ file, line, column, path, message, severity, code }: Problem): string {
+  const what = severity === 'warning' ? `warning: ${message} [${code ?? 'warning'}]` : message;
   return printable(`${file}:${line}:${column} ${path === '' ? '' : `${path}: `}${what}`);
 }
 

@@ -3,6 +3,7 @@ import { type PluginDefinition, type PluginType, pluginTypes } from '../contract
 import { errorCodes } from '../contracts/errors.ts';
 import type { MessageTraits } from '../contracts/message.ts';
 import { unwrapped } from './issues.ts';
+import { allLintRules } from './lint.ts';
 import { messageSchema, messageSchemaOf } from './messages.ts';
 import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
 
@@ -22,6 +23,7 @@ export function generatedFiles(definitions: readonly PluginDefinition[]): Readon
     'config/schema.json': `${JSON.stringify(jsonSchema(definitions), undefined, 2)}\n`,
     'docs/configuration.md': configurationPage(definitions),
     'docs/errors.md': errorsPage(),
+    'docs/lint.md': lintPage(definitions),
     'docs/plugins.md': pluginsPage(definitions),
   };
 }
@@ -260,4 +262,17 @@ Every error of the platform's own is JSON, \`{"error": {"code": …, "message": 
 |---|---|---|---|
 ${rows.join('\n')}
 `;
+}
+
+function lintPage(definitions: readonly PluginDefinition[]): string {
+  const sections = Object.entries(allLintRules(definitions))
+    .toSorted(([a], [b]) => a.localeCompare(b))
+    .map(([code, { summary, why }]) => `## ${code}\n\n${summary} ${why}\n`);
+  return `${notice}
+# What \`millrace check\` warns of
+
+A warning is about settings that are right and yet seldom meant: the gateway starts with them. Each line of it ends with
+the code of its rule; codes are stable.
+
+${sections.join('\n')}`;
 }

@@ -8,6 +8,7 @@ import { frozen, isMap, mapEntries, namesOf, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { functionsOf, qualified, retriesOf } from './functions.ts';
 import { parsePart, problem } from './issues.ts';
+import { lint } from './lint.ts';
 import type { ConfigDefaults } from './load.ts';
 import { messageSchema, messageSchemaOf, type MessageSettings } from './messages.ts';
 import { crossCheck } from './rules.ts';
@@ -75,6 +76,7 @@ export async function resolveConfig(
     providers,
     connectors: connectorsOf(root, connectors, messages),
     functions: functionsOf(value['functions'], context, findings),
+    tests: root.tests,
     standardRetry: retryOf('standard', []),
     secrets: findings.secrets,
   };
@@ -83,6 +85,8 @@ export async function resolveConfig(
   );
   const declared = { source, functionPaths, queues: namesOf(value['queues']) };
   for (const one of crossCheck(config, declared)) problems.push(one);
+  // Of what is wrong in itself nothing more need be said.
+  if (!problems.some(({ severity }) => severity === 'error')) problems.push(...lint(config, source));
   const users = [queues, stores, providers, connectors].flatMap((plugins) => [...plugins.values()]);
   for (const one of unusedConnections(connections.keys(), users, findings)) problems.push(one);
   return config;
@@ -110,7 +114,7 @@ export async function resolveConfig(
         const about = Object.fromEntries(messageKeys.flatMap((key) => (key in entry ? [[key, entry[key]]] : [])));
         const parsed = parsePart(messageSchemaOf(traits), about, [section, name], source);
         for (const one of parsed.problems) problems.push(one);
-        if (parsed.value) messages.set(name, frozen(parsed.value) as MessageSettings);
+        if (parsed.value) messages.set(name, frozen(parsed.value));
         else continue;
       }
       const connection = connectionOf(definition, entry, [section, name], value['connections'], findings);

@@ -21,6 +21,8 @@ export function crossCheck(config: Config, declared: Declared): Problem[] {
     ...queuesOf(config, declared),
     ...targets(config, declared),
     ...circles(config, declared),
+    ...batches(config, declared),
+    ...replies(config, declared),
   ];
 }
 
@@ -78,6 +80,38 @@ function queuesOf(config: Config, { source, functionPaths, queues }: Declared): 
   return problems;
 }
 
+/** Outcomes must have somewhere to go. */
+function replies({ connectors, connections }: Config, { source }: Declared): Problem[] {
+  return [...connectors].flatMap(([name, { connection: own, messages, kind, definition: connector }]) => {
+    if (!messages?.reply) return [];
+    if (connector.type === 'connector' && connector.messages?.answers && messages.ack === 'processed') {
+      const text = `with ack: processed a connector of kind ${kind} answers whoever asks; for a reply elsewhere set ack: enqueued`;
+      return [problem(['connectors', name, 'reply'], text, source)];
+    }
+    const { connection = own } = messages.reply;
+    const definition = connections.get(connection ?? '')?.definition;
+    // One that has mistakes of its own is told about there.
+    if (definition?.type === 'connection' && definition.publishes) return [];
+    const known = [...connections.keys()];
+    const text = definition
+      ? `nothing can be published over a connection of kind ${definition.kind}`
+      : connection === undefined
+        ? `no connection is named, and the connector has none${known.length > 0 ? `; known: ${known.join(', ')}` : ''}`
+        : `no connection "${connection}"${didYouMean(connection, known)}`;
+    return [problem(['connectors', name, 'reply', 'connection'], text, source)];
+  });
+}
+
+/** A batch that could never be full would always wait for its window. */
+function batches({ connectors }: Config, { source }: Declared): Problem[] {
+  return [...connectors].flatMap(([name, { credit, messages }]) => {
+    const size = messages?.batch?.size;
+    if (size === undefined || size <= credit) return [];
+    const text = `a batch of ${size} needs as many unsettled messages, and credit is ${credit}: raise credit, or lower size`;
+    return [problem(['connectors', name, 'batch', 'size'], text, source)];
+  });
+}
+
 /** Functions that are named must be there. */
 function targets(config: Config, { source, functionPaths }: Declared): Problem[] {
   const { namespace } = config.gateway;
@@ -99,7 +133,7 @@ function targets(config: Config, { source, functionPaths }: Declared): Problem[]
   return problems;
 }
 
-/** Connectors that run functions name them by the key `function`: their own, or that of each item of a list. */
+/** Connectors that run functions name them by the key `function`: their own, or that of each item of a list; or several by `functions`. */
 function namedFunctions(own: unknown): { target: string; path: Path }[] {
   const found: { target: string; path: Path }[] = [];
   const look = (value: unknown, path: Path): void => {
@@ -108,7 +142,11 @@ function namedFunctions(own: unknown): { target: string; path: Path }[] {
   };
   look(own, []);
   for (const [key, value] of Object.entries(own ?? {})) {
-    if (Array.isArray(value)) value.forEach((item, index) => look(item, [key, index]));
+    if (!Array.isArray(value)) continue;
+    value.forEach((item: unknown, index) => {
+      if (key === 'functions' && typeof item === 'string') found.push({ target: item, path: [key, index] });
+      else look(item, [key, index]);
+    });
   }
   return found;
 }

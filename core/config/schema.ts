@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
 import type { MessageSettings } from './messages.ts';
+import { type ConfigTest, testSchema } from './tests.ts';
 import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
 
 /** A function as the YAML names it: `name`, or `name.namespace`. */
@@ -197,6 +198,7 @@ export const rootSchema = z.strictObject({
   providers: z.record(dnsLabel, pluginSchema).default({}).describe('What runs functions.'),
   functions: z.record(functionName, functionSchema).default({}).describe('The functions.'),
   connectors: z.record(dnsLabel, connectorSchema).default({}).describe('What brings events to functions.'),
+  tests: z.array(testSchema).default([]).describe('Messages with what must come of them: `millrace test`.'),
   observability: z
     .strictObject({
       logs: z
@@ -271,6 +273,7 @@ export interface Config {
   readonly providers: ReadonlyMap<string, PluginConfig>;
   readonly connectors: ReadonlyMap<string, ConnectorConfig>;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly tests: readonly ConfigTest[];
   /** For queued work whose function is not known any more. */
   readonly standardRetry: RetryPolicy;
   /** Every value of a field that is marked secret. */

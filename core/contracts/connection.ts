@@ -1,9 +1,21 @@
+import type { Headers } from './invocation.ts';
 /** How a broker is reached at this moment. */
 export interface ConnectionHealth {
   readonly state: 'connected' | 'reconnecting' | 'stopped';
   /** How often it was lost and won again since the start. */
   readonly reconnects: number;
   readonly lastError?: string | undefined;
+}
+
+/** What is given to a broker, whatever its kind. */
+export interface OutgoingMessage {
+  /** Subject, topic, queue or stream. */
+  readonly to: string;
+  /** Messages with the same key keep their order, where the broker has keys. */
+  readonly key?: string | undefined;
+  /** Names in lower case. A CloudEvent has its attributes here as `ce-…`, which the broker's binding writes in its own way. */
+  readonly headers: Headers;
+  readonly body: Uint8Array;
 }
 
 /**
@@ -23,6 +35,11 @@ export interface Connection {
    */
   start(): Promise<void>;
   health(): ConnectionHealth;
+  /**
+   * Only where the definition has `publishes`: resolves when the broker has the message, as durably as it keeps the target;
+   * rejects with `connection.unavailable` when it may not have it, and with `config.invalid` where trying again is no use.
+   */
+  publish?(message: OutgoingMessage): Promise<void>;
   /** Called after everything that uses it has stopped. */
   stop(deadlineMs: number): Promise<void>;
 }

@@ -5,8 +5,8 @@ import type { Clock } from './clock.ts';
 import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
 import type { Delivery, Settlement } from './delivery.ts';
-import type { MessageTraits, SourceMessage } from './message.ts';
-import type { FunctionStatus, Provider } from './provider.ts';
+import type { AckMode, MessageTraits, SourceMessage } from './message.ts';
+import type { FunctionSpec, FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
 import type { Store } from './store.ts';
 
@@ -48,6 +48,8 @@ export interface ConnectorHost extends PluginHost {
   readonly limits: { readonly body: number; readonly asyncBody: number };
   /** What the gateway calls itself: `millrace/<version>`. */
   readonly product: string;
+  /** What is deployed, for connectors that go by annotations. */
+  readonly functions: DeployedFunctions;
   /** The store of that name, or the default one. */
   store(name?: string): Store;
   /**
@@ -55,6 +57,12 @@ export interface ConnectorHost extends PluginHost {
    * when the broker is told are what the configuration says. Emit it with a credit, like any other.
    */
   message(message: SourceMessage, settlement: Settlement): Delivery;
+}
+
+export interface DeployedFunctions {
+  list(): readonly FunctionSpec[];
+  /** Calls `listener` whenever one comes, goes or changes; returns what ends that. */
+  onChange(listener: () => void): () => void;
 }
 
 /** What has been accepted, on whichever queue it is. */
@@ -74,6 +82,34 @@ export interface ProviderHost extends PluginHost {
   report(status: FunctionStatus): void;
   /** A line that a function wrote. */
   functionLog(line: { function: string; instance: string; text: string; callId?: string | undefined }): void;
+}
+
+/** One kind of thing that `millrace check` warns of. */
+export interface LintRule {
+  /** One sentence: what it has found. */
+  readonly summary: string;
+  /** What comes of it, and what to do. */
+  readonly why: string;
+}
+
+/** Settings of a connector that are right and yet seldom meant. */
+export interface ConnectorLint<Config> {
+  /** By code, which begins with the kind: `mqtt-qos-0`. */
+  readonly rules: Readonly<Record<string, LintRule>>;
+  check(config: Config, about: LintContext): Iterable<LintFinding>;
+}
+
+export interface LintContext {
+  readonly ack: AckMode;
+  /** Of the functions that it runs, as far as they are known. */
+  readonly longestTimeoutMs: number;
+}
+
+export interface LintFinding {
+  /** Keys from the connector's own settings on. */
+  readonly path: readonly (string | number)[];
+  readonly code: string;
+  readonly message: string;
 }
 
 interface DefinitionBase<Type extends PluginType, Schema extends z.ZodType> {
@@ -97,6 +133,8 @@ export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> exte
   'connection',
   Schema
 > {
+  /** Outcomes can be published over it. */
+  readonly publishes?: boolean | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectionHost): Connection;
 }
@@ -104,6 +142,11 @@ export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> exte
 export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<'connector', Schema> {
   /** It brings messages of a broker: `function`, `ack` and all else about them are keys of core's, and not in `config`. */
   readonly messages?: MessageTraits | undefined;
+  /** What it is to its broker: two connectors that are the same consumer get in each other's way. */
+  consumer?(config: z.output<Schema>): string | undefined;
+  /** The patterns of topics that it takes, as far as they stand in the configuration. */
+  topics?(config: z.output<Schema>): readonly string[];
+  readonly lint?: ConnectorLint<z.output<Schema>> | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectorHost): Connector;
 }

@@ -1,6 +1,6 @@
 import type { Credit } from './connector.ts';
 import type { Lease, NewMessage } from './queue.ts';
-import type { Body, DeadReason, Durability, Invocation, Mode, Outcome } from './invocation.ts';
+import type { Body, DeadReason, Durability, Invocation, Mode, Outcome, ReplyTarget } from './invocation.ts';
 import type { SourceMessage } from './message.ts';
 import type { FunctionEntry } from './provider.ts';
 
@@ -20,6 +20,9 @@ export interface DeliveryRequest {
   readonly options?: DeliveryOptions | undefined;
   /** How often a broker has handed it out, this time included; 1 without it. */
   readonly attempt?: number | undefined;
+  readonly replyTo?: ReplyTarget | undefined;
+  /** Its source waits with the next ones until it has ended, retries included, so that it must not go on in a queue. */
+  readonly keepsOrder?: boolean | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }

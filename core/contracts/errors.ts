@@ -53,6 +53,12 @@ export const errorCodes = {
     summary: 'The file of the queue was written by a newer release, or is not a queue.',
   },
   'connector.unknown': { status: 404, retryable: false, summary: 'No connector of that name is running.' },
+  'message.expired': { status: 410, retryable: false, summary: 'The message was older than the connector takes.' },
+  'message.unmapped': {
+    status: 422,
+    retryable: false,
+    summary: 'An expression of the connector failed on the message, or gave nothing.',
+  },
   'dead-letter.unknown': { status: 404, retryable: false, summary: 'No dead letter of that id exists.' },
   'store.unavailable': { status: 503, retryable: true, summary: 'The store cannot be read or written now.' },
   'connection.unavailable': { status: 503, retryable: true, summary: 'The broker cannot be reached now.' },

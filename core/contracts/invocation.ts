@@ -42,6 +42,19 @@ export interface Invocation {
   readonly depth: number;
   /** Where the outcome of an asynchronous invocation is POSTed. */
   readonly callbackUrl: string | undefined;
+  /** Where a connector has the outcome published. */
+  readonly replyTo: ReplyTarget | undefined;
+}
+
+/** A place at a broker. */
+export interface ReplyTarget {
+  /** By its name in the configuration. */
+  readonly connection: string;
+  /** Subject, topic, queue or stream. */
+  readonly to: string;
+  readonly key?: string | undefined;
+  /** One JSON text that holds the whole CloudEvent, instead of attributes beside the body. */
+  readonly structured?: boolean | undefined;
 }
 
 /** Why an attempt gave no answer of the function's own. */

@@ -1,4 +1,4 @@
-import type { DeadReason, Durability, Headers, InvocationState } from './invocation.ts';
+import type { DeadReason, Durability, Headers, InvocationState, ReplyTarget } from './invocation.ts';
 
 /** What a plugin says of itself; asking for what is `none` is an error of the configuration. */
 export type Capability = 'native' | 'emulated' | 'none';
@@ -30,6 +30,7 @@ export interface Envelope {
   readonly acceptedAt: number;
   readonly timeoutMs?: number | undefined;
   readonly callbackUrl?: string | undefined;
+  readonly replyTo?: ReplyTarget | undefined;
   /** The id of the dead letter that this is a replay of. */
   readonly replayOf?: string | undefined;
 }

@@ -1,9 +1,10 @@
 import type { Delivery } from '../contracts/delivery.ts';
-import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
+import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { systemNamespace } from '../functions/catalog.ts';
+import { pathOf, replyFunction } from './reply.ts';
 import { callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
 import { succeeded } from './retry.ts';
@@ -28,13 +29,47 @@ export function effectsOf(
   const { invocation } = delivery;
   if (!invocation) return none;
   const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
-  if (invocation.callbackUrl === undefined && followers.length === 0) return none;
+  if (invocation.callbackUrl === undefined && invocation.replyTo === undefined && followers.length === 0) return none;
   const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
   if (invocation.callbackUrl !== undefined) {
     const headers = callbackHeaders(invocation, outcome, attempts);
     effects.push(callback(invocation, outcome, invocation.callbackUrl, headers, nowMs));
   }
+  if (invocation.replyTo) effects.push(replyEffect(invocation, outcome, invocation.replyTo, attempts, nowMs));
   return effects;
+}
+
+/** The outcome as a CloudEvent, with the words of a callback. */
+function replyEffect(
+  invocation: Invocation,
+  outcome: Outcome,
+  target: ReplyTarget,
+  attempts: number,
+  nowMs: number,
+): NewMessage {
+  const event = {
+    'ce-specversion': '1.0',
+    'ce-id': invocation.id,
+    'ce-source': `/functions/${invocation.function}`,
+    'ce-type': `millrace.function.${succeeded(outcome) ? 'succeeded' : 'failed'}`,
+    'ce-time': new Date(nowMs).toISOString(),
+  };
+  // What the function says of its own event stands.
+  const headers = { ...event, ...callbackHeaders(invocation, outcome, attempts) };
+  return {
+    ...common(invocation, outcome, replyFunction, nowMs),
+    orderKey: target.key === undefined ? undefined : `${target.connection}/${target.to}/${target.key}`,
+    envelope: {
+      callId: invocation.callId,
+      method: 'POST',
+      path: pathOf(target),
+      query: '',
+      headers,
+      source: invocation.function,
+      depth: invocation.depth + 1,
+      acceptedAt: nowMs,
+    },
+  };
 }
 
 function callback(invocation: Invocation, outcome: Outcome, url: string, headers: Headers, nowMs: number): NewMessage {

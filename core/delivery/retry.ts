@@ -33,6 +33,7 @@ export function retryDecision(
   if (succeeded(outcome)) return { kind: 'done' };
   const { failure } = outcome;
   if (failure === 'loop') return { kind: 'dead', reason: 'loop' };
+  if (outcome.error?.code === 'message.expired') return { kind: 'dead', reason: 'expired' };
   if (failure === 'refused' || failure === 'cancelled') return { kind: 'dead', reason: 'permanent' };
   if (!mayRetry(policy, outcome)) return { kind: 'dead', reason: reasonOf(failure, 'permanent') };
   if (attempt >= policy.attempts) return { kind: 'dead', reason: reasonOf(failure, 'max_attempts') };

@@ -10,6 +10,7 @@ import type { Delivery } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
 import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
+import { replyProvider, replySpec } from '../delivery/reply.ts';
 import { createId } from '../delivery/ids.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
@@ -72,11 +73,7 @@ export class Gateway {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
       events.emit('plugin.failed', { at: clock.now(), plugin: instance.name, error: String(error) });
     };
-    this.#plugins = new Plugins(
-      { logger, clock, registry: metrics, baseFolder, onFailure },
-      this.#config,
-      this.#parts.catalog,
-    );
+    this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const { allow, timeout, secret } = this.#config.gateway.callbacks;
     this.#callbacks = createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
   }
@@ -140,6 +137,7 @@ export class Gateway {
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     for (const { manager } of this.#lanes) manager.stop();
     for (const subscription of this.#taking.values()) subscription.unsubscribe();
+    for (const { intake } of this.#plugins.connectors) intake?.drain();
     const closed = this.#http?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
       ...this.#plugins.connectors.map(({ credit }) => credit.whenIdle()),
@@ -193,9 +191,10 @@ export class Gateway {
 
   /** Merges a connector in, so that its failure is its own. */
   #take(running: RunningConnector): void {
-    const { instance, connector, credit } = running;
+    const { instance, connector, credit, intake } = running;
     const out = new Subject<Delivery>();
     this.#sources.next(out);
+    intake?.runs((delivery) => out.next(delivery));
     const settled = {
       giveBack: (): void => {
         running.inFlight--;
@@ -220,7 +219,8 @@ export class Gateway {
           }
           running.inFlight++;
           delivery.credit = settled;
-          out.next(delivery);
+          if (intake) intake.take(delivery);
+          else out.next(delivery);
         });
       this.#taking.set(running, taking);
       instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
@@ -237,9 +237,16 @@ export class Gateway {
         callbackPolicy(queue, retry, gateway.callbacks.timeout),
         callbackProvider(this.#callbacks),
       );
-      break; // Its lanes in the other queues are read as soon as they hold anything.
+      catalog.add(
+        replySpec,
+        callbackPolicy(queue, retry, gateway.callbacks.timeout),
+        replyProvider((name) => this.#plugins.connections.get(name)?.connection),
+      );
+      break; // Their lanes in the other queues are read as soon as they hold anything.
     }
-    catalog.report({ name: callbackSpec.name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    for (const { name } of [callbackSpec, replySpec]) {
+      catalog.report({ name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
+    }
     for (const {
       name,
       provider: providerName,

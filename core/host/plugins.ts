@@ -1,11 +1,12 @@
 import type { FastifyInstance } from 'fastify';
-import type { Config, PluginConfig } from '../config/schema.ts';
+import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { Connector } from '../contracts/connector.ts';
 import type {
   ConnectionDefinition,
   ConnectorDefinition,
   ConnectorHost,
+  DeployedFunctions,
   Invocations,
   PluginDefinition,
   PluginType,
@@ -19,6 +20,7 @@ import type { Queue } from '../contracts/queue.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Intake } from '../intake/intake.ts';
+import type { Meter } from '../observe/meter.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, PluginInstance, type SharedParts } from './instance.ts';
 
@@ -32,6 +34,8 @@ export interface RunningConnection {
 export interface RunningConnector {
   readonly instance: PluginInstance;
   readonly connector: Connector;
+  /** Between it and the pipeline, where it brings messages. */
+  readonly intake: Intake | undefined;
   readonly credit: CreditPool;
   /** Deliveries that were emitted and are not settled yet; never more than credits were taken. */
   inFlight: number;
@@ -60,12 +64,25 @@ export class Plugins {
   readonly #shared: SharedParts;
   readonly #config: Config;
   readonly #catalog: Catalog;
+  readonly #meter: Meter;
+  readonly #functions: DeployedFunctions = {
+    list: () => this.#catalog.list().map(({ spec }) => spec),
+    onChange: (listener) => {
+      const following = this.#catalog.changes.subscribe(listener);
+      return () => following.unsubscribe();
+    },
+  };
   readonly #stops: { readonly instance: PluginInstance; readonly stop: (deadlineMs: number) => Promise<void> }[] = [];
 
-  constructor(shared: SharedParts, config: Config, catalog: Catalog) {
+  constructor(
+    shared: SharedParts,
+    config: Config,
+    { catalog, meter }: { readonly catalog: Catalog; readonly meter: Meter },
+  ) {
     this.#shared = shared;
     this.#config = config;
     this.#catalog = catalog;
+    this.#meter = meter;
   }
 
   /**
@@ -155,13 +172,14 @@ export class Plugins {
       if (!connectorConfig.enabled) continue;
       const { definition, config } = connectorConfig;
       const instance = this.#add('connector', connectorConfig);
-      const intake = connectorConfig.messages && new Intake(connectorConfig, connectorConfig.messages);
+      const intake = this.#intakeOf(connectorConfig, instance);
       const host: ConnectorHost = {
         ...instance.host,
         http,
         invocations,
         limits: { body: limits.body, asyncBody: limits.asyncBody },
         product,
+        functions: this.#functions,
         store: (wanted = 'default') => this.#store(wanted),
         message: (message, settlement) => {
           if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
@@ -178,6 +196,7 @@ export class Plugins {
       this.connectors.push({
         instance,
         connector,
+        intake,
         credit: new CreditPool(connectorConfig.credit),
         inFlight: 0,
         settled: 0,
@@ -192,6 +211,16 @@ export class Plugins {
 
   failed(): readonly PluginInstance[] {
     return this.instances.filter(({ state }) => state === 'failed');
+  }
+
+  #intakeOf(config: ConnectorConfig, { host }: PluginInstance): Intake | undefined {
+    const { definition, messages, name } = config;
+    const traits = definition.type === 'connector' ? definition.messages : undefined;
+    if (!messages || !traits) return undefined;
+    const { clock } = this.#shared;
+    const { logger, metrics } = host;
+    const settleFailed = (): void => this.#meter.settleFailed(name);
+    return new Intake(config, messages, traits, { catalog: this.#catalog, clock, logger, metrics, settleFailed });
   }
 
   #store(name: string): Store {

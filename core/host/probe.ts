@@ -5,6 +5,7 @@ import { redacted } from '../config/redact.ts';
 import { systemClock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import { Catalog } from '../functions/catalog.ts';
+import { Meter } from '../observe/meter.ts';
 import { Plugins } from './plugins.ts';
 
 /** Whether one part could be started, and why not. */
@@ -53,16 +54,17 @@ export async function probe(config: Config, logger: Logger, baseFolder: string):
   ): Promise<Probed> {
     const none = { connections: only(), queues: only(), stores: only() };
     let failure: unknown;
+    const registry = new Registry();
     const plugins = new Plugins(
       {
         logger,
         clock: systemClock,
-        registry: new Registry(),
+        registry,
         baseFolder,
         onFailure: (_instance, error) => (failure ??= error),
       },
       { ...config, ...none, ...parts },
-      new Catalog(config.gateway.namespace, systemClock),
+      { catalog: new Catalog(config.gateway.namespace, systemClock), meter: new Meter(registry) },
     );
     let durability: string | undefined;
     try {

@@ -65,9 +65,10 @@ export function analyze(services: PipelineServices): Stage {
       attempt: request.attempt ?? 1,
       timeoutMs: Math.min(durationHeader(headers, 'x-timeout') ?? policyTimeout, policyTimeout),
       priority: request.options?.priority ?? priorityOf(headers) ?? policy?.priority ?? standardPriority,
-      orderKey: options?.orderKey,
+      orderKey: (options ?? request.options)?.orderKey,
       depth: depthOf(headers),
       callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
+      replyTo: request.replyTo,
     };
   }
 
@@ -108,6 +109,7 @@ export function analyze(services: PipelineServices): Stage {
       orderKey: message.orderKey,
       depth: envelope.depth,
       callbackUrl: envelope.callbackUrl,
+      replyTo: envelope.replyTo,
     };
   }
 }

@@ -152,6 +152,7 @@ export function messageOfInvocation(
       // Only a limit of the caller's own is kept: the function's may be mended while this waits.
       timeoutMs: invocation.timeoutMs < policy.timeoutMs ? invocation.timeoutMs : undefined,
       callbackUrl: invocation.callbackUrl,
+      replyTo: invocation.replyTo,
     },
     body,
     priority: invocation.priority,

@@ -75,6 +75,8 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       return { kind: 'retry', delayMs, outcome, counted: false };
     }
     const verdict = verdictOf(delivery, await collected(outcome), policy);
+    // A later one of its key would overtake it: it is tried again where it is.
+    if (verdict.kind === 'retry' && delivery.request.keepsOrder) return verdict;
     const isHandedOver = keepsIt && (delivery.message !== undefined || delivery.invocation?.mode === 'sync');
     return isHandedOver ? handOver(delivery, verdict, policy) : verdict;
   }

@@ -25,6 +25,7 @@ export function makeInvocation(name: string, set: Partial<Invocation> = {}): Inv
     orderKey: undefined,
     depth: 0,
     callbackUrl: undefined,
+    replyTo: undefined,
     ...set,
   };
 }

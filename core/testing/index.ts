@@ -1,3 +1,20 @@
+export {
+  brokerTraits,
+  type ConnectorBench,
+  type ConnectorNeed,
+  type ConnectorTraits,
+  type Outgoing,
+  type Refused,
+} from './connector-bench.ts';
+export {
+  connectorCases,
+  connectorContract,
+  runConnectorCase,
+  type ConnectorContractOptions,
+} from './connector-contract.ts';
+export { connectorHost, type ConnectorHostParts, type TrialHost } from './connector-host.ts';
+export { connectorPlants, type ConnectorPlant } from './connector-plants.ts';
+export { type ConnectorCase } from './connector-trial.ts';
 export { storeCases, storeContract, type StoreBench, type StoreCase } from './store-contract.ts';
 export { journalContract, type JournalBench, type JournalContractOptions } from './journal-contract.ts';
 export { MemoryJournal, memoryJournals, type AppendFault } from './memory-journal.ts';

@@ -1,9 +1,11 @@
 import type { FastifyInstance } from 'fastify';
-import { cronConfig } from '../../connectors/cron/config.ts';
+import { AnnotatedCron } from '../../connectors/cron/annotated.ts';
+import { cronConfig, isSlotConfig } from '../../connectors/cron/config.ts';
 import { CronConnector, type Sleep } from '../../connectors/cron/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import type { InvocationState } from '../../core/contracts/invocation.ts';
+import type { FunctionSpec } from '../../core/contracts/provider.ts';
 import type { MessageRecord } from '../../core/contracts/queue.ts';
 import type { Store } from '../../core/contracts/store.ts';
 import { CreditPool } from '../../core/delivery/credit.ts';
@@ -18,7 +20,7 @@ export interface Fire {
 }
 
 export interface Replica {
-  readonly connector: CronConnector;
+  readonly connector: CronConnector | AnnotatedCron;
   readonly counts: Record<string, number>;
   /** The process is gone: nothing it waits for ever comes. */
   kill(): void;
@@ -38,6 +40,8 @@ export class CronWorld {
   readonly fires: Fire[] = [];
   readonly states = new Map<string, InvocationState>();
   readonly cancelled: string[] = [];
+  /** What is deployed. */
+  readonly functions: FunctionSpec[] = [];
   duplicates = 0;
   /** Gives a verdict instead of accepting. */
   refuse: (delivery: Delivery) => Verdict | undefined = () => undefined;
@@ -45,6 +49,7 @@ export class CronWorld {
   onEnqueued: (replica: Replica) => void = () => {};
   readonly #ids = new Map<string, string>();
   readonly #sleepers = new Set<Sleeper>();
+  readonly #listeners = new Set<() => void>();
 
   constructor(start: string) {
     this.now = Date.parse(start);
@@ -52,9 +57,23 @@ export class CronWorld {
     void this.store.start();
   }
 
+  /** Puts functions with these annotations in the place of all that were there. */
+  deploy(annotations: Readonly<Record<string, Record<string, string>>>): void {
+    const specs = Object.entries(annotations).map(([name, each]) => ({
+      name,
+      provider: 'p',
+      config: {},
+      env: {},
+      labels: {},
+      annotations: each,
+    }));
+    this.functions.splice(0, Infinity, ...specs);
+    for (const listener of this.#listeners) listener();
+  }
+
   /** Starts a connector whose clock is `skewMs` off. */
   async replica(input: object, skewMs = 0): Promise<Replica> {
-    const config = cronConfig.parse({ function: 'f', ...input });
+    const config = cronConfig.parse('annotation' in input ? input : { function: 'f', ...input });
     const clock = { now: () => this.now + skewMs, monotonic: () => this.now };
     let alive = true;
     const counts: Record<string, number> = {};
@@ -91,6 +110,13 @@ export class CronWorld {
           return 'cancelled';
         },
       },
+      functions: {
+        list: () => this.functions,
+        onChange: (listener) => {
+          this.#listeners.add(listener);
+          return () => this.#listeners.delete(listener);
+        },
+      },
       message: () => {
         throw new Error('cron has no messages');
       },
@@ -115,7 +141,9 @@ export class CronWorld {
         this.#sleepers.add(sleeper);
         signal.addEventListener('abort', () => wake(false), { once: true });
       });
-    const connector = new CronConnector(config, host, sleep);
+    const connector = isSlotConfig(config)
+      ? new CronConnector(config, host, { sleep })
+      : new AnnotatedCron(config, host, sleep);
     const credit = new CreditPool(1);
     await connector.start();
     const kill = (): void => {

@@ -77,6 +77,7 @@ const invocation: Invocation = {
   orderKey: undefined,
   depth: 1,
   callbackUrl: 'https://example.com/',
+  replyTo: undefined,
 };
 
 describe('the headers of a callback', () => {

@@ -289,6 +289,44 @@ describe('across replicas and restarts', () => {
   });
 });
 
+describe('schedules in the annotations of functions', () => {
+  const firedOf = (world: CronWorld, name: string): string[] =>
+    world.fires.filter(({ delivery }) => delivery.request.function === name).map(({ slot }) => slot.slice(-24));
+
+  it('fire as long as the function is there, several for one too, each slot once', async () => {
+    const world = new CronWorld(start);
+    await run(world, { annotation: 'schedule', overlap: 'allow' });
+    await run(world, { annotation: 'schedule', overlap: 'allow' }, 500);
+    world.deploy({
+      often: { topic: 'cron-function', schedule: '* * * * *' },
+      twice: { topic: 'mail, cron-function', schedule: '2 0 * * *; CRON_TZ=Europe/Berlin 3 1 * * *' },
+      other: { topic: 'mail', schedule: '* * * * *' },
+      wrong: { topic: 'cron-function', schedule: 'often' },
+    });
+    await world.until('2026-01-01T00:03:30Z');
+    expect(firedOf(world, 'often')).toEqual(at('00:01:00', '00:02:00', '00:03:00'));
+    expect(firedOf(world, 'twice')).toEqual(at('00:02:00', '00:03:00'));
+    expect(firedOf(world, 'other')).toEqual([]);
+    world.deploy({ new: { topic: 'cron-function', schedule: '* * * * *' } });
+    await world.until('2026-01-01T00:05:30Z');
+    expect(firedOf(world, 'often')).toHaveLength(3);
+    expect(firedOf(world, 'new')).toEqual(at('00:04:00', '00:05:00'));
+    expect(world.fires[0]?.delivery.request.headers).toMatchObject({ 'x-topic': 'cron-function' });
+  });
+
+  it('that make no sense are told, and are not in the way of others', async () => {
+    const world = new CronWorld(start);
+    const { connector } = await run(world, { annotation: 'schedule' });
+    world.deploy({
+      wrong: { topic: 'cron-function', schedule: 'often' },
+      right: { topic: 'cron-function', schedule: '* * * * *' },
+    });
+    await world.until('2026-01-01T00:01:10Z');
+    expect(connector.health().lastError).toMatch(/^the annotation schedule of wrong is "often": /);
+    expect(firedOf(world, 'right')).toEqual(at('00:01:00'));
+  });
+});
+
 describe('the configuration', () => {
   it.each(cron.examples.map((example) => [example]))('may be %j', (example) => {
     expect(cron.config.safeParse(example).success).toBe(true);

@@ -1,9 +1,10 @@
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib';
 import { sleep } from '../../../core/contracts/clock.ts';
-import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
+import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { type AmqpConnectionConfig, type Dial, dialler, refusalOf } from './options.ts';
+import { Publisher } from './publish.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
 
@@ -45,6 +46,7 @@ export class Amqp implements AmqpConnection {
   readonly #backListeners = new Set<() => void>();
   readonly #blockedListeners = new Set<() => void>();
   readonly #stopping = new AbortController();
+  readonly #publisher = new Publisher(() => this.confirmChannel());
   #dial: Dial | undefined;
   #links: Links | undefined;
   #present = new AbortController();
@@ -119,6 +121,14 @@ export class Amqp implements AmqpConnection {
 
   confirmChannel(): Promise<ConfirmChannel> {
     return this.#open(({ publishing }) => publishing.createConfirmChannel());
+  }
+
+  async publish(message: OutgoingMessage): Promise<void> {
+    try {
+      await this.#publisher.publish(message);
+    } catch (error) {
+      throw error instanceof MillraceError ? error : away(`RabbitMQ did not take it: ${messageOf(error)}`, error);
+    }
   }
 
   async stop(deadlineMs: number): Promise<void> {

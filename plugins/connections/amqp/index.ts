@@ -47,6 +47,7 @@ export default defineConnection({
   kind: 'amqp',
   summary: 'RabbitMQ over AMQP 0-9-1, 3.9 or later: one node or a cluster.',
   config: amqpConnectionConfig,
+  publishes: true,
   examples: [
     {},
     {

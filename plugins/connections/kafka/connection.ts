@@ -1,13 +1,14 @@
 import { setMaxListeners } from 'node:events';
 import type { z } from 'zod';
 import { sleep } from '../../../core/contracts/clock.ts';
-import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
+import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { Cluster } from './cluster.ts';
 import type { KafkaDriver } from './driver.ts';
 import type { kafkaConfig } from './index.ts';
 import { addressesOf, hintOf, optionsOf, refusalOf } from './options.ts';
+import { Publisher } from './publish.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
 /** How often it is asked whether it still answers. */
@@ -28,6 +29,7 @@ export class Kafka implements KafkaConnection {
   readonly #host: ConnectionHost;
   readonly #listeners = new Set<() => void>();
   readonly #stopping = new AbortController();
+  readonly #publisher = new Publisher(() => this.driver);
   #cluster: Cluster | undefined;
   #watching: Promise<void> | undefined;
   #health: ConnectionHealth = { state: 'stopped', reconnects: 0 };
@@ -76,7 +78,17 @@ export class Kafka implements KafkaConnection {
     return () => this.#listeners.delete(listener);
   }
 
+  async publish(message: OutgoingMessage): Promise<void> {
+    try {
+      await this.#publisher.publish(message);
+    } catch (error) {
+      if (error instanceof MillraceError) throw error;
+      throw new MillraceError('connection.unavailable', `Kafka did not take it: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
   async stop(): Promise<void> {
+    this.#publisher.close();
     this.#health = { ...this.#health, state: 'stopped' };
     this.#stopping.abort();
     await this.#watching;

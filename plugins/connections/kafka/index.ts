@@ -46,6 +46,7 @@ export default defineConnection({
   kind: 'kafka',
   summary: 'Apache Kafka: one broker or a cluster.',
   config: kafkaConfig,
+  publishes: true,
   examples: [
     {},
     {

@@ -1,11 +1,12 @@
 import { connect, Events, type JetStreamManager, type NatsConnection as Client } from 'nats';
 import type { z } from 'zod';
 import { sleep } from '../../../core/contracts/clock.ts';
-import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
+import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { natsConfig } from './index.ts';
 import { optionsOf, refusalOf } from './options.ts';
+import { publish } from './publish.ts';
 import { declareStream, isApiError, type StreamWish } from './streams.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
@@ -112,6 +113,14 @@ export class Nats implements NatsConnection {
 
   declareStream(wish: StreamWish): Promise<void> {
     return this.while(async () => declareStream(await this.manager(), wish));
+  }
+
+  async publish(message: OutgoingMessage): Promise<void> {
+    try {
+      await this.while((client) => publish(client, message));
+    } catch (error) {
+      throw error instanceof MillraceError ? error : away(`NATS did not take it: ${messageOf(error)}`, error);
+    }
   }
 
   isApiError(error: unknown, name: Parameters<typeof isApiError>[1]): boolean {

@@ -39,6 +39,7 @@ export default defineConnection({
   kind: 'nats',
   summary: 'A NATS server or cluster, 2.9 or later; with JetStream for the queue and the store.',
   config: natsConfig,
+  publishes: true,
   examples: [
     {},
     { servers: ['tls://nats-1:4222', 'tls://nats-2:4222'], creds: 'gateway.creds', tls: { ca: 'ca.pem' } },

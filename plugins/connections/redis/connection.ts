@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import { Cluster, type Redis } from 'ioredis';
 import type { z } from 'zod';
-import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
+import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Durability } from '../../../core/contracts/invocation.ts';
 import { createClient, describeTarget, isFatal } from './client.ts';
 import { probeDurability, type DurabilityNeeds } from './durability.ts';
 import type { redisConnectionConfig } from './index.ts';
+import { entryOf } from './publish.ts';
 
 /** A Lua text that the server keeps under its hash. Make it once: it is recognised by identity. */
 export interface RedisScript {
@@ -84,6 +85,19 @@ export class RedisConnection implements Connection {
     try {
       return await client.callBuffer('EVAL', script.text, keys.length, ...keys, ...values);
     } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /** Adds it to the stream of that name. */
+  async publish(message: OutgoingMessage): Promise<void> {
+    try {
+      await this.client.callBuffer('XADD', ...entryOf(message));
+    } catch (error) {
+      // A key that holds something else stays what it is.
+      if (messageOf(error).startsWith('WRONGTYPE')) {
+        throw new MillraceError('config.invalid', `${message.to} is no stream: ${messageOf(error)}`);
+      }
       throw this.#unavailable(error);
     }
   }

@@ -56,6 +56,7 @@ export default defineConnection({
   kind: 'redis',
   summary: 'Redis 6.2 or later: one server, a cluster, or what sentinels watch over.',
   config: redisConnectionConfig,
+  publishes: true,
   examples: [
     { url: 'redis://127.0.0.1:6379' },
     { nodes: ['redis-1:6379', 'redis-2:6379'], username: 'millrace', password: '${file:/run/secrets/redis}', tls: {} },

@@ -7,6 +7,10 @@ import type { Call, FunctionSpec, Provider } from '../../../core/contracts/provi
 export const ran: string[] = ((globalThis as { millraceTestRan?: string[] }).millraceTestRan ??= []);
 /** The headers that came with them. */
 export const ranHeaders: Headers[] = ((globalThis as { millraceTestHeaders?: Headers[] }).millraceTestHeaders ??= []);
+/** What `scripted` answers next, in this process; 200 when there is nothing. */
+export const script: { readonly status: number; readonly body?: string }[] = ((
+  globalThis as { millraceTestScript?: { status: number; body?: string }[] }
+).millraceTestScript ??= []);
 
 const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
   echo: async ({ invocation }) => {
@@ -31,6 +35,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     ran.push(Buffer.from(body instanceof Uint8Array ? body : '').toString());
     return answer(200, '');
   },
+  scripted: async ({ invocation: { body, headers } }) => {
+    ranHeaders.push(headers);
+    ran.push(Buffer.from(body instanceof Uint8Array ? body : '').toString());
+    const { status, body: answered = '' } = script.shift() ?? { status: 200 };
+    return answer(status, answered);
+  },
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -46,7 +56,9 @@ export default defineProvider({
   summary: 'Functions of the tests, on the main thread.',
   config: z.strictObject({}),
   functionConfig: z.strictObject({
-    behaviour: z.enum(['echo', 'show', 'record', 'fail', 'slow', 'never', 'throws']).describe('What it does.'),
+    behaviour: z
+      .enum(['echo', 'show', 'record', 'scripted', 'fail', 'slow', 'never', 'throws'])
+      .describe('What it does.'),
   }),
   examples: [{}],
   create: (_config, host): Provider => ({

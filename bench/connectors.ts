@@ -1,0 +1,74 @@
+/**
+ * Broker → function → acknowledgement, next to a bare loop over the same client library: `npm run bench:connectors --
+ * [--messages 20000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
+ */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { sources } from './connectors/sources.ts';
+import { floors, median } from './measure.ts';
+import { circumstances, writeSection } from './page.ts';
+import { Servers } from './sides/servers.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    messages: { type: 'string', default: '20000' },
+    rounds: { type: 'string', default: '7' },
+    write: { type: 'boolean', default: false },
+  },
+});
+const messages = Number(values.messages);
+const rounds = Number(values.rounds);
+const kinds = positionals.length > 0 ? positionals : Object.keys(sources);
+/** CPU of ours ÷ CPU of the bare loop. */
+const bar = 1.5;
+
+/** CPU of the consumer, µs a message. */
+async function consume(kind: string, side: 'bare' | 'ours', url: string, name: string): Promise<number> {
+  const program = join(import.meta.dirname, 'connectors/consume.ts');
+  const args = [program, kind, side, url, name, String(messages)];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 180_000 });
+  return Number(stdout);
+}
+
+const floor = await floors();
+const rows: string[] = [];
+{
+  await using servers = new Servers();
+  for (const kind of kinds) {
+    const source = sources[kind];
+    if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
+    const url = await servers.url(source.broker);
+    const found = { bare: [] as number[], ours: [] as number[] };
+    for (let round = 0; round < rounds; round++) {
+      // In turn, and back again, so that what else the machine does meets both alike.
+      for (const side of round % 2 === 0 ? (['bare', 'ours'] as const) : (['ours', 'bare'] as const)) {
+        const name = `bench-${kind}-${side}-${round}`;
+        await source.fill(url, name, messages);
+        found[side].push(await consume(kind, side, url, name));
+      }
+      console.log(`${round} ${kind}: bare ${found.bare.at(-1)} µs, ours ${found.ours.at(-1)} µs a message`);
+    }
+    const ratio = median(found.ours.map((ours, round) => ours / (found.bare[round] ?? Number.NaN)));
+    const cells = [kind, median(found.bare).toFixed(1), median(found.ours).toFixed(1)];
+    rows.push(`| ${[...cells, `${ratio.toFixed(2)} ×${ratio <= bar ? '' : ' **missed**'}`].join(' | ')} |`);
+  }
+}
+
+const text = `Written by \`npm run bench:connectors -- --write\` on ${circumstances()}.
+Floors of the machine: ${floor}.
+
+Method: a broker with ${messages.toLocaleString('en')} messages of 256 bytes, and a consumer in a process of its own, with at most 64 unacknowledged
+and a function on the main thread that does nothing. CPU of the consumer's process, all of its threads, over the last three
+quarters of them; ${rounds} times of each in turn (there and back), medians. The ratio is the median of the ratios within a
+round. Bare: the loop that one would write over the same client library, each message acknowledged when its handler has
+resolved. The bar: at most ${bar} × the CPU of that.
+
+| connector | bare, µs CPU a message | Millrace | ratio |
+|---|---|---|---|
+${rows.join('\n')}
+`;
+console.log(`\n${text}`);
+if (values.write) writeSection('connectors', text);
+process.exit(0);

@@ -1,0 +1,54 @@
+/**
+ * One side of a comparison, in a process of its own: `node bench/connectors/consume.ts KIND bare|ours URL NAME COUNT`.
+ * Prints the CPU time of the process from the first message to the last one, µs for each.
+ */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { loadConfig } from '../../core/config/load.ts';
+import { compose } from '../../core/host/compose.ts';
+import { Gateway } from '../../core/host/gateway.ts';
+import { builtIns, testDefaults } from '../../test/support/gateway.ts';
+import { sources } from './sources.ts';
+
+const [kind = '', side, url = '', name = '', count = '0'] = process.argv.slice(2);
+const source = sources[kind];
+if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
+const all = Number(count);
+/** So many go before: code is compiled, connections are warm. */
+const warmUp = Math.floor(all / 4);
+let seen = 0;
+let begun = process.cpuUsage();
+const done = Promise.withResolvers<void>();
+const handle = async (): Promise<void> => {
+  if (++seen === warmUp) begun = process.cpuUsage();
+  if (seen === all) done.resolve();
+};
+
+if (side === 'bare') {
+  void source.bare(url, name, handle).catch(done.reject);
+} else {
+  (globalThis as { benchHandle?: typeof handle }).benchHandle = handle;
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
+  writeFileSync(join(folder, 'handle.ts'), 'export default () => globalThis.benchHandle();\n');
+  writeFileSync(
+    join(folder, 'millrace.yaml'),
+    `
+gateway: { listen: { port: 0 }, management: { port: 0 } }
+connections: { main: { ${source.connection(url)} } }
+queues: { default: { kind: memory, allowVolatile: true } }
+stores: { default: { kind: memory } }
+providers: { worker: { kind: worker } }
+functions: { handle: { module: ./handle.ts, isolation: none, invoke: { concurrency: 64 } } }
+connectors: { bench: { ${source.connector(name)}, function: handle, credit: 64 } }
+`,
+  );
+  const { config, problems } = await loadConfig(join(folder, 'millrace.yaml'), builtIns(), testDefaults);
+  if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
+  await new Gateway(compose(config, pino({ level: 'warn' })), folder).start();
+}
+await done.promise;
+const { user, system } = process.cpuUsage(begun);
+console.log(((user + system) / (all - warmUp)).toFixed(2));
+process.exit(0);

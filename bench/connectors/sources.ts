@@ -1,0 +1,138 @@
+import { once } from 'node:events';
+import amqplib from 'amqplib';
+import { Redis } from 'ioredis';
+import { Kafka, logLevel } from 'kafkajs';
+import { AckPolicy, connect } from 'nats';
+import type { BrokerKind } from '../../test/support/brokers.ts';
+
+/** A broker with messages for a consumer, and the consumer that one would write over its client library. */
+export interface Source {
+  readonly broker: BrokerKind;
+  /** Makes `name` at the broker and puts so many messages into it. */
+  fill(url: string, name: string, count: number): Promise<void>;
+  /** A bare loop: up to 64 at once, each acknowledged when `handle` has resolved. Never ends. */
+  bare(url: string, name: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;
+  /** The same by Millrace, as YAML. */
+  readonly connection: (url: string) => string;
+  readonly connector: (name: string) => string;
+}
+
+const body = Buffer.alloc(256, 'x');
+
+export const sources: Readonly<Record<string, Source>> = {
+  jetstream: {
+    broker: 'nats',
+    fill: async (url, name, count) => {
+      const nats = await connect({ servers: url });
+      await (await nats.jetstreamManager()).streams.add({ name, subjects: [name] });
+      for (let sent = 0; sent < count; sent += 500) {
+        await Promise.all(
+          Array.from({ length: Math.min(500, count - sent) }, () => nats.jetstream().publish(name, body)),
+        );
+      }
+      await nats.close();
+    },
+    bare: async (url, name, handle) => {
+      const nats = await connect({ servers: url });
+      const manager = await nats.jetstreamManager();
+      await manager.consumers.add(name, { durable_name: 'bare', ack_policy: AckPolicy.Explicit });
+      const consumer = await nats.jetstream().consumers.get(name, 'bare');
+      for await (const message of await consumer.consume({ max_messages: 64 })) {
+        void handle(message.data).then(() => message.ack());
+      }
+    },
+    connection: (url) => `kind: nats, servers: "${url}"`,
+    connector: (name) => `kind: jetstream, stream: ${name}, durable: ours`,
+  },
+  kafka: {
+    broker: 'kafka',
+    fill: async (url, name, count) => {
+      const kafka = new Kafka({ brokers: [url], logLevel: logLevel.NOTHING });
+      const admin = kafka.admin();
+      await admin.connect();
+      await admin.createTopics({ topics: [{ topic: name, numPartitions: 1 }], waitForLeaders: true });
+      await admin.disconnect();
+      const producer = kafka.producer();
+      await producer.connect();
+      for (let sent = 0; sent < count; sent += 500) {
+        await producer.send({
+          topic: name,
+          messages: Array.from({ length: Math.min(500, count - sent) }, () => ({ value: body })),
+        });
+      }
+      await producer.disconnect();
+    },
+    bare: async (url, name, handle) => {
+      const kafka = new Kafka({ brokers: [url], logLevel: logLevel.NOTHING });
+      const consumer = kafka.consumer({ groupId: 'bare' });
+      await consumer.connect();
+      await consumer.subscribe({ topic: name, fromBeginning: true });
+      await consumer.run({ eachMessage: ({ message }) => handle(message.value ?? Buffer.alloc(0)) });
+    },
+    connection: (url) => `kind: kafka, brokers: "${url}"`,
+    connector: (name) => `kind: kafka, subscribe: { topics: [${name}], group: ours, start: earliest }`,
+  },
+  amqp: {
+    broker: 'amqp',
+    fill: async (url, name, count) => {
+      const amqp = await amqplib.connect(url);
+      const channel = await amqp.createConfirmChannel();
+      await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+      for (let sent = 0; sent < count; sent++) {
+        if (!channel.sendToQueue(name, body, { persistent: true })) await once(channel, 'drain');
+      }
+      await channel.waitForConfirms();
+      await amqp.close();
+    },
+    bare: async (url, name, handle) => {
+      const amqp = await amqplib.connect(url);
+      const channel = await amqp.createChannel();
+      await channel.prefetch(64);
+      await channel.consume(name, (message) => {
+        if (message) void handle(message.content).then(() => channel.ack(message));
+      });
+    },
+    connection: (url) => `kind: amqp, url: "${url}"`,
+    connector: (name) => `kind: amqp, queue: { name: ${name}, type: quorum }`,
+  },
+  redis: {
+    broker: 'redis',
+    fill: async (url, name, count) => {
+      const redis = new Redis(url);
+      for (let sent = 0; sent < count; sent += 500) {
+        const added = redis.pipeline();
+        for (let index = 0; index < Math.min(500, count - sent); index++) added.xadd(name, '*', 'body', body);
+        await added.exec();
+      }
+      await redis.quit();
+    },
+    bare: async (url, name, handle) => {
+      const reader = new Redis(url);
+      const redis = new Redis(url);
+      await redis.xgroup('CREATE', name, 'bare', '0');
+      for (;;) {
+        const reading = reader.xreadgroupBuffer(
+          'GROUP',
+          'bare',
+          'one',
+          'COUNT',
+          64,
+          'BLOCK',
+          2000,
+          'STREAMS',
+          name,
+          '>',
+        );
+        const answer = (await reading) as [Buffer, [Buffer, Buffer[]][]][] | null;
+        await Promise.all(
+          (answer?.[0]?.[1] ?? []).map(async ([id, fields]) => {
+            await handle(fields[1] ?? Buffer.alloc(0));
+            await redis.xack(name, 'bare', id);
+          }),
+        );
+      }
+    },
+    connection: (url) => `kind: redis, url: "${url}"`,
+    connector: (name) => `kind: redis, stream: { key: ${name}, group: ours }`,
+  },
+};

@@ -1,0 +1,63 @@
+import { pino } from 'pino';
+import { Agent, request } from 'undici';
+import { httpConfig } from '../../connectors/http/config.ts';
+import { HttpConnector } from '../../connectors/http/connector.ts';
+import { createPublicServer } from '../../core/api/server.ts';
+import { brokerTraits, type ConnectorBench, type ConnectorTraits } from '../../core/testing/connector-bench.ts';
+import { connectorHost } from '../../core/testing/connector-host.ts';
+
+export const httpTraits: ConnectorTraits = {
+  ...brokerTraits,
+  settlement: 'replies',
+  // A request is an event only if it says so.
+  events: false,
+  ordered: false,
+  waits: false,
+  fences: false,
+  shares: false,
+  handsBack: 'nobody',
+  acknowledges: ['done', 'accepted'],
+};
+
+/** A listener with one route; each sender waits for its answer. */
+export async function httpConnectorBench(): Promise<ConnectorBench> {
+  const agent = new Agent();
+  const servers: ReturnType<typeof createPublicServer>[] = [];
+  let waiting = 0;
+  let url = '';
+  return {
+    kind: 'http',
+    topic: '/trial/:id',
+    open: async () => {
+      const server = createPublicServer({
+        auth: 'none',
+        logger: pino({ level: 'silent' }),
+        listenHost: '127.0.0.1',
+      });
+      servers.push(server);
+      const config = httpConfig.parse({ routes: [{ path: '/trial/:id', function: 'work' }] });
+      const connector = new HttpConnector(config, connectorHost('http', { http: server }));
+      await connector.start();
+      url = await server.listen({ host: '127.0.0.1', port: 0 });
+      return connector;
+    },
+    send: async (messages) => {
+      for (const { body, headers = {} } of messages) {
+        waiting++;
+        void request(`${url}/trial/7`, { method: 'POST', body: Buffer.from(body), headers, dispatcher: agent })
+          .then((answer) => answer.body.dump())
+          // The end of the listener is an end of the wait, too.
+          .catch(() => undefined)
+          .then(() => waiting--);
+      }
+    },
+    left: async () => waiting,
+    dispose: async () => {
+      await agent.destroy();
+      for (const server of servers) {
+        server.server.closeAllConnections();
+        await server.close();
+      }
+    },
+  };
+}
