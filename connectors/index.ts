@@ -2,6 +2,7 @@ import type { LazyPlugins } from '../core/host/registry.ts';
 
 /** One line a kind. The word in the YAML is the key. */
 export const connectors: LazyPlugins = {
+  amqp: () => import('./amqp/index.ts'),
   cron: () => import('./cron/index.ts'),
   http: () => import('./http/index.ts'),
   jetstream: () => import('./jetstream/index.ts'),

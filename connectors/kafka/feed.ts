@@ -110,11 +110,12 @@ export class Feed {
   /** Takes no more; what has been received goes on. */
   hold(): void {
     this.#admission.abort();
+    this.#wake?.();
   }
 
   end(): void {
     this.#ended.abort();
-    this.#admission.abort();
+    this.hold();
     this.#parts.source.close();
   }
 
@@ -183,7 +184,6 @@ export class Feed {
     while (!signal.aborted && watermark.unsettled >= perPartition) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
       await promise;
     }
     return !signal.aborted;

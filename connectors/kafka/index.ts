@@ -10,6 +10,8 @@ export default defineConnector({
   config: kafkaConnectorConfig,
   connection: 'kafka',
   messages: { acks: ['processed', 'enqueued'], matches: matchesTopic },
+  consumer: ({ subscribe }) => `a member of the group ${subscribe.group}`,
+  topics: ({ subscribe }) => [subscribe.topics].flat(),
   examples: [
     { subscribe: { topics: ['orders.v1'], group: 'millrace' } },
     {

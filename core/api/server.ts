@@ -44,13 +44,17 @@ export class PublicServer {
   readonly #options: PublicServerOptions;
   readonly #own: RouteApp;
   #guard: Guard;
+  #handler: RequestListener = () => undefined;
   #apps: readonly RouteApp[] = [];
   #table: RouteTable;
 
   constructor(options: PublicServerOptions) {
     this.#options = options;
     this.#guard = managementGuard(options.auth, options.listenHost);
-    this.#own = this.#app('the gateway', (handler) => this.#listener(handler));
+    this.#own = this.#app('the gateway', (handler) => {
+      this.#handler = handler;
+      return this.#listener(handler);
+    });
     this.api = this.#own.server;
     this.#table = routeTable([]);
   }
@@ -73,6 +77,26 @@ export class PublicServer {
   /** Who may use `/system` from now on. */
   setAuth(auth: Auth): void {
     this.#guard = managementGuard(auth, this.#options.listenHost);
+  }
+
+  /** `localhost` has two addresses, where the machine has both. */
+  async listen(host: string, port: number): Promise<void> {
+    const { server } = this.api;
+    await this.api.listen({ host, port });
+    const bound = server.address();
+    if (host !== 'localhost' || typeof bound !== 'object' || !bound) return;
+    const other = this.#listener(this.#handler);
+    other.on('clientError', (error, socket) => refuseBytes(socket, statusOfClientError(error)));
+    other.on('error', () => undefined); // The machine has no such address, or somebody else has the port there.
+    other.listen({ host: bound.family === 'IPv6' ? '127.0.0.1' : '::1', port: bound.port });
+    await new Promise<void>((resolve) => {
+      other.once('listening', resolve);
+      other.once('error', () => resolve());
+    });
+    server.once('close', () => {
+      other.close();
+      other.closeAllConnections();
+    });
   }
 
   /** Takes no new connections, and tells the present ones to close after their next answer. */

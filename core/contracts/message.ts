@@ -38,8 +38,6 @@ export type AckMode = (typeof ackModes)[number];
 export interface MessageTraits {
   /** The modes that it can keep its promise in; the first one is the default. */
   readonly acks: readonly [AckMode, ...AckMode[]];
-  /** Its source may wait for the answer, so that with `processed` the outcome is said there and nowhere else. */
-  readonly answers?: boolean | undefined;
   /** Whether a topic fits a pattern with the broker's own wildcards. */
   readonly matches: (pattern: string, topic: string) => boolean;
 }

@@ -139,7 +139,7 @@ export class Gateway {
     this.#sources.start(pipeline(this.#pipelineServices()));
     for (const [name, queue] of plugins.queues) this.#sources.addQueue(name, queue);
     for (const running of plugins.connectors) this.#sources.addConnector(running);
-    await server.api.listen({ host: gateway.listen.host, port: gateway.listen.port });
+    await server.listen(gateway.listen.host, gateway.listen.port);
     await this.#management.listen({ host: gateway.management.host, port: gateway.management.port });
     this.#state = 'ready';
     this.#parts.events.emit('gateway.ready', { at: this.#parts.clock.now() });

@@ -247,7 +247,7 @@ export class Intake {
     }
     const request = {
       ...this.#request({ ...message, body, attempt }, target, headers, mode, orderKey, run.length),
-      replyTo: this.#replyTo(run[0]),
+      replyTo: this.#replyTo(run[0], isBatch),
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
     this.#out(new Delivery(carrier.source, request, { kind, settle }, message));
@@ -283,11 +283,11 @@ export class Intake {
     };
   }
 
-  #replyTo({ replyKey }: Item): ReplyTarget | undefined {
+  #replyTo({ replyKey }: Item, onlySuccess: boolean): ReplyTarget | undefined {
     const { reply } = this.#settings;
     if (!reply) return undefined;
     const { connection = this.#config.connection ?? '', to, structured } = reply;
-    return { connection, to, key: replyKey, structured };
+    return { connection, to, key: replyKey, structured, onlySuccess };
   }
 
   /** Through the pipeline, which leaves it among the dead letters. */

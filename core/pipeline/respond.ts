@@ -27,7 +27,12 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     ));
     if (delivery.decision === 'run' && delivery.entry)
       meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
-    if (delivery.settlement.kind === 'replies') return say(delivery, answer(delivery, outcome));
+    if (delivery.settlement.kind === 'replies') {
+      if (delivery.request.replyTo && !delivery.accepted) {
+        return published(delivery, outcome).then((verdict) => say(delivery, verdict));
+      }
+      return say(delivery, answer(delivery, outcome));
+    }
     const settled = settling(delivery, outcome);
     if (delivery.request.lease === undefined) return settled.then((verdict) => acknowledge(delivery, verdict));
     return settled.then((verdict) => say(delivery, verdict));
@@ -74,6 +79,29 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     return { kind: 'done', outcome, effects: noEffects };
   }
 
+  /** For one whose answer is to be published as well: that is in a queue before it is said. */
+  async function published(delivery: Delivery, answered: Outcome): Promise<Verdict> {
+    const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
+    const outcome = await collected(answered);
+    const [name = '', queue] = queueOf(policy);
+    try {
+      if (!queue) throw unavailable(name);
+      const { attempts } = policy?.retry ?? services.standardRetry;
+      // What follows a call by the function's policy follows queued work only.
+      const effects = effectsOf(delivery, outcome, undefined, attempts, clock.now());
+      await taken(queue, effects);
+      return { kind: 'done', outcome, effects: noEffects };
+    } catch (error) {
+      logger.warn({ err: error, queue: name, id: delivery.invocation?.id }, 'an outcome could not be published');
+      const refusal = error instanceof MillraceError ? error : unavailable(name, error);
+      return { kind: 'done', outcome: failed('refused', refusal, outcome.durationMs), effects: noEffects };
+    }
+  }
+
+  function queueOf(policy: FunctionPolicy | undefined): readonly [name?: string, queue?: Queue | undefined] {
+    return policy ? [policy.queue, services.queues.get(policy.queue)] : ([...services.queues][0] ?? []);
+  }
+
   /** For a source that keeps the message until it is told what became of it. */
   async function settling(delivery: Delivery, outcome: Outcome): Promise<Verdict> {
     if (delivery.accepted) return { kind: 'accepted', accepted: delivery.accepted };
@@ -114,9 +142,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const effects = verdict.kind === 'retry' ? noEffects : verdict.effects;
     if (verdict.kind === 'done' && effects.length === 0) return verdict;
     const { outcome } = verdict;
-    const [name = '', queue] = policy
-      ? [policy.queue, services.queues.get(policy.queue)]
-      : ([...services.queues][0] ?? []);
+    const [name = '', queue] = queueOf(policy);
     try {
       const own = verdict.kind === 'done' ? [] : [await failedMessage(delivery, verdict, policy)];
       if (!queue) throw unavailable(name);

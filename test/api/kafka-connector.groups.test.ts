@@ -1,4 +1,8 @@
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { startGateway } from '../support/gateway-process.ts';
 import { bodies, connectorOf, has, held, KafkaWorld, metric, patient, release } from '../support/kafka-world.ts';
 import { holds, ran } from '../support/plugins/inline.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
@@ -67,6 +71,54 @@ await describeWithOwnBroker('kafka', 'connector kafka in a group', () => {
     holds[2]?.release();
     await world.done(topic);
     expect(await metric(second, 'stale_total')).toBe(0);
+  }, 60_000);
+
+  it('changes nothing at the broker when it wakes up and others have its partition', async () => {
+    const topic = await world.newTopic();
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-sleeper-'));
+    const file = (name: string): string => join(folder, name);
+    writeFileSync(
+      file('wait.ts'),
+      `import { existsSync, writeFileSync } from 'node:fs';
+export default async () => {
+  writeFileSync('${file('started')}', '');
+  while (!existsSync('${file('go')}')) await new Promise((resolve) => setTimeout(resolve, 20));
+};`,
+    );
+    writeFileSync(
+      file('millrace.yaml'),
+      `gateway: { listen: { port: 0 }, management: { port: 0 } }
+connections: { main: { kind: kafka, brokers: "${world.server.url}" } }
+queues: { default: { kind: memory, allowVolatile: true } }
+stores: { default: { kind: memory } }
+functions: { wait: { module: ./wait.ts } }
+connectors: { events: { kind: kafka, subscribe: { topics: [${topic}], group: ${topic} }, sessionTimeout: 1s, function: wait } }
+`,
+    );
+    const sleeper = await startGateway(file('millrace.yaml'));
+    onTestFinished(async () => {
+      sleeper.child.kill('SIGKILL');
+      await sleeper.ended;
+    });
+    await world.publish(topic, ['x']);
+    await expect.poll(() => existsSync(file('started')), patient).toBe(true);
+    // Where it begins is committed before that.
+    await expect.poll(() => world.committedOf(topic), patient).toEqual([0]);
+    sleeper.child.kill('SIGSTOP');
+    const second = await world.gateway(topic, 'function: held, drainTimeout: 100ms');
+    await held('x');
+    writeFileSync(file('go'), '');
+    sleeper.child.kill('SIGCONT');
+    // What it did has ended, and it has been told that it was given up; which of these comes first is anybody's guess.
+    const woken = async (): Promise<unknown> => (await connectorOf(sleeper))['settled'];
+    await expect.poll(woken, patient).toBe(1);
+    await expect.poll(() => sleeper.log.filter((line) => line.includes('joined the')).length, patient).toBe(2);
+    // It has come back since, and to no partition: the other one keeps what it has, and what runs there.
+    await expect.poll(() => metric(second, 'rebalances_total'), patient).toBe(2);
+    expect(await world.committedOf(topic)).toEqual([0]);
+    expect(holds).toHaveLength(1);
+    release('x');
+    await world.done(topic);
   }, 60_000);
 
   it('finds topics by a regular expression, also those that come later', async () => {

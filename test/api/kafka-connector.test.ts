@@ -27,6 +27,8 @@ await describeWithOwnBroker('kafka', 'connector kafka', () => {
     const after = bodies(700, 'after');
     await world.publish(topic, after);
     await world.done(topic);
+    // No producer has said anything twice.
+    expect((await world.endsOf(topic)).reduce((sum, end) => sum + end)).toBe(730);
     expect(ran.toSorted()).toEqual([...before, ...after].toSorted());
     await expect
       .poll(() => connectorOf(running))

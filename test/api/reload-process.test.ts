@@ -33,7 +33,7 @@ async function start(file: string): Promise<GatewayProcess> {
   return running;
 }
 const statusOf = async ({ url }: GatewayProcess, name: string): Promise<number> => {
-  const { statusCode, body } = await request(`${url}/function/${name}`, { method: 'POST', body: 'x' });
+  const { statusCode, body } = await request(`${url}/function/${name}`, { method: 'POST', body: '300' });
   await body.dump();
   return statusCode;
 };
@@ -59,7 +59,7 @@ describe('SIGHUP', () => {
     writeFileSync(file, yamlOf(['b'], ', nonsense: 1', '{ watch: false }'));
     gateway.child.kill('SIGHUP');
     await logged(gateway, 'the configuration was not taken up');
-    expect(gateway.log.filter((line) => line.includes('not taken up'))[0]).toMatch(/millrace\.yaml:2:\d+.*nonsense/);
+    expect(gateway.log.find((line) => line.includes('not taken up'))).toMatch(/millrace\.yaml:2:\d+.*nonsense/);
     expect([await statusOf(gateway, 'a'), await statusOf(gateway, 'b')]).toEqual([404, 200]);
     const metrics = await (await request(`${gateway.management}/metrics`)).body.text();
     expect(metrics).toContain('millrace_config_reloads_total{result="ok"} 1');

@@ -41,16 +41,22 @@ const inFlight = (gateway: TestGateway, name: string, count: number): Promise<tr
 
 describe('what did not change', () => {
   it('keeps its calls in flight, and goes on as the same', async () => {
-    const gateway = await start(`${top}${functions}${web('{ path: /one, function: slow }')}`);
-    expect(await statusOf(gateway, '/one')).toBe(200);
-    const call = statusOf(gateway, '/one');
+    const routes = web('{ path: /one, function: slow }, { path: /held, function: never }');
+    const before = functions.replace('echo }', 'echo }, never: { behaviour: never, invoke: { timeout: 1m } }');
+    const gateway = await start(`${top}${before}${routes}`);
+    const held = new AbortController();
+    const call = request(`${gateway.url}/held`, { method: 'POST', body: 'x', signal: held.signal });
     await inFlight(gateway, 'web', 1);
-    const after = functions.replace('echo }', 'echo }, more: { behaviour: echo }');
-    const { result, changes } = await gateway.reload(`${top}${after}${web('{ path: /one, function: slow }')}`);
+    const answered = statusOf(gateway, '/one');
+    const after = before.replace('echo }', 'echo }, more: { behaviour: echo }');
+    const { result, changes } = await gateway.reload(`${top}${after}${routes}`);
     expect([result, changes]).toEqual(['ok', 'functions.more.openfaas-fn added']);
-    expect(await connectorOf(gateway, 'web')).toMatchObject({ inFlight: 1, settled: 1 });
-    expect(await call).toBe(200);
+    expect(await answered).toBe(200);
+    await expect.poll(() => connectorOf(gateway, 'web')).toMatchObject({ inFlight: 1, settled: 1 });
     expect(await statusOf(gateway, '/function/more')).toBe(200);
+    held.abort();
+    await expect(call).rejects.toThrow();
+    await inFlight(gateway, 'web', 0);
   });
 
   it('is all of it, when the file says the same', async () => {
@@ -169,15 +175,15 @@ functions: { slow: { module: ${module} } }
 queues: { default: { kind: sqlite, path: ${folder}/queue.db } }
 `;
     const gateway = await start(yaml('64MiB'));
-    expect(await statusOf(gateway, '/function/slow')).toBe(200);
-    const call = statusOf(gateway, '/function/slow');
+    expect(await statusOf(gateway, '/function/slow', '1')).toBe(200);
+    const call = statusOf(gateway, '/function/slow', '500');
     await inFlight(gateway, 'http', 1);
     const { result, changes } = await gateway.reload(yaml('96MiB'));
     expect([result, changes]).toEqual(['ok', 'providers.worker changed, functions.slow.openfaas-fn changed']);
-    expect([await call, await statusOf(gateway, '/function/slow')]).toEqual([200, 200]);
+    expect([await call, await statusOf(gateway, '/function/slow', '1')]).toEqual([200, 200]);
     const missing = await gateway.reload(yaml('96MiB').replace('slow.ts', 'not-there.ts'));
     expect(missing).toMatchObject({ result: 'failed', reasons: [expect.stringContaining('there is no file')] });
-    expect(await statusOf(gateway, '/function/slow')).toBe(200);
+    expect(await statusOf(gateway, '/function/slow', '1')).toBe(200);
   });
 });
 

@@ -14,6 +14,8 @@ import { startBroker } from '../support/brokers.ts';
 import { dial, newTopics } from './kafka-bench.ts';
 
 const perPartition = 32;
+/** One that was killed does not get back in before its session is over. */
+const settings = ['broker.session.timeout.ms=3000', 'broker.heartbeat.interval.ms=500'];
 
 /** A partition is one gateway's, and in order. The broker's limit holds for a batch, which has a head of its own. */
 export const partitionTraits: ConnectorTraits = {
@@ -29,7 +31,7 @@ export const topicTraits: ConnectorTraits = { ...partitionTraits, shares: true, 
 /** A topic of its own, of so many partitions, on that cluster, or on one of its own without. */
 export async function kafkaConnectorBench(url: string | undefined, partitions: number): Promise<ConnectorBench> {
   const topic = newTopics();
-  const own = url === undefined ? await startBroker('kafka') : undefined;
+  const own = url === undefined ? await startBroker('kafka', { settings }) : undefined;
   const brokers = own?.url ?? url ?? '';
   const client = new Client({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { maxRetryTime: 1000 } });
   const [admin, sender] = [client.admin(), client.producer({ createPartitioner: Partitioners.DefaultPartitioner })];

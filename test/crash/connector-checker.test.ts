@@ -41,13 +41,14 @@ describe('the checker of the crash test of connectors', () => {
   it('finds dead letters that are missing, changed, empty, doubled or uncalled for', () => {
     const confirmed = [{ ...message, behaviour: 'fail-always' as const }];
     const executions = [...run('m1'), ...run('m1', 2), ...run('m1', 3)];
-    const letter = { body: 'sha', errors: 3 };
+    const letter = { body: 'sha', errors: 3, reason: 'max_attempts' };
     expect(complaints({ confirmed, executions, dead: [letter], atRisk: 0 })).toBe('');
     expect(complaints({ confirmed, executions })).toMatch(/is no dead letter/);
     expect(complaints({ confirmed, executions, dead: [{ ...letter, body: 'other' }] })).toMatch(/is no dead letter/);
     expect(complaints({ confirmed, executions, dead: [{ ...letter, errors: 0 }] })).toMatch(/has no errors/);
     expect(complaints({ confirmed, executions, dead: [letter, letter], atRisk: 0 })).toMatch(/1 given again/);
-    expect(complaints({ dead: [letter] })).toMatch(/is a dead letter/);
+    expect(complaints({ dead: [letter] })).toMatch(/is a dead letter \(max_attempts\)/);
+    expect(complaints({ executions: [], dead: [{ ...letter, reason: 'crashed' }] })).toBe('');
   });
   it('finds what the broker keeps, and numbers that do not add up', () => {
     expect(complaints({ left: 2 })).toMatch(/still keeps 2/);

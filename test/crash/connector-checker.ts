@@ -1,5 +1,5 @@
 import type { AckMode } from '../../core/contracts/message.ts';
-import type { Execution } from './checker.ts';
+import type { DeadRecord, Execution } from './checker.ts';
 
 export type Behaviour = 'ok' | 'fail-once' | 'fail-always';
 
@@ -20,7 +20,7 @@ export interface MessageHistory {
   /** `callId` is the message's id. */
   readonly executions: readonly Execution[];
   /** Of all gateways. */
-  readonly dead: readonly { readonly body: string; readonly errors: number }[];
+  readonly dead: readonly Pick<DeadRecord, 'body' | 'errors' | 'reason'>[];
   /** Attempts after which a message is a dead letter. */
   readonly attempts: number;
   /** Messages that may have been under way when something was struck, all in all: so many may be given again. */
@@ -62,7 +62,9 @@ export function checkMessages({ confirmed, unknown, executions, dead, attempts }
     // Whatever its policy makes of it, one that is given again begins anew.
     duplicates += Math.max(0, Math.ceil((started.get(id) ?? 0) / expected) - 1, found.length - 1);
     if (behaviour !== 'fail-always') {
-      if (found.length > 0) deadWrong.push(`${id} (${topic}, ${behaviour}) is a dead letter`);
+      // Attempts are counted before the run, so kills alone may use them up; then it is kept whole.
+      const uncalled = found.find(({ reason }) => reason !== 'crashed');
+      if (uncalled) deadWrong.push(`${id} (${topic}, ${behaviour}) is a dead letter (${uncalled.reason})`);
     } else if (found.length === 0) deadWrong.push(`${id} (${topic}) is no dead letter with the bytes that were sent`);
     else if (found.some(({ errors }) => errors === 0)) deadWrong.push(`${id} (${topic}) has no errors`);
   }

@@ -40,8 +40,9 @@ const credit = 16;
 /** What its queue runs at once, for those that were handed over to it. */
 const concurrency = 8;
 const attempts = 3;
+const messagesOfRound = 400;
 const freezeMs = 3000;
-const failpointMs = 6000;
+const failpointMs = 15_000;
 const backWithinMs = 10_000;
 const patienceMs = 30_000;
 
@@ -54,7 +55,8 @@ export function messageSummary(history: MessageHistory): string {
 
 /** Publishes messages while gateways and their broker are struck, then lets them finish, and returns the ledgers. */
 export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
-  const { seed, connector, gateways, strikes, paceMs, failpoints = connectorFailpoints, longestMs = 30, log } = plan;
+  const { seed, connector, gateways, strikes, paceMs, longestMs = 30, log } = plan;
+  const failpoints = plan.failpoints ?? [...connectorFailpoints, ...connector.failpoints];
   const random = seeded(seed);
   const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
   const ledger = join(home, 'executions.jsonl');
@@ -86,6 +88,7 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
         atRisk += underWay;
       }
       await fleet.fill(place, told === '' ? undefined : told);
+      producers.most = producers.confirmed.length + messagesOfRound;
       // What is struck by others is at work; one that has a failpoint is on its way there, or dead already.
       if (told === '') {
         await ran(producers, ledger);
@@ -175,6 +178,7 @@ async function strikeOnce(
 async function ran(producers: Producers, ledger: string): Promise<number> {
   const since = performance.now();
   const before = producers.confirmed.length;
+  producers.most = Math.max(producers.most, before + 100);
   while (performance.now() - since < patienceMs) {
     const text = textOf(ledger);
     // Any of them: the very first one may have been lost, which is for the checker to find.

@@ -36,6 +36,8 @@ export interface CrashConnector {
    * functions run that take longer than it does.
    */
   readonly early?: readonly string[];
+  /** The named places of its own at which a gateway is killed; those of the core come on top. */
+  readonly failpoints: readonly string[];
   /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
   readonly stallMs: number;
 }
@@ -49,6 +51,7 @@ const jetstream: CrashConnector = {
   acks: ['processed', 'enqueued'],
   connection: (url) => `servers: "${url}"`,
   connector: (topic) => `stream: crash, subjects: [crash.${topic}], durable: ${topic}, ackWait: 2s`,
+  failpoints: [],
   stallMs: 3000,
   open: async ({ url }) => {
     const client = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
@@ -71,28 +74,28 @@ const jetstream: CrashConnector = {
 const redis: CrashConnector = {
   kind: 'redis',
   broker: 'redis',
-  // With `everysec` it holds writes back while it syncs, and a kill -9 takes what it has confirmed meanwhile.
+  // What is confirmed is on the disk.
   settings: ['appendfsync always'],
   acks: ['processed', 'enqueued'],
   connection: (url) => `url: "${url}"`,
-  connector: (topic) =>
-    `stream: { key: crash.${topic}, group: crash }, consumer: "gateway-\${PLACE}", claimIdle: 2s, body: body`,
+  connector: (topic) => `stream: { key: ${topic} }, consumer: "gateway-\${PLACE}", claimIdle: 2s`,
+  failpoints: ['source.received', 'source.before-ack', 'source.after-ack'],
   stallMs: 3000,
   open: async ({ url }) => {
-    const client = new Redis(url, { retryStrategy: () => 50, maxRetriesPerRequest: 0, commandTimeout: 2000 });
-    // It dials on; whoever asks meanwhile is told.
-    client.on('error', () => undefined);
+    // Nothing is sent again by itself: whoever is not told does not know.
+    const client = new Redis(url, { maxRetriesPerRequest: 0, commandTimeout: 2000, retryStrategy: () => 50 });
+    client.on('error', () => undefined); // Each command that fails tells it.
     return {
       publish: async (topic, body) => {
-        await client.xadd(`crash.${topic}`, '*', 'body', body);
+        await client.xadd(topic, '*', 'body', body);
       },
       left: async () => {
         let sum = 0;
-        for (const topic of redis.acks) {
-          const [group = []] = (await client.xinfo('GROUPS', `crash.${topic}`)) as (string | number)[][];
-          const valueOf = (name: string): string | number | undefined => group[group.indexOf(name) + 1];
-          const waiting = await client.xrange(`crash.${topic}`, `(${valueOf('last-delivered-id')}`, '+');
-          sum += Number(valueOf('pending')) + waiting.length;
+        for (const key of ['processed', 'enqueued']) {
+          const [group = []] = (await client.xinfo('GROUPS', key)) as readonly (readonly unknown[])[];
+          const about = (name: string): unknown => group[group.indexOf(name) + 1];
+          const waiting = await client.xrange(key, `(${String(about('last-delivered-id'))}`, '+');
+          sum += Number(about('pending')) + waiting.length;
         }
         return sum;
       },
@@ -104,7 +107,8 @@ const redis: CrashConnector = {
 const kafka: CrashConnector = {
   kind: 'kafka',
   broker: 'kafka',
-  settings: ['group.min.session.timeout.ms=500'],
+  // One that was killed does not get back in before its session is over.
+  settings: ['group.min.session.timeout.ms=500', 'broker.session.timeout.ms=3000', 'broker.heartbeat.interval.ms=500'],
   acks: ['processed', 'enqueued'],
   // It commits each second, in which the producers send about so many.
   unsaid: 100,
@@ -112,6 +116,8 @@ const kafka: CrashConnector = {
   connection: (url) => `brokers: "${url}"`,
   connector: (topic) =>
     `subscribe: { topics: [crash.${topic}], group: ${topic} }, sessionTimeout: 2s, drainTimeout: 2s`,
+  // There are commits each second only.
+  failpoints: ['kafka.committing:2', 'kafka.committed:2'],
   stallMs: 3000,
   open: async ({ url }) => {
     const retry = { initialRetryTime: 50, maxRetryTime: 200, retries: 3 };
@@ -150,4 +156,4 @@ const kafka: CrashConnector = {
 };
 
 /** All of them, by their kinds. */
-export const crashConnectors: Readonly<Record<string, CrashConnector>> = { jetstream, kafka, redis };
+export const crashConnectors = { jetstream, kafka, redis } as const satisfies Readonly<Record<string, CrashConnector>>;

@@ -5,7 +5,7 @@ import type { Behaviour, Confirmed } from './connector-checker.ts';
 import type { Source } from './connectors.ts';
 
 const producers = 8;
-const pauseAfterFailureMs = 50;
+const idlePauseMs = 50;
 
 /** How often each is sent. */
 const shareOf: Readonly<Record<Behaviour, number>> = { ok: 0.8, 'fail-once': 0.12, 'fail-always': 0.08 };
@@ -15,6 +15,8 @@ export class Producers {
   readonly confirmed: Confirmed[] = [];
   /** Ids of messages of which nothing is known: the broker may have them. */
   readonly unknown = new Set<string>();
+  /** They pause when so many have been confirmed, so that a slow machine is not given more than it can do. */
+  most = 0;
   readonly #source: Source;
   readonly #topics: readonly AckMode[];
   readonly #random: () => number;
@@ -29,7 +31,8 @@ export class Producers {
   async load(paceMs: number, signal: AbortSignal): Promise<void> {
     const one = async (): Promise<void> => {
       while (!signal.aborted) {
-        const pauseMs = (await this.send()) ? this.#random() * 2 * paceMs : pauseAfterFailureMs;
+        const isSent = this.confirmed.length < this.most && (await this.send()) !== undefined;
+        const pauseMs = isSent ? this.#random() * 2 * paceMs : idlePauseMs;
         await delay(pauseMs, undefined, { signal }).catch(() => undefined);
       }
     };

@@ -6,7 +6,7 @@
 import { broken, check } from './checker.ts';
 import { brokenMessages } from './connector-checker.ts';
 import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
-import { crashConnectors } from './connectors.ts';
+import { crashConnectors, type CrashConnector } from './connectors.ts';
 import { crashRun, summary } from './driver.ts';
 import { crashQueues } from './queues.ts';
 import type { Strike } from './strikes.ts';
@@ -42,7 +42,7 @@ async function ofQueue(): Promise<string[]> {
 }
 
 async function ofConnector(name: string): Promise<string[]> {
-  const connector = crashConnectors[name];
+  const connector = (crashConnectors as Readonly<Record<string, CrashConnector>>)[name];
   if (!connector) {
     throw new Error(`there is no connector ${name}: expected one of ${Object.keys(crashConnectors).join(', ')}`);
   }

@@ -27,7 +27,7 @@ export function release(...wanted: string[]): void {
 }
 
 /** As `/system/connectors` tells it. */
-export async function connectorOf({ url }: TestGateway): Promise<Record<string, unknown>> {
+export async function connectorOf({ url }: { readonly url: string }): Promise<Record<string, unknown>> {
   const rows = (await (await fetch(`${url}/system/connectors`)).json()) as Record<string, unknown>[];
   return rows.find((row) => row['name'] === 'events') ?? {};
 }
@@ -55,7 +55,8 @@ export class KafkaWorld implements AsyncDisposable {
     const retry = { retries: 50, maxRetryTime: 1000 };
     this.client = new Kafka({ brokers: [server.url], logLevel: logLevel.NOTHING, retry });
     this.admin = this.client.admin();
-    this.#producer = this.client.producer();
+    // Or it says again what a topic that was just made has taken already.
+    this.#producer = this.client.producer({ idempotent: true, maxInFlightRequests: 1 });
   }
 
   static async start(): Promise<KafkaWorld> {

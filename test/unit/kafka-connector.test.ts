@@ -175,7 +175,7 @@ describe('a page', () => {
   }
   /** An answer to a fetch of version 4. */
   function answer(records: Buffer, end: number, aborted: readonly { producer: number; first: number }[] = []): Buffer {
-    const int = (value: number): Buffer => Buffer.from(new Uint32Array([value]).buffer).reverse();
+    const int = (value: number): Buffer => Buffer.from(new Uint32Array([value]).buffer).swap32();
     const long = (value: number): Buffer => {
       const bytes = Buffer.alloc(8);
       bytes.writeBigInt64BE(BigInt(value));
@@ -184,8 +184,18 @@ describe('a page', () => {
     const list = aborted.flatMap(({ producer, first }) => [long(producer), long(first)]);
     const name = Buffer.from([0, 1, 0x74]);
     return Buffer.concat([
-      ...[int(0), int(1), name, int(1), int(0), Buffer.alloc(2), long(end), long(end)],
-      ...[int(aborted.length), ...list, int(records.length), records],
+      int(0),
+      int(1),
+      name,
+      int(1),
+      int(0),
+      Buffer.alloc(2),
+      long(end),
+      long(end),
+      int(aborted.length),
+      ...list,
+      int(records.length),
+      records,
     ]);
   }
   const valuesOf = ({ messages }: Awaited<ReturnType<typeof decodePage>>): string[] =>
