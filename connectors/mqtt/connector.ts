@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { IConnackPacket, IPublishPacket } from 'mqtt';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep } from '../../core/contracts/clock.ts';
@@ -16,6 +17,10 @@ import { type Loan, Window } from './window.ts';
 interface Taken {
   readonly message: IPublishPacket;
   readonly loan: Loan | undefined;
+  /** Its own for as long as it is tried, since nothing of the broker's own names it for longer than that. */
+  readonly id: string;
+  /** Wall clock, ms: when it came. */
+  readonly at: number;
 }
 
 /**
@@ -124,15 +129,14 @@ export class MqttConnector implements Connector, MqttListener {
 
   async prepare(properties: IConnackPacket['properties']): Promise<void> {
     this.#look(properties);
-    // Not at each connection: retained messages would come each time.
-    if (this.#mustSubscribe) {
-      const wanted = this.#config.subscribe.map(({ topic, qos, share, retain }) => ({
+    const wanted = this.#config.subscribe
+      .filter((one) => this.#mustSubscribe || this.#bringsNothing(one))
+      .map(({ topic, qos, share, retain }) => ({
         topic: share === undefined ? topic : `$share/${share}/${topic}`,
         qos,
         rh: ({ deliver: 0, new: 1, ignore: 2 } as const)[retain],
       }));
-      await this.#link?.subscribe(wanted);
-    }
+    await this.#link?.subscribe(wanted);
     this.#mustSubscribe = false;
     this.#hasSession = true;
   }
@@ -146,7 +150,7 @@ export class MqttConnector implements Connector, MqttListener {
     const { loan, isKnown } = this.#window.take(message);
     if (isKnown) this.#acknowledge();
     else if (this.#isIgnored(message)) this.#safe(loan);
-    else this.#give({ message, loan });
+    else this.#give(this.#taken(message, loan));
     // Only version 5 has the broker wait by itself.
     if (this.#window.size <= this.#most) return;
     this.#room ??= Promise.withResolvers();
@@ -170,7 +174,15 @@ export class MqttConnector implements Connector, MqttListener {
     }
     this.#loose++;
     if (this.#loose > this.#config.buffer) this.#drop();
-    else this.#give({ message, loan: undefined });
+    else this.#give(this.#taken(message, undefined));
+  }
+
+  /**
+   * Whether it can be said at each connection, without retained messages each time. It should be: Mosquitto 2.0.11 forgets
+   * shared subscriptions when it is killed, and resumes the session without them.
+   */
+  #bringsNothing({ share, retain }: MqttConnectorConfig['subscribe'][number]): boolean {
+    return share !== undefined || (this.#mqtt.version === 5 && retain !== 'deliver');
   }
 
   /** Version 3.1.1 cannot be told not to send them. */
@@ -179,6 +191,10 @@ export class MqttConnector implements Connector, MqttListener {
     const isIgnored = asked.some((one) => one.retain === 'ignore' && isAskedFor({ subscribe: [one] }, topic));
     if (isIgnored) this.#counters.ignored.inc();
     return isIgnored;
+  }
+
+  #taken(message: IPublishPacket, loan: Loan | undefined): Taken {
+    return { message, loan, id: randomUUID(), at: this.#host.clock.now() };
   }
 
   #give(taken: Taken): void {
@@ -212,7 +228,7 @@ export class MqttConnector implements Connector, MqttListener {
 
   #delivery(taken: Taken): Delivery {
     failpoint('mqtt.after-receive');
-    const source = sourceMessageOf(taken.message, this.#host.clock.now(), this.#config.contentType);
+    const source = sourceMessageOf(taken, this.#config.contentType);
     return this.#host.message(source, { kind: 'settles', settle: (verdict) => this.#settle(taken, verdict) });
   }
 
