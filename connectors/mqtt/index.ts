@@ -12,6 +12,7 @@ export default defineConnector({
   connection: 'mqtt',
   // A function may take longer than a session lasts, and MQTT has no word to hand a message back.
   messages: { acks: ['enqueued'], matches },
+  topics: ({ subscribe }) => subscribe.map(({ topic }) => topic),
   examples: [
     { subscribe: [{ topic: 'plant/+/temp' }] },
     {
