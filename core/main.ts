@@ -17,6 +17,7 @@ import { registerFunctions } from './cli/functions.ts';
 import { registerGenerate } from './cli/generate.ts';
 import { registerInvocations } from './cli/invocations.ts';
 import { registerInvoke } from './cli/invoke.ts';
+import { registerPlan } from './cli/plan.ts';
 import { registerPlugins } from './cli/plugins.ts';
 import { registerQueues } from './cli/queues.ts';
 import { registerSchema } from './cli/schema.ts';
@@ -45,6 +46,7 @@ const program = new Command('millrace')
 registerServe(program, context);
 registerCheck(program, context);
 registerTest(program, context);
+registerPlan(program, context);
 registerSchema(program, context);
 registerPlugins(program, context);
 registerConfigShow(program, context);

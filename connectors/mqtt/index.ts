@@ -13,6 +13,22 @@ export default defineConnector({
   // A function may take longer than a session lasts, and MQTT has no word to hand a message back.
   messages: { acks: ['enqueued'], matches },
   topics: ({ subscribe }) => subscribe.map(({ topic }) => topic),
+  lint: {
+    rules: {
+      'mqtt-at-most-once': {
+        summary: 'Messages of MQTT may be lost.',
+        why:
+          'With QoS 0, what comes while nobody listens, or what a crash interrupts, is gone. Use QoS 1, also where it is ' +
+          'published, and a connection whose session the broker keeps.',
+      },
+    },
+    check: function* ({ subscribe }) {
+      for (const [index, { qos, topic }] of subscribe.entries()) {
+        if (qos > 0) continue;
+        yield { path: ['subscribe', index, 'qos'], code: 'mqtt-at-most-once', message: `${topic} with QoS 0` };
+      }
+    },
+  },
   examples: [
     { subscribe: [{ topic: 'plant/+/temp' }] },
     {

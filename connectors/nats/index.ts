@@ -9,7 +9,7 @@ export default defineConnector({
   summary: 'Subjects of core NATS, request–reply included; at most once, as NATS itself delivers them.',
   config: natsConnectorConfig,
   connection: 'nats',
-  messages: { acks: ['processed', 'enqueued'], answers: true, matches: topicMatcher(natsTopics) },
+  messages: { acks: ['processed', 'enqueued'], matches: topicMatcher(natsTopics) },
   topics: ({ subjects }) => subjects,
   examples: [
     { delivery: 'at-most-once', subjects: ['greet.*'] },

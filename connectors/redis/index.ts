@@ -12,6 +12,8 @@ export default defineConnector({
   config: redisConnectorConfig,
   connection: 'redis',
   messages: { acks: ['processed', 'enqueued'], matches: matchesGlob },
+  consumer: ({ stream }) => stream && `the group ${stream.group} of ${[stream.keys ?? stream.key].flat().join(', ')}`,
+  topics: ({ stream, channels = [], patterns = [] }) => [stream?.keys ?? stream?.key ?? [], channels, patterns].flat(2),
   examples: [
     { stream: { key: 'orders' } },
     {

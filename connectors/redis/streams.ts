@@ -11,7 +11,7 @@ import type { RedisConnection } from '../../plugins/connections/redis/connection
 import { Acknowledgements } from './acknowledgements.ts';
 import { type RedisConnectorConfig, standardClaimIdleMs, type StreamSettings } from './config.ts';
 import { contentOf } from './entry.ts';
-import { type Entry, Group, isWithoutGroup, type Standing } from './group.ts';
+import { type Entry, Group, isWithoutGroup } from './group.ts';
 import { Loans, type Loan } from './loans.ts';
 import { Reader } from './reader.ts';
 import { warnIfVolatile } from './server.ts';
@@ -19,6 +19,10 @@ import { warnIfVolatile } from './server.ts';
 /** In one read, so that one answer stays small. */
 const batch = 64;
 const longestBlockMs = 2000;
+/** What is to be tried again may wait for the very credit that is read with. */
+const shortBlockMs = 100;
+/** So long is waited for more credit where little has come back yet. */
+const gatherMs = 2;
 const lagMs = 1000;
 /** For what is left when the time for a stop is over. */
 const handBackMs = 500;
@@ -45,6 +49,8 @@ export class StreamConnector implements Connector {
   readonly #reader: Reader;
   readonly #acknowledgements: Acknowledgements;
   readonly #loans = new Loans();
+  /** Of these, what is over and could not be acknowledged yet. Nothing is read until it is. */
+  readonly #owed = new Set<Loan>();
   readonly #claimIdleMs: number;
   readonly #bodyField: string | undefined;
   readonly #counters;
@@ -52,6 +58,8 @@ export class StreamConnector implements Connector {
   readonly #timers: NodeJS.Timeout[] = [];
   #taking: Promise<void> | undefined;
   #isKeeping = false;
+  /** How many wait to be tried again. */
+  #returning = 0;
   #walk: Walk | undefined;
   /** Monotonic ms: when what others have left is looked for. */
   #claimAt = 0;
@@ -131,6 +139,7 @@ export class StreamConnector implements Connector {
   async #handBack(): Promise<void> {
     if (this.#redis.health().state !== 'connected') return;
     try {
+      await this.#sayOwed();
       for (const [key, loans] of this.#loans.byKey()) await this.#group.say('release', key, loans, this.#claimIdleMs);
       await this.#group.leave();
     } catch (error) {
@@ -143,9 +152,7 @@ export class StreamConnector implements Connector {
     const { signal } = this.#stop;
     let pauseMs: number = retryPauseMs.first;
     while (await credit.take(signal)) {
-      let wanted = 1;
-      while (wanted < batch && credit.tryTake()) wanted++;
-      const purse = { left: wanted };
+      const purse = { left: await this.#gather(credit) };
       let error: unknown;
       try {
         await this.#round(purse);
@@ -159,6 +166,19 @@ export class StreamConnector implements Connector {
       await this.#failed(error, pauseMs * (0.5 + Math.random() / 2));
       pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
     }
+  }
+
+  /** As much credit as there is, with a little patience: what is read one by one costs a request each. */
+  async #gather(credit: Credit): Promise<number> {
+    let wanted = 1;
+    const take = (): void => {
+      while (wanted < batch && credit.tryTake()) wanted++;
+    };
+    take();
+    if (wanted >= Math.min(batch, credit.limit / 2) || wanted === credit.outstanding) return wanted;
+    await sleep(gatherMs, this.#stop.signal);
+    take();
+    return wanted;
   }
 
   async #failed(error: unknown, pauseMs: number): Promise<void> {
@@ -179,6 +199,7 @@ export class StreamConnector implements Connector {
 
   /** As many entries as there are credits: first those that were left behind, then new ones. */
   async #round(purse: { left: number }): Promise<void> {
+    await this.#sayOwed();
     if (!this.#walk && this.#host.clock.monotonic() >= this.#claimAt) {
       // Whoever slept must not take its own for those of the dead.
       await this.#sayKeep();
@@ -187,7 +208,8 @@ export class StreamConnector implements Connector {
     if (this.#walk) return this.#step(this.#walk, purse);
     const { keys } = this.#group;
     const count = Math.max(1, Math.floor(purse.left / keys.length));
-    const entries = await this.#reader.read(keys, count, Math.min(longestBlockMs, this.#claimIdleMs / 2));
+    const mostMs = this.#returning > 0 ? shortBlockMs : longestBlockMs;
+    const entries = await this.#reader.read(keys, count, Math.min(mostMs, this.#claimIdleMs / 2));
     for (const { key, id } of entries) this.#group.reached(key, id);
     if (entries.length > 0) failpoint('source.received');
     await this.#receive(entries, purse);
@@ -268,32 +290,29 @@ export class StreamConnector implements Connector {
       return;
     }
     failpoint('source.before-ack');
-    const standing = await this.#acknowledge(loan);
-    failpoint('source.after-ack');
-    if (standing === 'own') this.#counters.acknowledged.inc();
+    try {
+      await this.#acknowledge(loan);
+      failpoint('source.after-ack');
+    } catch (error) {
+      // Whoever waits for the word to be said waits for as long as the server is away.
+      this.#owed.add(loan);
+      this.#lastError = messageOf(error);
+    }
+  }
+
+  async #acknowledge(loan: Loan): Promise<void> {
+    const standing = await this.#acknowledgements.add(loan);
+    // Of one that was said before, only the answer may have got lost.
+    const isOurs = standing === 'own' || (standing === 'nobody' && this.#owed.has(loan));
+    this.#loans.delete(loan);
+    this.#owed.delete(loan);
+    if (isOurs) this.#counters.acknowledged.inc();
     else this.#isStale(loan);
   }
 
-  /** Said again until the server has heard it: otherwise all that was done while it was away would be done twice. */
-  async #acknowledge(loan: Loan): Promise<Standing> {
-    let pauseMs: number = retryPauseMs.first;
-    let isAgain = false;
-    try {
-      for (; ; isAgain = true) {
-        try {
-          const standing = await this.#acknowledgements.add(loan);
-          // Its answer got lost, the first time.
-          return isAgain && standing === 'nobody' ? 'own' : standing;
-        } catch (error) {
-          if (this.#stop.signal.aborted) throw error;
-          this.#lastError = messageOf(error);
-          await this.#pause(pauseMs * (0.5 + Math.random() / 2));
-          pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
-        }
-      }
-    } finally {
-      this.#loans.delete(loan);
-    }
+  /** Says what could not be said: otherwise all that ended while the server was away would be run again. */
+  async #sayOwed(): Promise<void> {
+    await Promise.all([...this.#owed].map((loan) => this.#acknowledge(loan)));
   }
 
   #isStale({ key, id }: Loan): void {
@@ -304,8 +323,11 @@ export class StreamConnector implements Connector {
   /** The same entry once more, with the credit that it needs for that. */
   async #again(loan: Loan, delayMs: number): Promise<void> {
     const { signal } = this.#stop;
+    this.#returning++;
     await sleep(delayMs, signal);
-    if (!this.#loans.has(loan) || !(await this.#out?.credit.take(signal))) return;
+    const isTaken = this.#loans.has(loan) && (await this.#out?.credit.take(signal));
+    this.#returning--;
+    if (!isTaken) return;
     if (this.#loans.has(loan)) this.#give(loan);
     else this.#out?.credit.giveBack();
   }

@@ -1,5 +1,5 @@
-import fastify, { type FastifyInstance, type RouteOptions } from 'fastify';
-import { type Server, STATUS_CODES } from 'node:http';
+import fastify, { type FastifyInstance, type FastifyServerOptions, type RouteOptions } from 'fastify';
+import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { MillraceError } from '../contracts/errors.ts';
@@ -7,6 +7,7 @@ import { limitBodyIdleTime } from './body-idle.ts';
 import { errorBody, replyWithError } from './error-reply.ts';
 import { type Auth, type Guard, managementGuard } from './guard.ts';
 import { acceptJsonOnly } from './json-body.ts';
+import { type RouteApp, type RouteTable, routeTable } from './route-table.ts';
 
 /** `management`: the rules of `/system` hold. `public`: whoever reaches the listener may call it. */
 export type RouteAuth = 'management' | 'public';
@@ -32,36 +33,122 @@ export interface PublicServerOptions {
 /**
  * The public listener: hardened, errors as JSON, and whether a route needs credentials is a property of the route that
  * was matched, never of how its path was spelled.
+ *
+ * Fastify takes no routes once it listens, and forgets none. So each connector has a Fastify of its own (`open`), which
+ * never listens, and what listens looks up whose route a request is for in a table that is replaced at once (`serve`). A
+ * call that is under way ends where it began.
  */
-export function createPublicServer(options: PublicServerOptions): FastifyInstance {
-  const { logger } = options;
-  const guard = managementGuard(options.auth, options.listenHost);
-  const server: FastifyInstance = fastify({
-    // Errors are logged by `replyWithError`. A logger of Fastify's own would make one for each request, and listen for
-    // its end to log that: more than routing costs.
-    logger: false,
-    http: { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 },
-    requestTimeout: 0, // An upload may take as long as it goes on: see limitBodyIdleTime.
-    bodyLimit: options.bodyLimit ?? 1_048_576,
-    trustProxy: false,
-    onProtoPoisoning: 'error',
-    onConstructorPoisoning: 'error',
-    exposeHeadRoutes: false,
-    return503OnClosing: false, // Whoever answers says it better, and keep-alive connections are told to close.
-    routerOptions: { maxParamLength: 256 },
-    frameworkErrors: (error, _request, reply) => void replyWithError(reply, error, logger),
-    clientErrorHandler: (error, socket) => refuseBytes(socket, statusOfClientError(error)),
-  });
-  server.server.maxHeadersCount = 0; // Bounded by bytes; a bound by number would drop headers in silence.
-  limitBodyIdleTime(server.server, options.bodyIdleMs ?? 30_000);
-  refuseTunnels(server.server);
-  acceptJsonOnly(server);
-  server.setErrorHandler((error, _request, reply) => replyWithError(reply, error, logger));
-  server.setNotFoundHandler((request, reply) =>
-    reply.code(404).send(errorBody('route.unknown', `no route for ${request.method} on this path`)),
-  );
-  server.addHook('onRoute', (route) => protect(route, guard));
-  return server;
+export class PublicServer {
+  /** The gateway's own routes. It is what listens. */
+  readonly api: FastifyInstance;
+  readonly #options: PublicServerOptions;
+  readonly #own: RouteApp;
+  #guard: Guard;
+  #handler: RequestListener = () => undefined;
+  #apps: readonly RouteApp[] = [];
+  #table: RouteTable;
+
+  constructor(options: PublicServerOptions) {
+    this.#options = options;
+    this.#guard = managementGuard(options.auth, options.listenHost);
+    this.#own = this.#app('the gateway', (handler) => {
+      this.#handler = handler;
+      return this.#listener(handler);
+    });
+    this.api = this.#own.server;
+    this.#table = routeTable([]);
+  }
+
+  /** A place for the routes of one connector. They are answered from `serve` on. */
+  open(name: string): RouteApp {
+    return this.#app(name);
+  }
+
+  /**
+   * From now on these are answered, beside the gateway's own, and no others. All of them have been made ready.
+   *
+   * @throws MillraceError `config.invalid` when two would answer the same; nothing has changed then.
+   */
+  serve(apps: readonly RouteApp[]): void {
+    this.#table = routeTable([this.#own, ...apps]);
+    this.#apps = apps;
+  }
+
+  /** Who may use `/system` from now on. */
+  setAuth(auth: Auth): void {
+    this.#guard = managementGuard(auth, this.#options.listenHost);
+  }
+
+  /** `localhost` has two addresses, where the machine has both. */
+  async listen(host: string, port: number): Promise<void> {
+    const { server } = this.api;
+    await this.api.listen({ host, port });
+    const bound = server.address();
+    if (host !== 'localhost' || typeof bound !== 'object' || !bound) return;
+    const other = this.#listener(this.#handler);
+    other.on('clientError', (error, socket) => refuseBytes(socket, statusOfClientError(error)));
+    other.on('error', () => undefined); // The machine has no such address, or somebody else has the port there.
+    other.listen({ host: bound.family === 'IPv6' ? '127.0.0.1' : '::1', port: bound.port });
+    await new Promise<void>((resolve) => {
+      other.once('listening', resolve);
+      other.once('error', () => resolve());
+    });
+    server.once('close', () => {
+      other.close();
+      other.closeAllConnections();
+    });
+  }
+
+  /** Takes no new connections, and tells the present ones to close after their next answer. */
+  async close(): Promise<void> {
+    await Promise.all([this.#own, ...this.#apps].map(({ server }) => server.close()));
+  }
+
+  #app(name: string, serverFactory?: FastifyServerOptions['serverFactory']): RouteApp {
+    const { logger, bodyLimit } = this.#options;
+    const routes: RouteOptions[] = [];
+    const server: FastifyInstance = fastify({
+      ...(serverFactory && { serverFactory }),
+      // Errors are logged by `replyWithError`. A logger of Fastify's own would make one for each request, and listen for
+      // its end to log that: more than routing costs.
+      logger: false,
+      bodyLimit: bodyLimit ?? 1_048_576,
+      trustProxy: false,
+      onProtoPoisoning: 'error',
+      onConstructorPoisoning: 'error',
+      exposeHeadRoutes: false,
+      return503OnClosing: false, // Whoever answers says it better, and keep-alive connections are told to close.
+      routerOptions: { maxParamLength: 256 },
+      frameworkErrors: (error, _request, reply) => void replyWithError(reply, error, logger),
+      clientErrorHandler: (error, socket) => refuseBytes(socket, statusOfClientError(error)),
+    });
+    acceptJsonOnly(server);
+    server.setErrorHandler((error, _request, reply) => replyWithError(reply, error, logger));
+    server.setNotFoundHandler((request, reply) =>
+      reply.code(404).send(errorBody('route.unknown', `no route for ${request.method} on this path`)),
+    );
+    server.addHook('onRoute', (route) => {
+      protect(route, (request, reply) => this.#guard(request, reply));
+      routes.push(route);
+    });
+    return { name, server, routes };
+  }
+
+  #listener(handler: RequestListener): Server {
+    const limits = { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 };
+    const server = createServer(limits, (request, response) => {
+      const { method = '', url = '' } = request;
+      const app = this.#table.find(method, url);
+      if (app) app.server.routing(request, response);
+      else handler(request, response);
+    });
+    server.keepAliveTimeout = 72_000;
+    server.requestTimeout = 0; // An upload may take as long as it goes on: see limitBodyIdleTime.
+    server.maxHeadersCount = 0; // Bounded by bytes; a bound by number would drop headers in silence.
+    limitBodyIdleTime(server, this.#options.bodyIdleMs ?? 30_000);
+    refuseTunnels(server);
+    return server;
+  }
 }
 
 function protect(route: RouteOptions, guard: Guard): void {

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
+import { closeSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { secretValues } from '../config/redact.ts';
+import { ConfigWatch } from '../config/watch.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
@@ -51,15 +53,25 @@ async function serve(file: string, context: CliContext): Promise<number> {
   const { config } = loaded;
   if (!config) return exitCodes.usage;
   const { format, level } = config.observability.logs;
-  const logger = await createLogger({ format, level, secrets: secretValues(config) });
+  const secrets = new Set(secretValues(config));
+  const logger = await createLogger({ format, level, secrets });
   const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  const watch = new ConfigWatch(loaded.origin, () => reload('a file has changed'));
   let isAsked = false;
+  let reloading: Promise<void> | undefined;
+  let isReloadAsked = false;
+  let isReady = false;
 
   // Whoever read the log has gone: no reason to stop serving.
   process.stdout.on('error', () => undefined);
   process.on('uncaughtException', stray);
   process.on('unhandledRejection', stray);
+  process.on('SIGHUP', (signal) => {
+    if (isTerminalGone()) stop(signal);
+    else if (isReady) void reload(signal);
+    else isReloadAsked = true;
+  });
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   try {
@@ -73,13 +85,40 @@ async function serve(file: string, context: CliContext): Promise<number> {
     }
     throw error;
   }
+  watch.configure(config.gateway.reload);
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
   if (process.stdout.isTTY || process.env['MILLRACE_HINTS'] === '1')
     console.log(whatToTry(gateway, [...config.functions.keys()]));
+  isReady = true;
+  if (isReloadAsked) void reload('SIGHUP');
   return ended;
+
+  /** One at a time; whoever asks meanwhile gets what stands in the files afterwards. Never rejects. */
+  function reload(why: string): Promise<void> {
+    isReloadAsked = true;
+    reloading ??= reloadWhileAsked(why).finally(() => {
+      reloading = undefined;
+    });
+    return reloading;
+  }
+
+  async function reloadWhileAsked(why: string): Promise<void> {
+    while (isReloadAsked) {
+      isReloadAsked = false;
+      if (isAsked) return;
+      logger.info({ why }, 'reading the configuration again');
+      const now = await loadConfig(file, context.registry, context.defaults);
+      watch.follow(now.origin);
+      // What was one before may still be in use.
+      for (const secret of now.config ? secretValues(now.config) : []) secrets.add(secret);
+      const { result } = await gateway.reload(now);
+      if (result === 'ok' && now.config) watch.configure(now.config.gateway.reload);
+    }
+  }
 
   function stop(signal: NodeJS.Signals): void {
     isAsked = true;
+    watch.stop();
     logger.info({ signal }, 'stopping');
     process.once('SIGINT', () => end(exitCodes.failed)); // Asked twice: at once.
     gateway.stop().then(
@@ -98,6 +137,17 @@ async function serve(file: string, context: CliContext): Promise<number> {
       'a bug in Millrace: ending, since what follows cannot be trusted; nothing accepted is lost',
     );
     end(exitCodes.failed);
+  }
+}
+
+/** A hangup asks a daemon to read its configuration again, and tells whoever was started by hand that nobody is left. */
+function isTerminalGone(): boolean {
+  if (!process.stdout.isTTY) return false;
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return false;
+  } catch {
+    return true; // There is none any more.
   }
 }
 

@@ -1,6 +1,7 @@
 import { globSync } from 'node:fs';
 import { dirname, relative, resolve } from 'node:path';
 import { messageOf } from '../contracts/errors.ts';
+import type { OnRead } from './bounded-file.ts';
 import { isMap } from './entries.ts';
 import { warning } from './lint.ts';
 import { problem, type Source } from './issues.ts';
@@ -18,8 +19,19 @@ const mergeable: readonly Path[] = [
   ['policies', 'retry'],
 ];
 
+/** Where a configuration came from, so that it can be told whether it would read the same now. */
+export interface Origin {
+  /** By path, `${file:…}` included: what the file said; undefined where it could not be read. */
+  readonly files: ReadonlyMap<string, string | undefined>;
+  /** By glob of `include`, in the folder: the files that matched it. */
+  readonly folder: string;
+  readonly globs: ReadonlyMap<string, readonly string[]>;
+}
+
 /** One configuration, of however many files it was made. */
 export interface Merged extends Source {
+  /** What was read, and what was looked for. */
+  readonly origin: Origin;
   /** Undefined when the main file is not fit to be looked at further. */
   readonly value: Record<string, unknown> | undefined;
   /** What `${file:…}` put in. */
@@ -32,7 +44,10 @@ export interface Merged extends Source {
  * `shown`: how the file is called in messages.
  */
 export function readMerged(path: string, shown: string, environment: Environment): Merged {
-  const main = prepared(readTree(path, shown, environment));
+  const files = new Map<string, string | undefined>();
+  const globs = new Map<string, readonly string[]>();
+  const onRead: OnRead = (file, text) => files.set(file, text);
+  const main = prepared(readTree(path, shown, environment, onRead));
   const problems = [...main.problems];
   const secrets = [...main.secrets];
   const owners = new Map<string, Tree>();
@@ -40,6 +55,7 @@ export function readMerged(path: string, shown: string, environment: Environment
   const ownerOf = (at: Path): Tree => owners.get(keyOf(at.slice(0, 2))) ?? owners.get(keyOf(at.slice(0, 3))) ?? main;
   const { value } = main;
   const merged = {
+    origin: { files, folder: dirname(path), globs },
     value,
     place: (at: Path) => ownerOf(at).place(at),
     outside: (at: Path) => ownerOf(at).outside(at),
@@ -48,7 +64,7 @@ export function readMerged(path: string, shown: string, environment: Environment
   };
   if (!value) return merged;
   for (const file of includedFiles()) {
-    const tree = prepared(readTree(file, relative(process.cwd(), file), environment));
+    const tree = prepared(readTree(file, relative(process.cwd(), file), environment, onRead));
     for (const one of tree.problems) problems.push(one);
     for (const one of tree.secrets) secrets.push(one);
     if (tree.value) take(value, tree.value, [], tree);
@@ -57,20 +73,21 @@ export function readMerged(path: string, shown: string, environment: Environment
 
   /** Each once, and never the main file itself, however many globs match it. */
   function includedFiles(): ReadonlySet<string> {
-    const files = new Set<string>();
+    const included = new Set<string>();
     const include = value?.['include'];
     for (const [index, pattern] of Array.isArray(include) ? include.entries() : []) {
       if (typeof pattern !== 'string') continue; // The schema says so.
       try {
         const found = globSync(pattern, { cwd: dirname(path) }).map((file) => resolve(dirname(path), file));
+        globs.set(pattern, found.toSorted());
         if (found.length === 0)
           problems.push(warning(['include', index], 'empty-include', `no file matches "${pattern}"`, main));
-        for (const file of found.toSorted()) if (file !== path) files.add(file);
+        for (const file of found.toSorted()) if (file !== path) included.add(file);
       } catch (error) {
         problems.push(problem(['include', index], messageOf(error), main));
       }
     }
-    return files;
+    return included;
   }
 
   function take(into: Record<string, unknown>, from: Record<string, unknown>, at: Path, tree: Tree): void {

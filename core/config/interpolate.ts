@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { messageOf } from '../contracts/errors.ts';
-import { readText } from './bounded-file.ts';
+import { type OnRead, readText } from './bounded-file.ts';
 
 const maxFileBytes = 64 * 1024;
 
@@ -26,6 +26,7 @@ export function interpolate(
   text: string,
   environment: Readonly<Record<string, string | undefined>>,
   folder: string,
+  onRead?: OnRead,
 ): Interpolated {
   const secrets: string[] = [];
   let result = '';
@@ -42,7 +43,7 @@ export function interpolate(
     if (end < 0) throw new Error('"${" without its "}"; a literal one is written "$${"');
     const inner = text.slice(start + 2, end);
     const value = inner.startsWith('file:')
-      ? fileText(resolve(folder, inner.slice('file:'.length)))
+      ? fileText(resolve(folder, inner.slice('file:'.length)), onRead)
       : variable(inner, environment);
     if (inner.startsWith('file:')) secrets.push(value);
     result += text.slice(at, start) + value;
@@ -69,9 +70,9 @@ function variable(inner: string, environment: Readonly<Record<string, string | u
   throw new Error(`environment variable ${name} is not set; set it, or write \${${name}:default}`);
 }
 
-function fileText(path: string): string {
+function fileText(path: string, onRead: OnRead | undefined): string {
   try {
-    return readText(path, maxFileBytes).replace(/\r?\n$/, '');
+    return readText(path, maxFileBytes, onRead).replace(/\r?\n$/, '');
   } catch (error) {
     throw new Error(`file ${path} cannot be read: ${messageOf(error)}`, { cause: error });
   }

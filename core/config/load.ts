@@ -2,7 +2,7 @@ import { dirname, resolve } from 'node:path';
 import { messageOf } from '../contracts/errors.ts';
 import type { Registry } from '../host/registry.ts';
 import { frozen } from './entries.ts';
-import { type Merged, readMerged } from './include.ts';
+import { type Merged, type Origin, readMerged } from './include.ts';
 import { problem } from './issues.ts';
 import { ConfigError, formatProblem, type Problem } from './problem.ts';
 import { redacted } from './redact.ts';
@@ -24,6 +24,8 @@ export interface ConfigDefaults {
 export interface Loaded {
   /** Undefined when there is any error. */
   readonly config: Config | undefined;
+  /** What it was made of, whatever is wrong with it. */
+  readonly origin: Origin;
   /** In the order of the files and lines; each with `text`, as it is printed. */
   readonly problems: readonly (Problem & { readonly text: string })[];
 }
@@ -55,7 +57,7 @@ export async function loadConfig(
   const all = [...merged.problems, ...problems.filter((one) => !told.has(one.path))];
   const shown = sorted(all, file).map((one) => withText(one, secrets));
   const failed = shown.some(({ severity }) => severity === 'error');
-  return { config: failed || !config ? undefined : frozen(config), problems: shown };
+  return { origin: merged.origin, config: failed || !config ? undefined : frozen(config), problems: shown };
 }
 
 /**

@@ -150,6 +150,27 @@ as it was. A variable that is set but empty counts as not set where there is a d
 \`functions\`, \`connectors\` and \`policies.retry\`. The same name in two files is an error. A file has at most 1 MiB, 64 levels and 100
 aliases; merge keys and several documents are refused.
 
+## While the gateway runs
+
+SIGHUP has it read the configuration again, and so does a change of the file, of one that it includes or of what a
+\`\${file:…}\` puts in (\`gateway.reload\`). A reload is all or nothing. What did not change is not touched: it keeps its
+connections and what it has in flight. What is wrong, or does not start, changes nothing, and is logged, counted
+(\`millrace_config_reloads_total\`) and told as event \`config.reload-failed\`.
+
+| what | how it is taken up |
+|---|---|
+| functions | deployed, deployed anew, or taken away; queued work stays, and runs when its function is there again. Only \`invoke\` changed: not deployed anew |
+| connectors | the old one ends, drained for at most \`gateway.shutdown.drain\`; then the new one begins. Routes of HTTP change over in one moment, and no call is refused |
+| connections | dialled beside the old one; then their connectors move over. Needs a restart where a queue or a store works over it |
+| providers | started beside the old one, which ends when its calls have; all their functions are deployed anew |
+| queues, stores | may be added; anything else needs a restart |
+| \`gateway.auth\`, \`callbacks\`, \`reload\`, \`shutdown\` | at once; everything else of \`gateway\` and \`observability\` needs a restart |
+
+Code that is loaded stays as it is: modules of \`plugins\` that have changed need a restart. \`millrace plan OLD NEW\` shows
+what a reload would do, and what needs a restart, without a gateway.
+
+## All settings
+
 ${table(rootSchema, '')}`,
     `## Messages of connectors
 

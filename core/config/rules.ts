@@ -82,12 +82,8 @@ function queuesOf(config: Config, { source, functionPaths, queues }: Declared): 
 
 /** Outcomes must have somewhere to go. */
 function replies({ connectors, connections }: Config, { source }: Declared): Problem[] {
-  return [...connectors].flatMap(([name, { connection: own, messages, kind, definition: connector }]) => {
+  return [...connectors].flatMap(([name, { connection: own, messages }]) => {
     if (!messages?.reply) return [];
-    if (connector.type === 'connector' && connector.messages?.answers && messages.ack === 'processed') {
-      const text = `with ack: processed a connector of kind ${kind} answers whoever asks; for a reply elsewhere set ack: enqueued`;
-      return [problem(['connectors', name, 'reply'], text, source)];
-    }
     const { connection = own } = messages.reply;
     const definition = connections.get(connection ?? '')?.definition;
     // One that has mistakes of its own is told about there.

@@ -126,6 +126,18 @@ const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe('Calls to X-Callback-Url with the outcome of an invocation.'),
+  reload: z
+    .strictObject({
+      watch: z
+        .boolean()
+        .default(true)
+        .describe('Take up changes of this file, of those that it includes and of `${file:…}` as they are made.'),
+      debounce: duration('500ms')
+        .refine((ms) => ms >= 50, 'expected at least 50ms')
+        .describe('A change counts once all of them have been as they are for so long.'),
+    })
+    .prefault({})
+    .describe('Taking up another configuration without a restart; SIGHUP asks for it at any time.'),
 });
 
 const invokeSchema = z.strictObject({

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { messageOf } from '../contracts/errors.ts';
-import { readText } from './bounded-file.ts';
+import { type OnRead, readText } from './bounded-file.ts';
 import { interpolate } from './interpolate.ts';
 import type { Place, Problem } from './problem.ts';
 
@@ -40,16 +40,22 @@ interface Spot {
 }
 
 /** Reads one YAML file. Never throws: what is wrong is in `problems`. `shown` is its name in messages. */
-export function readTree(file: string, shown: string, environment: Environment): Tree {
+export function readTree(file: string, shown: string, environment: Environment, onRead?: OnRead): Tree {
   try {
-    return parseTree(readText(file, maxBytes), shown, environment, dirname(file));
+    return parseTree(readText(file, maxBytes, onRead), shown, environment, dirname(file), onRead);
   } catch (error) {
     return empty(shown, `cannot be read: ${messageOf(error)}`);
   }
 }
 
 /** `folder`: where relative `${file:…}` are. */
-export function parseTree(text: string, shown: string, environment: Environment, folder: string): Tree {
+export function parseTree(
+  text: string,
+  shown: string,
+  environment: Environment,
+  folder: string,
+  onRead?: OnRead,
+): Tree {
   if (nestsTooDeep(text)) return empty(shown, `nested deeper than ${maxDepth} levels`);
   const lines = new LineCounter();
   const document = parseDocument(text, {
@@ -177,7 +183,7 @@ export function parseTree(text: string, shown: string, environment: Environment,
     if (typeof node.value !== 'string') return node.value;
     if (!node.value.includes('${')) return node.value;
     try {
-      const filled = interpolate(node.value, environment, folder);
+      const filled = interpolate(node.value, environment, folder, onRead);
       secrets.push(...filled.secrets);
       if (filled.changed) spot.outside = filled.text;
       // `port: ${PORT:8080}` is a number, as it would be if 8080 stood there; quoted too, since in `{ }` it must be.

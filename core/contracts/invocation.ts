@@ -55,6 +55,8 @@ export interface ReplyTarget {
   readonly key?: string | undefined;
   /** One JSON text that holds the whole CloudEvent, instead of attributes beside the body. */
   readonly structured?: boolean | undefined;
+  /** What failed is told otherwise. */
+  readonly onlySuccess?: boolean | undefined;
 }
 
 /** Why an attempt gave no answer of the function's own. */

@@ -13,6 +13,11 @@ export interface SourceMessage {
   readonly at: number;
   /** The broker's own key, if it has one (Kafka). */
   readonly key?: string | undefined;
+  /**
+   * Messages with the same one run one after another, as they came, retries included. What `order` in the configuration
+   * says goes before.
+   */
+  readonly orderKey?: string | undefined;
   readonly headers: Iterable<readonly [name: string, values: readonly string[]]>;
   /** What the connector adds to them, names in lower case: `x-kafka-partition`. */
   readonly extra?: Readonly<Record<string, string>> | undefined;
@@ -33,8 +38,6 @@ export type AckMode = (typeof ackModes)[number];
 export interface MessageTraits {
   /** The modes that it can keep its promise in; the first one is the default. */
   readonly acks: readonly [AckMode, ...AckMode[]];
-  /** Its source may wait for the answer, so that with `processed` the outcome is said there and nowhere else. */
-  readonly answers?: boolean | undefined;
   /** Whether a topic fits a pattern with the broker's own wildcards. */
   readonly matches: (pattern: string, topic: string) => boolean;
 }

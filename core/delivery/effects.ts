@@ -35,7 +35,10 @@ export function effectsOf(
     const headers = callbackHeaders(invocation, outcome, attempts);
     effects.push(callback(invocation, outcome, invocation.callbackUrl, headers, nowMs));
   }
-  if (invocation.replyTo) effects.push(replyEffect(invocation, outcome, invocation.replyTo, attempts, nowMs));
+  const { replyTo } = invocation;
+  if (replyTo && (succeeded(outcome) || !replyTo.onlySuccess)) {
+    effects.push(replyEffect(invocation, outcome, replyTo, attempts, nowMs));
+  }
   return effects;
 }
 

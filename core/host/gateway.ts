@@ -1,28 +1,31 @@
 import type { FastifyInstance } from 'fastify';
-import { catchError, EMPTY, mergeAll, type Observable, Subject, Subscription } from 'rxjs';
-import { createPublicServer } from '../api/server.ts';
+import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import type { ConnectionStats, ManagementServices } from '../api/services.ts';
-import type { Config } from '../config/schema.ts';
+import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
+import type { Loaded } from '../config/load.ts';
+import { redacted } from '../config/redact.ts';
+import type { Config, ConnectorConfig } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
-import { MillraceError } from '../contracts/errors.ts';
+import type { Invocations } from '../contracts/definition.ts';
+import { messageOf, MillraceError } from '../contracts/errors.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
-import { callbackPolicy, callbackProvider, callbackSpec } from '../delivery/callback-provider.ts';
-import { replyProvider, replySpec } from '../delivery/reply.ts';
 import { createId } from '../delivery/ids.ts';
-import { LaneSource } from '../delivery/lanes.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
+import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
 import type { PipelineServices } from '../pipeline/stage.ts';
 import type { DependencyContainer } from './container.ts';
+import { Exchange } from './exchange.ts';
+import { Functions } from './functions.ts';
 import { invocationsOf } from './invocations.ts';
-import { LaneManager } from './lane-manager.ts';
 import { managementServer } from './management-server.ts';
-import { Plugins, type RunningConnector } from './plugins.ts';
+import { Plugins } from './plugins.ts';
+import { Sources } from './sources.ts';
 import {
   catalogToken,
   clockToken,
@@ -34,26 +37,39 @@ import {
   metricsToken,
 } from './tokens.ts';
 import { connectionView, connectorView } from './views.ts';
+import { within } from './within.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
 const idempotencyWindowMs = 86_400_000;
+
+/** What came of a reload. Unless it is `ok`, nothing has changed, and `reasons` say why. */
+export interface ReloadResult {
+  readonly result: ReloadOutcome;
+  readonly reasons: readonly string[];
+  /** What it changes, or would have, in one line. */
+  readonly changes: string;
+}
 
 /**
  * One running gateway. Started from the bottom up (connections, stores, queues, providers, functions, connectors,
  * listeners) and stopped from the top down, so that nothing is ever given to a part that is not there.
  */
 export class Gateway {
-  readonly #config: Config;
+  /** What is in force. */
+  #config: Config;
   readonly #parts;
   readonly #plugins: Plugins;
   readonly #running = new Map<string, Delivery>();
-  readonly #sources = new Subject<Observable<Delivery>>();
-  readonly #flow = new Subscription();
-  readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
-  readonly #taking = new Map<RunningConnector, Subscription>();
-  readonly #callbacks: CallbackSender;
+  readonly #sources: Sources;
+  readonly #functions: Functions;
+  readonly #stopAsked = new AbortController();
+  readonly #reloads: (result: ReloadOutcome) => void;
+  #callbacks: CallbackSender;
+  /** Senders with other settings, which may have something under way. */
+  readonly #formerCallbacks: CallbackSender[] = [];
   #started: Promise<void> | undefined;
-  #http: FastifyInstance | undefined;
+  #reloading: Promise<unknown> = Promise.resolve();
+  #server: PublicServer | undefined;
   #management: FastifyInstance | undefined;
   #state: 'starting' | 'ready' | 'stopping' | 'stopped' = 'starting';
 
@@ -68,19 +84,22 @@ export class Gateway {
       meter: container.resolve(meterToken),
       metrics: container.resolve(metricsToken),
     };
-    const { clock, events, logger, metrics } = this.#parts;
+    const { catalog, clock, events, logger, metrics } = this.#parts;
     const onFailure = (instance: { name: string; type: string }, error: unknown): void => {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
       events.emit('plugin.failed', { at: clock.now(), plugin: instance.name, error: String(error) });
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
-    const { allow, timeout, secret } = this.#config.gateway.callbacks;
-    this.#callbacks = createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
+    const resultBody = this.#config.gateway.limits.body;
+    this.#sources = new Sources({ ...this.#parts, running: this.#running, resultBody });
+    this.#functions = new Functions(catalog, this.#plugins, logger);
+    this.#callbacks = this.#callbackSender();
+    this.#reloads = reloadMetrics(metrics, clock);
   }
 
   /** Where the public listener listens, once started: `http://127.0.0.1:8080`. */
   get url(): string {
-    return addressOf(this.#http);
+    return addressOf(this.#server?.api);
   }
 
   get managementUrl(): string {
@@ -101,23 +120,105 @@ export class Gateway {
     await plugins.startQueues();
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
-    const http = createPublicServer({
+    const server = new PublicServer({
       auth: gateway.auth,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
     });
-    this.#http = http;
+    this.#server = server;
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
     connectionMetrics(this.#parts.metrics, () => this.#connections());
     this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
-    registerManagement(http, this.#services(invocations));
-    await plugins.startConnectors(http, invocations, product);
-    await this.#deployFunctions();
-    this.#run();
-    await http.listen({ host: gateway.listen.host, port: gateway.listen.port });
+    registerManagement(server.api, this.#services(invocations));
+    await server.api.ready();
+    for (const connector of this.#config.connectors.values()) {
+      if (connector.enabled) await this.#startConnector(connector, server, invocations);
+    }
+    this.#functions.deployCallbacks(gateway, this.#callbacks);
+    for (const config of this.#config.functions.values()) await this.#functions.deploy(config);
+    this.#sources.start(pipeline(this.#pipelineServices()));
+    for (const [name, queue] of plugins.queues) this.#sources.addQueue(name, queue);
+    for (const running of plugins.connectors) this.#sources.addConnector(running);
+    await server.listen(gateway.listen.host, gateway.listen.port);
     await this.#management.listen({ host: gateway.management.host, port: gateway.management.port });
     this.#state = 'ready';
     this.#parts.events.emit('gateway.ready', { at: this.#parts.clock.now() });
+  }
+
+  /**
+   * Takes up another configuration, all or nothing: what did not change keeps its connections and what it has in flight.
+   * Never rejects; one after another.
+   */
+  reload(loaded: Loaded): Promise<ReloadResult> {
+    const reloading = this.#reloading.then(() => this.#reload(loaded));
+    this.#reloading = reloading;
+    return reloading;
+  }
+
+  async #reload({ config, problems }: Loaded): Promise<ReloadResult> {
+    const { clock, events, logger } = this.#parts;
+    const result: ReloadResult = config
+      ? await this.#exchange(config)
+      : { result: 'invalid', reasons: problems.map(({ text }) => text), changes: '' };
+    const { reasons } = result;
+    this.#reloads(result.result);
+    const at = clock.now();
+    if (result.result === 'ok') {
+      logger.info({ changes: result.changes }, 'another configuration is in force');
+      events.emit('config.reloaded', { at, reason: result.changes });
+    } else {
+      for (const reason of reasons)
+        logger.error({ reason, result: result.result }, 'the configuration was not taken up');
+      events.emit('config.reload-failed', { at, reason: result.result, error: reasons.join('\n') });
+    }
+    return result;
+  }
+
+  async #exchange(config: Config): Promise<ReloadResult> {
+    const changes = changesOf(this.#config, config);
+    const reasons = changes.needsRestart.map(({ path, reason }) => `${path} ${reason}: this needs a restart`);
+    if (reasons.length > 0) return { result: 'needs-restart', reasons, changes: summaryOf(changes) };
+    const server = this.#server;
+    if (!server || this.#state !== 'ready') {
+      return { result: 'failed', reasons: ['the gateway is not running'], changes: summaryOf(changes) };
+    }
+    const parts = {
+      plugins: this.#plugins,
+      sources: this.#sources,
+      functions: this.#functions,
+      server,
+      invocations: invocationsOf(this.#plugins.queues, this.#running),
+      product,
+      logger: this.#parts.logger,
+      signal: this.#stopAsked.signal,
+    };
+    try {
+      const exchange = new Exchange(this.#config, config, changes, parts);
+      await exchange.run(() => this.#inForce(config, changes, server));
+      return { result: 'ok', reasons: [], changes: summaryOf(changes) };
+    } catch (error) {
+      // A client library's own words may hold what it was given.
+      const reason = String(
+        redacted(
+          messageOf(error),
+          config.secrets.filter(({ length }) => length >= 4),
+        ),
+      );
+      return { result: 'failed', reasons: [reason], changes: summaryOf(changes) };
+    }
+  }
+
+  /** The gateway's own settings, for whoever asks from now on. */
+  #inForce(config: Config, { settings, queues }: Changes, server: PublicServer): void {
+    this.#config = config;
+    if (settings.includes('gateway.auth')) server.setAuth(config.gateway.auth);
+    if (settings.includes('gateway.callbacks')) {
+      this.#formerCallbacks.push(this.#callbacks);
+      this.#callbacks = this.#callbackSender();
+    }
+    if (settings.includes('gateway.callbacks') || queues.added.length > 0) {
+      this.#functions.deployCallbacks(config.gateway, this.#callbacks);
+    }
   }
 
   /**
@@ -128,38 +229,38 @@ export class Gateway {
     if (this.#ending()) return;
     const { clock, events, deadlines, logger } = this.#parts;
     // A broker that is not there would be waited for. Any other part that is being started could not be stopped: how that start ended is told to whoever began it.
+    this.#stopAsked.abort(new MillraceError('gateway.stopping', 'the gateway is stopping'));
     this.#plugins.stopDialling();
     await this.#started?.catch(() => undefined);
+    await this.#reloading;
     if (this.#ending()) return;
     this.#state = 'stopping';
     events.emit('gateway.stopping', { at: clock.now() });
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
-    for (const { manager } of this.#lanes) manager.stop();
-    for (const subscription of this.#taking.values()) subscription.unsubscribe();
-    for (const { intake } of this.#plugins.connectors) intake?.drain();
-    const closed = this.#http?.close(); // Idle connections end now; those with a call in flight, after its answer.
+    const listener = this.#server?.api.server;
+    this.#sources.leaveAll();
+    const closed = this.#server?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
       ...this.#plugins.connectors.map(({ credit }) => credit.whenIdle()),
-      ...this.#lanes.map(({ source }) => source.whenIdle()),
+      this.#sources.whenIdle(),
     ]);
     if (!(await within(drained, left()))) {
       logger.warn({ inFlight: this.#running.size }, 'the drain deadline has passed: handing back what still runs');
-      for (const { source } of this.#lanes) source.abort();
-      this.#http?.server.closeAllConnections();
+      this.#sources.abort();
+      listener?.closeAllConnections();
       await within(drained, 5000);
     }
     // A kept-alive connection that was busy a moment ago would stay open for as long as its client likes.
-    const closing = setInterval(() => this.#http?.server.closeIdleConnections(), 20);
+    const closing = setInterval(() => listener?.closeIdleConnections(), 20);
     await within(Promise.resolve(closed), Math.min(1000, left() + 100));
     clearInterval(closing);
-    this.#http?.server.closeAllConnections();
+    listener?.closeAllConnections();
     for (const { instance, connector } of this.#plugins.connectors)
       await instance.stop((ms) => connector.stop(ms), left());
-    this.#flow.unsubscribe();
-    for (const { source } of this.#lanes) source.stop();
+    this.#sources.stop();
     await this.#plugins.stop(Math.max(left(), 2000));
-    await this.#callbacks.close();
+    for (const sender of [this.#callbacks, ...this.#formerCallbacks]) await sender.close();
     await this.#management?.close();
     deadlines.stop();
     this.#state = 'stopped';
@@ -169,110 +270,22 @@ export class Gateway {
     return this.#state === 'stopping' || this.#state === 'stopped';
   }
 
-  /** The one subscription of the process: every source, merged, through the one pipeline. */
-  #run(): void {
-    const { catalog, clock, logger, meter } = this.#parts;
-    this.#flow.add(
-      this.#sources.pipe(mergeAll(), pipeline(this.#pipelineServices())).subscribe({
-        error: (error: unknown) => logger.fatal({ err: error }, 'the pipeline ended'),
-      }),
-    );
-    const resultBody = this.#config.gateway.limits.body;
-    for (const [queueName, queue] of this.#plugins.queues) {
-      const stale = (): void => meter.stale(queueName);
-      const source = new LaneSource({ queueName, queue, clock, logger, running: this.#running, resultBody, stale });
-      const manager = new LaneManager(queueName, queue, source, catalog, logger);
-      this.#lanes.push({ manager, source });
-      source.start();
-      this.#flow.add(manager.sources().subscribe((lane) => this.#sources.next(lane)));
-    }
-    for (const running of this.#plugins.connectors) this.#take(running);
+  #callbackSender(): CallbackSender {
+    const { allow, timeout, secret } = this.#config.gateway.callbacks;
+    const { clock } = this.#parts;
+    return createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
   }
 
-  /** Merges a connector in, so that its failure is its own. */
-  #take(running: RunningConnector): void {
-    const { instance, connector, credit, intake } = running;
-    const out = new Subject<Delivery>();
-    this.#sources.next(out);
-    intake?.runs((delivery) => out.next(delivery));
-    const settled = {
-      giveBack: (): void => {
-        running.inFlight--;
-        running.settled++;
-        credit.giveBack();
-      },
-    };
-    void instance.step(() => {
-      const taking = connector
-        .deliveries(credit)
-        .pipe(
-          catchError((error: unknown) => {
-            instance.fail(error);
-            return EMPTY;
-          }),
-        )
-        .subscribe((delivery) => {
-          if (running.inFlight >= credit.outstanding) {
-            // Without bounds it would flood the gateway. What it emitted is not run, and not acknowledged either.
-            instance.fail(new Error('it emitted a delivery for which it had taken no credit'));
-            return;
-          }
-          running.inFlight++;
-          delivery.credit = settled;
-          if (intake) intake.take(delivery);
-          else out.next(delivery);
-        });
-      this.#taking.set(running, taking);
-      instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
-    });
-  }
-
-  async #deployFunctions(): Promise<void> {
-    const { catalog, logger } = this.#parts;
-    const { gateway } = this.#config;
-    const retry = gateway.callbacks.retry;
-    for (const queue of this.#plugins.queues.keys()) {
-      catalog.add(
-        callbackSpec,
-        callbackPolicy(queue, retry, gateway.callbacks.timeout),
-        callbackProvider(this.#callbacks),
-      );
-      catalog.add(
-        replySpec,
-        callbackPolicy(queue, retry, gateway.callbacks.timeout),
-        replyProvider((name) => this.#plugins.connections.get(name)?.connection),
-      );
-      break; // Their lanes in the other queues are read as soon as they hold anything.
-    }
-    for (const { name } of [callbackSpec, replySpec]) {
-      catalog.report({ name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 32 });
-    }
-    for (const {
-      name,
-      provider: providerName,
-      config,
-      policy,
-      env,
-      labels,
-      annotations,
-    } of this.#config.functions.values()) {
-      const provider = this.#plugins.providers.get(providerName);
-      if (!provider) {
-        logger.error(
-          { function: name, provider: providerName },
-          'a function was not deployed: its provider is not running',
-        );
-        continue;
-      }
-      const spec = { name, provider: providerName, config, env, labels, annotations };
-      catalog.add(spec, policy, provider);
-      try {
-        await provider.deploy(spec);
-      } catch (error) {
-        logger.error({ err: error, function: name }, 'a function could not be deployed');
-        const message = error instanceof Error ? error.message : String(error);
-        catalog.report({ name, state: 'failed', replicas: 0, availableReplicas: 0, capacity: 0, message });
-      }
+  /** One whose routes another one has already has failed. */
+  async #startConnector(config: ConnectorConfig, server: PublicServer, invocations: Invocations): Promise<void> {
+    const plugins = this.#plugins;
+    const running = await plugins.startConnector(config, server, invocations, product);
+    if (!running) return;
+    try {
+      server.serve(plugins.connectors.flatMap(({ app }) => app ?? []));
+    } catch (error) {
+      running.instance.fail(error);
+      await plugins.dropConnector(running, 0);
     }
   }
 
@@ -303,6 +316,7 @@ export class Gateway {
   #pipelineServices(): PipelineServices {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
+    const inForce = (): Config => this.#config;
     return {
       catalog,
       clock,
@@ -312,7 +326,9 @@ export class Gateway {
       emit: events.emit,
       queues: this.#plugins.queues,
       running: this.#running,
-      standardRetry: this.#config.standardRetry,
+      get standardRetry() {
+        return inForce().standardRetry;
+      },
       limits: {
         asyncBody: limits.asyncBody,
         resultBody: limits.body,
@@ -359,15 +375,6 @@ export class Gateway {
       }),
     };
   }
-}
-
-/** Whether the promise was there in time. */
-async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const { promise: tooLate, resolve } = Promise.withResolvers<false>();
-  const timer = setTimeout(resolve, ms, false);
-  const result = await Promise.race([promise.then(() => true), tooLate]);
-  clearTimeout(timer);
-  return result;
 }
 
 function addressOf(server: FastifyInstance | undefined): string {

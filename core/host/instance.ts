@@ -158,6 +158,19 @@ export class PluginInstance {
   }
 }
 
+/** Gauges of an instance that has gone would show its last values for ever. */
+export function forgetGauges(registry: Registry, type: PluginType, name: string): void {
+  for (const metric of registry.getMetricsAsArray()) {
+    // Those of plugins have one label, which is the type.
+    if (metric instanceof Gauge && isOf(metric, type)) metric.remove(name);
+  }
+}
+
+function isOf(metric: Gauge, type: PluginType): boolean {
+  const { labelNames } = metric as unknown as { readonly labelNames: readonly string[] };
+  return labelNames.length === 1 && labelNames[0] === type;
+}
+
 function withoutConnection(): never {
   throw new MillraceError('internal', 'asked for a connection, and its definition has no "connection"');
 }

@@ -1,4 +1,5 @@
-import type { FastifyInstance } from 'fastify';
+import type { RouteApp } from '../api/route-table.ts';
+import type { PublicServer } from '../api/server.ts';
 import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { Connector } from '../contracts/connector.ts';
@@ -15,14 +16,14 @@ import type {
   StoreDefinition,
 } from '../contracts/definition.ts';
 import { type ErrorCode, MillraceError } from '../contracts/errors.ts';
-import type { Provider } from '../contracts/provider.ts';
+import type { FunctionStatus, Provider } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Intake } from '../intake/intake.ts';
 import type { Meter } from '../observe/meter.ts';
 import { CreditPool } from '../delivery/credit.ts';
-import { blamed, PluginInstance, type SharedParts } from './instance.ts';
+import { blamed, forgetGauges, PluginInstance, type SharedParts } from './instance.ts';
 
 /** A configured connection that has been dialled. */
 export interface RunningConnection {
@@ -36,6 +37,8 @@ export interface RunningConnector {
   readonly connector: Connector;
   /** Between it and the pipeline, where it brings messages. */
   readonly intake: Intake | undefined;
+  /** Its routes, if it has any. */
+  readonly app: RouteApp | undefined;
   readonly credit: CreditPool;
   /** Deliveries that were emitted and are not settled yet; never more than credits were taken. */
   inFlight: number;
@@ -55,12 +58,13 @@ const refusals: ReadonlySet<ErrorCode> = new Set([
  * and left out; the others run on.
  */
 export class Plugins {
-  readonly instances: PluginInstance[] = [];
+  instances: readonly PluginInstance[] = [];
   readonly connections = new Map<string, RunningConnection>();
   readonly stores = new Map<string, Store>();
   readonly queues = new Map<string, Queue>();
   readonly providers = new Map<string, Provider>();
-  readonly connectors: RunningConnector[] = [];
+  connectors: readonly RunningConnector[] = [];
+  readonly #reported = new WeakMap<Provider, Map<string, FunctionStatus>>();
   readonly #shared: SharedParts;
   readonly #config: Config;
   readonly #catalog: Catalog;
@@ -72,7 +76,7 @@ export class Plugins {
       return () => following.unsubscribe();
     },
   };
-  readonly #stops: { readonly instance: PluginInstance; readonly stop: (deadlineMs: number) => Promise<void> }[] = [];
+  #stops: readonly { readonly instance: PluginInstance; readonly stop: (deadlineMs: number) => Promise<void> }[] = [];
 
   constructor(
     shared: SharedParts,
@@ -89,21 +93,24 @@ export class Plugins {
    * Dials all at once: a broker that is away is waited for, and so are not the others after it. Whatever refuses the
    * start is told together.
    */
-  async startConnections(): Promise<void> {
-    const names = [...this.#config.connections.keys()];
+  async startConnections(
+    plugins: Iterable<PluginConfig> = this.#config.connections.values(),
+    into: Map<string, RunningConnection> = this.connections,
+  ): Promise<void> {
+    const all = [...plugins];
     const dialled = await Promise.allSettled(
-      [...this.#config.connections.values()].map(async (plugin) => {
+      all.map(async (plugin) => {
         const { definition, config, name } = plugin;
         const instance = this.#add('connection', plugin);
         await this.#start(
           instance,
           definition,
           (made) => (made as ConnectionDefinition).create(config, instance.host),
-          { set: (_name, connection: Connection) => this.connections.set(name, { instance, connection }) },
+          { set: (_name, connection: Connection) => into.set(name, { instance, connection }) },
         );
       }),
     );
-    const refused = names.flatMap((name, index) => {
+    const refused = all.flatMap(({ name }, index) => {
       const one = dialled[index];
       return one?.status === 'rejected' ? [{ name, error: one.reason as MillraceError }] : [];
     });
@@ -120,8 +127,8 @@ export class Plugins {
     }
   }
 
-  async startStores(): Promise<void> {
-    for (const plugin of this.#config.stores.values()) {
+  async startStores(plugins: Iterable<PluginConfig> = this.#config.stores.values()): Promise<void> {
+    for (const plugin of plugins) {
       const { definition, config } = plugin;
       const instance = this.#add('store', plugin);
       await this.#start(
@@ -133,8 +140,8 @@ export class Plugins {
     }
   }
 
-  async startQueues(): Promise<void> {
-    for (const plugin of this.#config.queues.values()) {
+  async startQueues(plugins: Iterable<PluginConfig> = this.#config.queues.values()): Promise<void> {
+    for (const plugin of plugins) {
       const { definition, config } = plugin;
       const instance = this.#add('queue', plugin);
       await this.#start(
@@ -146,62 +153,120 @@ export class Plugins {
     }
   }
 
-  async startProviders(): Promise<void> {
-    for (const plugin of this.#config.providers.values()) {
+  async startProviders(
+    plugins: Iterable<PluginConfig> = this.#config.providers.values(),
+    into: Map<string, Provider> = this.providers,
+  ): Promise<void> {
+    for (const plugin of plugins) {
       const { definition, config } = plugin;
       const instance = this.#add('provider', plugin);
       const { logger } = this.#shared;
+      const reported = new Map<string, FunctionStatus>();
+      let provider: Provider | undefined;
       const host = {
         ...instance.host,
-        report: (status: Parameters<Catalog['report']>[0]) => this.#catalog.report(status),
+        report: (status: FunctionStatus) => {
+          reported.set(status.name, status);
+          const entry = this.#catalog.get(status.name);
+          // While a function moves to another provider, both know it.
+          if (!entry || !provider || entry.provider === provider) this.#catalog.report(status);
+        },
         functionLog: (line: { function: string; instance: string; text: string; callId?: string | undefined }) =>
           logger.info(line, 'function log'),
       };
       await this.#start(
         instance,
         definition,
-        (made) => contained((made as ProviderDefinition).create(config, host), instance),
-        this.providers,
+        (made) => {
+          provider = contained((made as ProviderDefinition).create(config, host), instance);
+          this.#reported.set(provider, reported);
+          return provider;
+        },
+        into,
       );
     }
   }
 
-  async startConnectors(http: FastifyInstance, invocations: Invocations, product: string): Promise<void> {
+  /** What the provider said last about one of its functions. */
+  reported(provider: Provider, name: string): FunctionStatus | undefined {
+    return this.#reported.get(provider)?.get(name);
+  }
+
+  /**
+   * Undefined when it failed, and is marked so. Where it has routes, they are not answered before the server is told to,
+   * and it takes no messages before it is subscribed to.
+   */
+  async startConnector(
+    connectorConfig: ConnectorConfig,
+    server: PublicServer,
+    invocations: Invocations,
+    product: string,
+  ): Promise<RunningConnector | undefined> {
     const { limits } = this.#config.gateway;
-    for (const connectorConfig of this.#config.connectors.values()) {
-      if (!connectorConfig.enabled) continue;
-      const { definition, config } = connectorConfig;
-      const instance = this.#add('connector', connectorConfig);
-      const intake = this.#intakeOf(connectorConfig, instance);
-      const host: ConnectorHost = {
-        ...instance.host,
-        http,
-        invocations,
-        limits: { body: limits.body, asyncBody: limits.asyncBody },
-        product,
-        functions: this.#functions,
-        store: (wanted = 'default') => this.#store(wanted),
-        message: (message, settlement) => {
-          if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
-          return intake.deliveryOf(message, settlement);
-        },
-      };
-      let connector: Connector | undefined;
-      const started = await instance.step(async () => {
-        connector = (definition as ConnectorDefinition).create(config, host);
-        await connector.start();
-      });
-      if (!started || !connector) continue;
-      instance.started();
-      this.connectors.push({
-        instance,
-        connector,
-        intake,
-        credit: new CreditPool(connectorConfig.credit),
-        inFlight: 0,
-        settled: 0,
-      });
+    const { definition, config, name, credit } = connectorConfig;
+    const instance = this.#add('connector', connectorConfig);
+    const intake = this.#intakeOf(connectorConfig, instance);
+    let app: RouteApp | undefined;
+    const host: ConnectorHost = {
+      ...instance.host,
+      get http() {
+        return (app ??= server.open(`connector "${name}"`)).server;
+      },
+      invocations,
+      limits: { body: limits.body, asyncBody: limits.asyncBody },
+      product,
+      functions: this.#functions,
+      store: (wanted = 'default') => this.#store(wanted),
+      message: (message, settlement) => {
+        if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
+        return intake.deliveryOf(message, settlement);
+      },
+    };
+    let connector: Connector | undefined;
+    const started = await instance.step(async () => {
+      connector = (definition as ConnectorDefinition).create(config, host);
+      await connector.start();
+      await app?.server.ready();
+    });
+    if (!started || !connector) {
+      await app?.server.close();
+      return undefined;
     }
+    instance.started();
+    const made = { instance, connector, intake, app, credit: new CreditPool(credit), inFlight: 0, settled: 0 };
+    this.connectors = [...this.connectors, made];
+    return made;
+  }
+
+  /** Stops a connector that takes nothing any more, and forgets it. */
+  async retireConnector(running: RunningConnector, deadlineMs: number): Promise<void> {
+    await this.dropConnector(running, deadlineMs);
+    this.forget(running.instance);
+  }
+
+  /** Stops one that cannot go on; it stays told about. */
+  async dropConnector(running: RunningConnector, deadlineMs: number): Promise<void> {
+    const { instance, connector, app } = running;
+    this.connectors = this.connectors.filter((other) => other !== running);
+    await instance.stop((ms) => connector.stop(ms), deadlineMs);
+    await app?.server.close();
+  }
+
+  /** Stops a part that is not a connector, and forgets it. */
+  async retire(instance: PluginInstance, deadlineMs: number): Promise<void> {
+    const mine = this.#stops.filter((each) => each.instance === instance);
+    this.#stops = this.#stops.filter((each) => each.instance !== instance);
+    for (const { stop } of mine) await instance.stop(stop, deadlineMs);
+    this.forget(instance);
+  }
+
+  forget(instance: PluginInstance): void {
+    this.instances = this.instances.filter((other) => other !== instance);
+  }
+
+  /** One that is not configured any more has no lag. What was counted stays, as counters must. */
+  forgetMeasures(type: PluginType, name: string): void {
+    forgetGauges(this.#shared.registry, type, name);
   }
 
   /** Stops what was started, last first. */
@@ -238,7 +303,7 @@ export class Plugins {
   #add(type: PluginType, { kind, name, connection }: PluginConfig): PluginInstance {
     const find = connection === undefined ? undefined : () => this.#connection(connection);
     const instance = new PluginInstance(type, kind, name, this.#shared, find);
-    this.instances.push(instance);
+    this.instances = [...this.instances, instance];
     return instance;
   }
 
@@ -261,7 +326,7 @@ export class Plugins {
       }
       instance.started();
       into.set(instance.name, plugin);
-      this.#stops.push({ instance, stop: (deadlineMs) => plugin.stop(deadlineMs) });
+      this.#stops = [...this.#stops, { instance, stop: (deadlineMs) => plugin.stop(deadlineMs) }];
     });
     if (refusal) throw refusal;
   }

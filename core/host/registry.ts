@@ -23,7 +23,10 @@ export class Registry {
   readonly #plugins: Readonly<Record<PluginType, Map<string, () => Promise<PluginDefinition>>>>;
   readonly #modules = new Set<string>();
 
+  readonly #builtIn: BuiltIns;
+
   constructor(builtIn: BuiltIns) {
+    this.#builtIn = builtIn;
     this.#plugins = {
       connection: lazily(builtIn.connections),
       connector: lazily(builtIn.connectors),
@@ -31,6 +34,11 @@ export class Registry {
       store: lazily(builtIn.stores),
       provider: lazily(builtIn.providers),
     };
+  }
+
+  /** One with the built-in plugins only, for another configuration. */
+  fresh(): Registry {
+    return new Registry(this.#builtIn);
   }
 
   kinds(type: PluginType): readonly string[] {

@@ -34,7 +34,16 @@ export function eventOf({ topic, key, body }: SourceMessage, headers: Headers): 
     if (name.startsWith('ce-')) attributes[name.slice(3)] = percentDecoded(String(value));
   }
   if (type !== '') attributes['datacontenttype'] = type;
-  return { ...attributes, ...how, data: dataOf(body, type) };
+  let read: { readonly data: unknown } | undefined;
+  return {
+    ...attributes,
+    ...how,
+    // Only for whoever looks into it: reading what is no JSON costs more than all else that is done with a message.
+    get data() {
+      read ??= { data: dataOf(body, type) };
+      return read.data;
+    },
+  };
 }
 
 /** The event as an item of the JSON batch format (https://github.com/cloudevents/spec, json-format). */

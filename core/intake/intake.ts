@@ -110,7 +110,7 @@ export class Intake {
 
   take(carrier: Delivery): void {
     const { message } = carrier;
-    if (this.#isPlain || !message) return this.#out(carrier);
+    if (!message || (this.#isPlain && message.orderKey === undefined)) return this.#out(carrier);
     this.#tail = this.#tail.then(() => this.#prepare(carrier, message));
   }
 
@@ -147,7 +147,7 @@ export class Intake {
       return this.#bury(item, { code: 'message.expired', message: text });
     }
     try {
-      const orderKey = keyText(await this.#orderKey?.(event));
+      const orderKey = this.#orderKey ? keyText(await this.#orderKey(event)) : message.orderKey;
       const mapped = await this.#map?.(event);
       if (this.#map && mapped === undefined) throw new Error('the map gave nothing');
       const ready = { ...item, orderKey, mapped, replyKey: keyText(await this.#replyKey?.(event)) };
@@ -247,7 +247,7 @@ export class Intake {
     }
     const request = {
       ...this.#request({ ...message, body, attempt }, target, headers, mode, orderKey, run.length),
-      replyTo: this.#replyTo(run[0]),
+      replyTo: this.#replyTo(run[0], isBatch),
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
     this.#out(new Delivery(carrier.source, request, { kind, settle }, message));
@@ -283,11 +283,11 @@ export class Intake {
     };
   }
 
-  #replyTo({ replyKey }: Item): ReplyTarget | undefined {
+  #replyTo({ replyKey }: Item, onlySuccess: boolean): ReplyTarget | undefined {
     const { reply } = this.#settings;
     if (!reply) return undefined;
     const { connection = this.#config.connection ?? '', to, structured } = reply;
-    return { connection, to, key: replyKey, structured };
+    return { connection, to, key: replyKey, structured, onlySuccess };
   }
 
   /** Through the pipeline, which leaves it among the dead letters. */

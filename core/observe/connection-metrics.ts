@@ -15,6 +15,7 @@ export function connectionMetrics(registry: Registry, connections: () => readonl
     name: 'millrace_connection_up',
     help: '1 while the broker can be reached, else 0.',
     collect() {
+      this.reset(); // One that has been removed is neither up nor down.
       for (const { name, state } of connections()) this.set({ connection: name }, state === 'connected' ? 1 : 0);
     },
   });

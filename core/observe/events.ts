@@ -13,6 +13,8 @@ export const eventTypes = [
   'plugin.failed',
   'gateway.ready',
   'gateway.stopping',
+  'config.reloaded',
+  'config.reload-failed',
 ] as const;
 export type EventType = (typeof eventTypes)[number];
 

@@ -71,6 +71,8 @@ export function decide(services: PipelineServices): Stage {
     waitingNow--;
     const waitedMs = services.clock.monotonic() - since;
     if (end === 'granted') {
+      // While it waited the function may have been deployed anew, at another provider.
+      delivery.entry = catalog.get(entry.name) ?? delivery.entry;
       run(delivery, entry);
       meter.waited(entry.name, waitedMs);
       return;

@@ -4,6 +4,7 @@ import type { Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
+import { failpoint } from '../delivery/failpoint.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { messageOfInvocation, readBody, unavailable } from './decide.ts';
 import { discard } from './execute.ts';
@@ -26,9 +27,24 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     ));
     if (delivery.decision === 'run' && delivery.entry)
       meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
-    if (delivery.settlement.kind === 'replies') return say(delivery, answer(delivery, outcome));
-    return settling(delivery, outcome).then((verdict) => say(delivery, verdict));
+    if (delivery.settlement.kind === 'replies') {
+      if (delivery.request.replyTo && !delivery.accepted) {
+        return published(delivery, outcome).then((verdict) => say(delivery, verdict));
+      }
+      return say(delivery, answer(delivery, outcome));
+    }
+    const settled = settling(delivery, outcome);
+    if (delivery.request.lease === undefined) return settled.then((verdict) => acknowledge(delivery, verdict));
+    return settled.then((verdict) => say(delivery, verdict));
   };
+
+  /** A broker's message. */
+  async function acknowledge(delivery: Delivery, verdict: Verdict): Promise<Verdict> {
+    failpoint('ack.before');
+    await say(delivery, verdict);
+    failpoint('ack.after');
+    return verdict;
+  }
 
   /** Tells the source, and what listens; at once where the source answers at once. */
   function say(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
@@ -61,6 +77,29 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
   function answer(delivery: Delivery, outcome: Outcome): Verdict {
     if (delivery.accepted) return { kind: 'accepted', accepted: delivery.accepted };
     return { kind: 'done', outcome, effects: noEffects };
+  }
+
+  /** For one whose answer is to be published as well: that is in a queue before it is said. */
+  async function published(delivery: Delivery, answered: Outcome): Promise<Verdict> {
+    const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
+    const outcome = await collected(answered);
+    const [name = '', queue] = queueOf(policy);
+    try {
+      if (!queue) throw unavailable(name);
+      const { attempts } = policy?.retry ?? services.standardRetry;
+      // What follows a call by the function's policy follows queued work only.
+      const effects = effectsOf(delivery, outcome, undefined, attempts, clock.now());
+      await taken(queue, effects);
+      return { kind: 'done', outcome, effects: noEffects };
+    } catch (error) {
+      logger.warn({ err: error, queue: name, id: delivery.invocation?.id }, 'an outcome could not be published');
+      const refusal = error instanceof MillraceError ? error : unavailable(name, error);
+      return { kind: 'done', outcome: failed('refused', refusal, outcome.durationMs), effects: noEffects };
+    }
+  }
+
+  function queueOf(policy: FunctionPolicy | undefined): readonly [name?: string, queue?: Queue | undefined] {
+    return policy ? [policy.queue, services.queues.get(policy.queue)] : ([...services.queues][0] ?? []);
   }
 
   /** For a source that keeps the message until it is told what became of it. */
@@ -103,9 +142,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const effects = verdict.kind === 'retry' ? noEffects : verdict.effects;
     if (verdict.kind === 'done' && effects.length === 0) return verdict;
     const { outcome } = verdict;
-    const [name = '', queue] = policy
-      ? [policy.queue, services.queues.get(policy.queue)]
-      : ([...services.queues][0] ?? []);
+    const [name = '', queue] = queueOf(policy);
     try {
       const own = verdict.kind === 'done' ? [] : [await failedMessage(delivery, verdict, policy)];
       if (!queue) throw unavailable(name);

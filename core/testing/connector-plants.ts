@@ -105,19 +105,33 @@ export function planted(
       return async (gateway: number): Promise<Connector> => {
         const connector = await target.open(gateway);
         const deliveries = plant((credit) => connector.deliveries(credit), acknowledging);
-        return {
-          start: () => connector.start(),
-          deliveries,
-          health: () => connector.health(),
-          stop: (deadlineMs) => connector.stop(deadlineMs),
-        };
+        return { ...delegated(connector), deliveries };
       };
     },
   });
 }
 
-function settledBy({ source, request, settlement }: Delivery, settle: Delivery['settlement']['settle']): Delivery {
-  return new Delivery(source, request, { kind: settlement.kind, settle });
+/** The connector, with the bug that it acknowledges what it gives before anything has been done. */
+export function earlyConnector(connector: Connector, acknowledging: Verdict = verdicts.done): Connector {
+  return {
+    ...delegated(connector),
+    deliveries: connectorPlants['acknowledges early'].plant((credit) => connector.deliveries(credit), acknowledging),
+  };
+}
+
+function delegated(connector: Connector): Omit<Connector, 'deliveries' | 'trigger'> {
+  return {
+    start: () => connector.start(),
+    health: () => connector.health(),
+    stop: (deadlineMs) => connector.stop(deadlineMs),
+  };
+}
+
+function settledBy(
+  { source, request, settlement, message }: Delivery,
+  settle: Delivery['settlement']['settle'],
+): Delivery {
+  return new Delivery(source, request, { kind: settlement.kind, settle }, message);
 }
 
 /** Whoever asks has it. */

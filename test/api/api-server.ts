@@ -6,7 +6,7 @@ import { Subject } from 'rxjs';
 import { request } from 'undici';
 import type { Auth } from '../../core/api/guard.ts';
 import { registerManagement } from '../../core/api/management.ts';
-import { createPublicServer, type PublicServerOptions } from '../../core/api/server.ts';
+import { PublicServer, type PublicServerOptions } from '../../core/api/server.ts';
 import type { ConnectionStats, ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
 import { systemClock } from '../../core/contracts/clock.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
@@ -60,7 +60,7 @@ export async function startApi(
   const log: string[] = [];
   const lines = new PassThrough();
   lines.on('data', (line: Buffer) => log.push(line.toString()));
-  const server = createPublicServer({
+  const { api: server } = new PublicServer({
     auth: options.auth ?? 'none',
     logger: pino(lines),
     listenHost: '127.0.0.1',

@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { once } from 'node:events';
@@ -291,3 +292,21 @@ async function textOf(socket: NodeJS.ReadableStream): Promise<string> {
   for await (const chunk of socket) text += String(chunk);
   return text;
 }
+
+describe('a gateway on localhost', () => {
+  it('answers on each of its addresses', async () => {
+    const gateway = await testGateway(
+      'gateway: { listen: { host: localhost, port: 0 }, management: { port: 0 } }\nfunctions: { echo: { behaviour: echo } }\n',
+    );
+    const { port } = new URL(gateway.url);
+    for (const { address, family } of await lookup('localhost', { all: true })) {
+      const host = family === 6 ? `[${address}]` : address;
+      const { statusCode, body } = await request(`http://${host}:${port}/function/echo`, {
+        method: 'POST',
+        body: host,
+      });
+      expect([statusCode, await body.text()]).toEqual([200, host]);
+    }
+    await gateway[Symbol.asyncDispose]();
+  });
+});

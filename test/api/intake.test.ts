@@ -157,6 +157,18 @@ describe('order', () => {
     expect(ran.map((body) => (JSON.parse(body) as { n: number }).n)).toEqual([1, 1, 1, 2, 3]);
   });
 
+  it('may be that of the source', async () => {
+    await start('function: a');
+    script.push({ status: 500 }, { status: 500 });
+    const first = give({ orderKey: 'k', body: '1' });
+    await expect.poll(() => ran.length).toBeGreaterThan(0);
+    expect(await Promise.all([first, give({ orderKey: 'k', body: '2' })])).toEqual([
+      { kind: 'done' },
+      { kind: 'done' },
+    ]);
+    expect(ran).toEqual(['1', '1', '1', '2']);
+  });
+
   it('goes on behind what ends among the dead letters', async () => {
     await start('function: a, order: { key: key }');
     script.push(...Array.from({ length: 3 }, () => ({ status: 500 })));

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { redisConnectorConfig } from '../../connectors/redis/config.ts';
 import { ran, ranHeaders } from '../support/plugins/inline.ts';
-import { add, bodyOf, connectorOf, counterOf, done, gateway, letters, setUp } from '../support/redis-world.ts';
+import { add, bodyOf, connectorOf, counterOf, done, gateway, letters, poll, setUp } from '../support/redis-world.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const run = promisify(execFile);
@@ -17,9 +17,7 @@ await describeWithOwnBroker('redis', 'connector redis, streams', () => {
     const after = await add(redis, 300, 'after');
     await done(redis);
     expect(ran.toSorted()).toEqual([...before, ...after].toSorted());
-    await expect
-      .poll(() => connectorOf(running))
-      .toMatchObject({ state: 'running', settled: 320, inFlight: 0, lag: 0 });
+    await poll(() => connectorOf(running)).toMatchObject({ state: 'running', settled: 320, inFlight: 0, lag: 0 });
     expect(await counterOf(running, 'acknowledged')).toBe(320);
     expect(await counterOf(running, 'redelivered')).toBe(0);
   });
@@ -40,7 +38,7 @@ await describeWithOwnBroker('redis', 'connector redis, streams', () => {
     const add = ['-p', port, 'XADD', 'jobs', '*', 'X-Trace', 'yes', 'who', 'Zoë', 'payload', '{"n":1}'];
     const { stdout } = await run('redis-cli', add);
     await done(redis);
-    await expect.poll(() => ran).toEqual(['{"n":1}']);
+    await poll(() => ran).toEqual(['{"n":1}']);
     const id = stdout.trim();
     expect(ranHeaders[0]).toMatchObject({
       'x-trace': 'yes',
@@ -63,7 +61,7 @@ await describeWithOwnBroker('redis', 'connector redis, streams', () => {
     const precious = randomBytes(500);
     await redis.xadd('jobs', '*', 'body', precious);
     await done(redis);
-    await expect.poll(async () => (await letters(running)).length, { timeout: 10_000 }).toBe(1);
+    await poll(async () => (await letters(running)).length).toBe(1);
     const [letter] = await letters(running);
     expect(letter).toMatchObject({ attempt: 2, reason: 'max_attempts' });
     expect((await bodyOf(running, letter?.id)).equals(precious)).toBe(true);
@@ -86,7 +84,7 @@ await describeWithOwnBroker('redis', 'connector redis, streams', () => {
       ran.length = 0;
       const running = await gateway(server, 'function: record', `key: jobs, group: ${group}, start: ${start}`);
       await redis.xadd('jobs', '*', 'body', `end of ${group}`);
-      await expect.poll(() => ran).toContain(`end of ${group}`);
+      await poll(() => ran).toContain(`end of ${group}`);
       await running.gateway.stop(100);
       return ran.slice(0, -1);
     };
@@ -114,23 +112,23 @@ await describeWithOwnBroker('redis', 'connector redis, channels', () => {
     const { server, redis } = await setUp();
     const settings = 'delivery: at-most-once, channels: [news], patterns: ["w*", "weather.?", "n*"], function: record';
     const running = await gateway(server, settings, '');
-    await expect.poll(async () => (await connectorOf(running))['state']).toBe('running');
+    await poll(async () => (await connectorOf(running))['state']).toBe('running');
     await redis.publish('news', 'one');
     await redis.publish('weather.x', 'two');
     await redis.publish('other', 'never');
     await redis.publish('nothing', 'three');
-    await expect.poll(() => ran.toSorted()).toEqual(['one', 'three', 'two']);
+    await poll(() => ran.toSorted()).toEqual(['one', 'three', 'two']);
     expect(ranHeaders.map((headers) => String(headers['ce-subject'])).toSorted()).toEqual([
       'news',
       'nothing',
       'weather.x',
     ]);
     await server.kill();
-    await expect.poll(async () => (await connectorOf(running))['state']).toBe('reconnecting');
+    await poll(async () => (await connectorOf(running))['state']).toBe('reconnecting');
     await server.restart();
-    await expect.poll(async () => (await connectorOf(running))['state'], { timeout: 10_000 }).toBe('running');
+    await poll(async () => (await connectorOf(running))['state']).toBe('running');
     await redis.publish('news', 'four');
-    await expect.poll(() => ran).toContain('four');
+    await poll(() => ran).toContain('four');
     expect(ran).toHaveLength(4);
   });
 
@@ -138,19 +136,19 @@ await describeWithOwnBroker('redis', 'connector redis, channels', () => {
     const { server, redis } = await setUp();
     const settings = 'delivery: at-most-once, channels: [news], credit: 1, buffer: 2, function: never';
     const running = await gateway(server, settings, '');
-    await expect.poll(async () => (await connectorOf(running))['state']).toBe('running');
+    await poll(async () => (await connectorOf(running))['state']).toBe('running');
     for (let n = 0; n < 5; n++) await redis.publish('news', String(n));
     await redis.publish('news', 'x'.repeat(20_000));
-    await expect.poll(() => counterOf(running, 'dropped')).toBe(3);
+    await poll(() => counterOf(running, 'dropped')).toBe(3);
     expect(await connectorOf(running)).toMatchObject({ inFlight: 1, lag: 2 });
   });
 
   it('counts what failed', async () => {
     const { server, redis } = await setUp();
     const running = await gateway(server, 'delivery: at-most-once, channels: [news], function: fail', '');
-    await expect.poll(async () => (await connectorOf(running))['state']).toBe('running');
+    await poll(async () => (await connectorOf(running))['state']).toBe('running');
     await redis.publish('news', 'x');
-    await expect.poll(() => counterOf(running, 'failed')).toBe(1);
+    await poll(() => counterOf(running, 'failed')).toBe(1);
   });
 });
 

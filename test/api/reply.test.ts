@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import amqplib from 'amqplib';
 import { Redis } from 'ioredis';
 import { Kafka, logLevel } from 'kafkajs';
+import { connectAsync } from 'mqtt';
 import { connect } from 'nats';
 import { request } from 'undici';
 import { afterEach, expect, it } from 'vitest';
@@ -113,6 +114,22 @@ const targets: Partial<Record<BrokerKind, Target>> = {
       };
     },
   },
+  mqtt: {
+    connection: (url) => `kind: mqtt, url: "${url}", clientId: ${randomUUID()}`,
+    typeHeader: 'type',
+    open: async (url, name) => {
+      const client = await connectAsync(url, { protocolVersion: 5 });
+      cleanups.push(() => client.endAsync());
+      const found: Read[] = [];
+      client.on('message', (_topic, payload, { properties = {} }) => {
+        const { contentType = '', userProperties = {} } = properties;
+        const headers = { ...(userProperties as Record<string, string>), 'content-type': contentType };
+        found.push({ headers, body: payload.toString() });
+      });
+      await client.subscribeAsync(name, { qos: 1 });
+      return async () => found;
+    },
+  },
   kafka: {
     connection: (url) => `kind: kafka, brokers: "${url}"`,
     typeHeader: 'ce_type',
@@ -176,6 +193,25 @@ for (const [kind, target] of Object.entries(targets) as [BrokerKind, Target][]) 
     }, 30_000);
   });
 }
+
+await describeWithBroker('redis', 'a reply of a batch', (url) => {
+  it('is published once for what succeeded, and for each that failed alone', async () => {
+    const name = `reply-${randomUUID()}`;
+    const read = await targets.redis?.open(url, name);
+    const running = await gateway(`kind: redis, url: "${url}"`, `to: ${name}`, 'batch: { size: 2, window: 10s }');
+    script.push(
+      { status: 200, body: 'both' },
+      { status: 500 },
+      { status: 422, body: 'bad' },
+      { status: 200, body: 'good' },
+    );
+    await Promise.all([give(running, { body: '1' }), give(running, { body: '2' })]);
+    await Promise.all([give(running, { body: '3' }), give(running, { body: '4' })]);
+    await expect
+      .poll(async () => (await read?.())?.map(({ body }) => body).toSorted())
+      .toEqual(['bad', 'both', 'good']);
+  });
+});
 
 await describeWithBroker('amqp', 'a reply that no broker can take', (url) => {
   it('is found among the dead letters', async () => {

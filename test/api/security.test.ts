@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { apiRoutes } from '../../core/api/management.ts';
-import { createPublicServer } from '../../core/api/server.ts';
+import { PublicServer } from '../../core/api/server.ts';
 import { rawExchange, startApi, type TestApi } from './api-server.ts';
 
 let api: TestApi | undefined;
@@ -93,7 +93,11 @@ test('a path that is spelled in another way meets the same rules or no route', a
 });
 
 test('a route that does not say who may use it cannot be registered', () => {
-  const server = createPublicServer({ auth: 'none', logger: pino({ level: 'silent' }), listenHost: '127.0.0.1' });
+  const { api: server } = new PublicServer({
+    auth: 'none',
+    logger: pino({ level: 'silent' }),
+    listenHost: '127.0.0.1',
+  });
   expect(() => server.get('/anything', () => 'x')).toThrow('does not declare config.auth');
   expect(() => server.get('/system/x', { config: { auth: 'public' } }, () => 'x')).toThrow('does not declare');
   expect(() => server.get('/systematic', { config: { auth: 'public' } }, () => 'x')).not.toThrow();
@@ -102,8 +106,8 @@ test('a route that does not say who may use it cannot be registered', () => {
 test('without credentials the gateway listens on loopback only', () => {
   const logger = pino({ level: 'silent' });
   for (const listenHost of ['0.0.0.0', '::', '192.168.1.2', 'example.org', '127.0.0.1.example.org']) {
-    expect(() => createPublicServer({ auth: 'none', logger, listenHost }), listenHost).toThrow('loopback');
-    expect(() => createPublicServer({ auth: basic, logger, listenHost }), listenHost).not.toThrow();
+    expect(() => new PublicServer({ auth: 'none', logger, listenHost }), listenHost).toThrow('loopback');
+    expect(() => new PublicServer({ auth: basic, logger, listenHost }), listenHost).not.toThrow();
   }
 });
 

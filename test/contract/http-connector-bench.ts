@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { httpConfig } from '../../connectors/http/config.ts';
 import { HttpConnector } from '../../connectors/http/connector.ts';
-import { createPublicServer } from '../../core/api/server.ts';
+import { PublicServer } from '../../core/api/server.ts';
 import { brokerTraits, type ConnectorBench, type ConnectorTraits } from '../../core/testing/connector-bench.ts';
 import { connectorHost } from '../../core/testing/connector-host.ts';
 
@@ -22,23 +22,26 @@ export const httpTraits: ConnectorTraits = {
 /** A listener with one route; each sender waits for its answer. */
 export async function httpConnectorBench(): Promise<ConnectorBench> {
   const agent = new Agent();
-  const servers: ReturnType<typeof createPublicServer>[] = [];
+  const servers: PublicServer[] = [];
   let waiting = 0;
   let url = '';
   return {
     kind: 'http',
     topic: '/trial/:id',
     open: async () => {
-      const server = createPublicServer({
+      const server = new PublicServer({
         auth: 'none',
         logger: pino({ level: 'silent' }),
         listenHost: '127.0.0.1',
       });
       servers.push(server);
       const config = httpConfig.parse({ routes: [{ path: '/trial/:id', function: 'work' }] });
-      const connector = new HttpConnector(config, connectorHost('http', { http: server }));
+      const routes = server.open('connector "trial"');
+      const connector = new HttpConnector(config, connectorHost('http', { http: routes.server }));
       await connector.start();
-      url = await server.listen({ host: '127.0.0.1', port: 0 });
+      await routes.server.ready();
+      server.serve([routes]);
+      url = await server.api.listen({ host: '127.0.0.1', port: 0 });
       return connector;
     },
     send: async (messages) => {
@@ -55,7 +58,7 @@ export async function httpConnectorBench(): Promise<ConnectorBench> {
     dispose: async () => {
       await agent.destroy();
       for (const server of servers) {
-        server.server.closeAllConnections();
+        server.api.server.closeAllConnections();
         await server.close();
       }
     },

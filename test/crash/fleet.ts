@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 
-/** Gateways on one configuration. Each place is filled again after its gateway was killed. */
+/** Gateways on one configuration, which knows them apart by `PLACE`. Each place is filled again after its gateway was killed. */
 export class Fleet {
   readonly #config: string;
   readonly #env: Readonly<Record<string, string>>;
@@ -36,7 +36,7 @@ export class Fleet {
       this.#places.map(async (there, index) => {
         if (there) return;
         const armed = index === place ? failpoint : undefined;
-        const env = { ...this.#env, ...(armed !== undefined && { MILLRACE_FAIL: armed }) };
+        const env = { ...this.#env, PLACE: String(index), ...(armed !== undefined && { MILLRACE_FAIL: armed }) };
         const gateway = await startGateway(this.#config, env).catch((error: unknown) => {
           // A failpoint may be reached while the gateway recovers: that is a kill like any other.
           if (armed === undefined || !String(error).includes('ended with SIGKILL')) throw error;

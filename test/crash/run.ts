@@ -1,36 +1,63 @@
 /**
  * One run of the crash kit, for as long as one likes and with every line that it says:
- * `npm run crash -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`.
+ * `npm run crash -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`, of a queue, or of a connector as
+ * `connector:KIND`.
  */
 import { broken, check } from './checker.ts';
+import { brokenMessages } from './connector-checker.ts';
+import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
+import { crashConnectors, type CrashConnector } from './connectors.ts';
 import { crashRun, summary } from './driver.ts';
 import { crashQueues } from './queues.ts';
 import type { Strike } from './strikes.ts';
 
 const [, , kind = 'redis', seed = '1', gateways = '2', strikes = 'gateway:5,failpoint:5,broker:10,stall:1', plant] =
   process.argv;
-const queue = crashQueues[kind];
-if (!queue) throw new Error(`there is no queue ${kind}: expected one of ${Object.keys(crashQueues).join(', ')}`);
-
 const all = strikes.split(',').flatMap((each) => {
   const [name = '', count = '1'] = each.split(':');
-  return Array.from({ length: Number(count) }, () => name as Strike);
+  return Array.from({ length: Number(count) }, () => name);
 });
 const startedAt = performance.now();
-const run = await crashRun({
-  seed: Number(seed),
-  queue,
-  gateways: Number(gateways),
-  strikes: all,
-  calls: 20 * all.length,
-  paceMs: 200,
-  ...(plant && { plant, failpoints: ['queue.before-commit'] }),
-  log: (text) => say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`),
-});
-say(`${kind}, seed ${seed}: ${summary(run)}`);
-const wrong = broken(check(run.history));
+const log = (text: string): void =>
+  say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`);
+const wrong = kind.startsWith('connector:') ? await ofConnector(kind.slice('connector:'.length)) : await ofQueue();
 for (const line of wrong) say(line);
 process.exitCode = wrong.length === 0 ? 0 : 1;
+
+async function ofQueue(): Promise<string[]> {
+  const queue = crashQueues[kind];
+  if (!queue) throw new Error(`there is no queue ${kind}: expected one of ${Object.keys(crashQueues).join(', ')}`);
+  const run = await crashRun({
+    seed: Number(seed),
+    queue,
+    gateways: Number(gateways),
+    strikes: all as Strike[],
+    calls: 20 * all.length,
+    paceMs: 200,
+    ...(plant && { plant, failpoints: ['queue.before-commit'] }),
+    log,
+  });
+  say(`${kind}, seed ${seed}: ${summary(run)}`);
+  return broken(check(run.history));
+}
+
+async function ofConnector(name: string): Promise<string[]> {
+  const connector = (crashConnectors as Readonly<Record<string, CrashConnector>>)[name];
+  if (!connector) {
+    throw new Error(`there is no connector ${name}: expected one of ${Object.keys(crashConnectors).join(', ')}`);
+  }
+  const history = await messageRun({
+    seed: Number(seed),
+    connector,
+    gateways: Number(gateways),
+    strikes: all as MessageStrike[],
+    paceMs: 80,
+    early: plant === 'early',
+    log,
+  });
+  say(`${kind}, seed ${seed}: ${messageSummary(history)}`);
+  return brokenMessages(history);
+}
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { connectors } from '../../connectors/index.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
-import { Gateway } from '../../core/host/gateway.ts';
+import { Gateway, type ReloadResult } from '../../core/host/gateway.ts';
 import { Registry } from '../../core/host/registry.ts';
 import { connections } from '../../plugins/connections/index.ts';
 import { providers } from '../../plugins/providers/index.ts';
@@ -32,6 +32,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly url: string;
   /** The folder of its configuration. */
   readonly folder: string;
+  /** Has it take up another configuration, as serve does it when the file has changed. */
+  reload(yaml: string): Promise<ReloadResult>;
 }
 
 /** Starts a gateway in this process on the YAML, in a folder of its own. */
@@ -40,14 +42,18 @@ export async function testGateway(
   environment: Record<string, string> = {},
   plugins: readonly string[] = [inlinePlugin],
 ): Promise<TestGateway> {
-  const { gateway, folder, starting } = await startingGateway(yaml, environment, plugins);
+  const { gateway, folder, registry, starting } = await startingGateway(yaml, environment, plugins);
   try {
     await starting;
   } catch (error) {
     await gateway.stop(0); // As serve does it: nothing of it is to be left.
     throw error;
   }
-  return { gateway, url: gateway.url, folder, [Symbol.asyncDispose]: () => gateway.stop(1000) };
+  const reload = async (next: string): Promise<ReloadResult> => {
+    const file = write(folder, next, plugins);
+    return gateway.reload(await loadConfig(file, registry, testDefaults, environment));
+  };
+  return { gateway, url: gateway.url, folder, reload, [Symbol.asyncDispose]: () => gateway.stop(1000) };
 }
 
 /** As above, still starting; whoever calls it awaits `starting`. */
@@ -55,15 +61,26 @@ export async function startingGateway(
   yaml: string,
   environment: Record<string, string> = {},
   plugins: readonly string[] = [inlinePlugin],
-): Promise<{ readonly gateway: Gateway; readonly folder: string; readonly starting: Promise<void> }> {
-  const file = join(mkdtempSync(join(tmpdir(), 'millrace-test-')), 'millrace.yaml');
-  const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
-  writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
-  const { config, problems } = await loadConfig(file, builtIns(), testDefaults, environment);
+): Promise<{
+  readonly gateway: Gateway;
+  readonly folder: string;
+  readonly registry: Registry;
+  readonly starting: Promise<void>;
+}> {
+  const file = write(mkdtempSync(join(tmpdir(), 'millrace-test-')), yaml, plugins);
+  const registry = builtIns();
+  const { config, problems } = await loadConfig(file, registry, testDefaults, environment);
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
   const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
   const gateway = new Gateway(compose(config, logger), dirname(file));
-  return { gateway, folder: dirname(file), starting: gateway.start() };
+  return { gateway, folder: dirname(file), registry, starting: gateway.start() };
+}
+
+function write(folder: string, yaml: string, plugins: readonly string[]): string {
+  const file = join(folder, 'millrace.yaml');
+  const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
+  writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
+  return file;
 }
 
 /** Resolves with the first value that is not undefined, asking again and again; the test's own timeout ends it. */

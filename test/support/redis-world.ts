@@ -8,6 +8,9 @@ import { type GatewayProcess, startGateway } from './gateway-process.ts';
 import { testGateway, type TestGateway } from './gateway.ts';
 import { ran, ranHeaders } from './plugins/inline.ts';
 
+/** Busy machines take their time. */
+export const poll = <T>(ask: () => T | Promise<T>) => expect.poll(ask, { timeout: 20_000 });
+
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
@@ -100,7 +103,7 @@ export async function groupOf(redis: Redis, key = 'jobs'): Promise<Record<string
 }
 
 export const done = (redis: Redis, key = 'jobs'): Promise<void> =>
-  expect.poll(() => groupOf(redis, key).catch(() => ({})), { timeout: 20_000 }).toMatchObject({ pending: 0, lag: 0 });
+  poll(() => groupOf(redis, key).catch(() => ({}))).toMatchObject({ pending: 0, lag: 0 });
 export const connectorOf = async ({ url }: TestGateway): Promise<Record<string, unknown>> => {
   const rows = (await (await fetch(`${url}/system/connectors`)).json()) as Record<string, unknown>[];
   return rows.find((row) => row['name'] === 'jobs') ?? {};
@@ -113,3 +116,6 @@ export const letters = async ({ url }: TestGateway): Promise<{ id: string; attem
   ((await (await fetch(`${url}/system/dead-letters`)).json()) as { items: never[] }).items;
 export const bodyOf = async ({ url }: TestGateway, id = ''): Promise<Buffer> =>
   Buffer.from(await (await fetch(`${url}/system/dead-letters/${id}/body`)).arrayBuffer());
+/** The ids of the connections on which gateways wait for entries. */
+export const readersOf = async (redis: Redis): Promise<string[]> =>
+  [...String(await redis.client('LIST')).matchAll(/^id=(\d+) .*\/reader /gm)].map(([, id = '']) => id);

@@ -84,8 +84,8 @@ export const stoppingCases: readonly ConnectorCase[] = [
         () => desk.connector.health().state === 'reconnecting',
         () => desk.told,
       );
-      // Whatever comes of a word while nobody hears it: it does no harm.
-      for (const one of unsettled) await desk.settle(one, trial.acknowledging).catch(() => undefined);
+      // Whatever comes of a word while nobody hears it: it does no harm. Some say it again until it is heard.
+      const said = unsettled.map((one) => desk.settle(one, trial.acknowledging).catch(() => undefined));
       desk.settleAll(trial.acknowledging);
       await back?.();
       const given = desk.taken.length;
@@ -113,6 +113,7 @@ export const stoppingCases: readonly ConnectorCase[] = [
         () => desk.told,
         30_000,
       );
+      await Promise.all(said);
       await trial.untilLeft(0);
       await trial.expectNothingLeft();
     },

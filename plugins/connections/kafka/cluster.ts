@@ -1,9 +1,12 @@
+import protocolErrors from 'kafkajs/src/protocol/error.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import { type Address, Channel, type ChannelOptions } from './channel.ts';
-import type { KafkaDriver, KafkaPartition, TopicFacts, TopicWish } from './driver.ts';
+import type { KafkaDriver, KafkaGroup, KafkaPartition, TopicFacts, TopicWish } from './driver.ts';
+import { Group } from './group.ts';
 import { Partition } from './partition.ts';
+import { askRaw } from './raw-request.ts';
 
 /** The answer to what a broker can say at once. */
 const askMs = 5000;
@@ -13,6 +16,17 @@ const resource = { topic: 2, broker: 4 } as const;
 /** So long are leaders looked for. */
 const patienceMs = 5000;
 const againMs = 100;
+
+/** Of each topic and partition by itself, also where something is wrong with one of them. */
+interface RawMetadata {
+  readonly brokers: readonly (Address & { readonly nodeId: number })[];
+  readonly topicMetadata: readonly {
+    readonly topicErrorCode: number;
+    readonly topic: string;
+    readonly isInternal?: boolean;
+    readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number }[];
+  }[];
+}
 
 /** The driver on kafkajs: one socket to any of the brokers for what any of them knows, and one for each partition opened. */
 export class Cluster implements KafkaDriver {
@@ -98,6 +112,16 @@ export class Cluster implements KafkaDriver {
     return (await this.#settings(resource.broker, String(brokers[0]?.nodeId ?? 0))).get(name);
   }
 
+  async topics(): Promise<ReadonlyMap<string, number>> {
+    const { topicMetadata } = await this.#metadata([]);
+    const known = topicMetadata.filter(({ topicErrorCode, isInternal }) => topicErrorCode === 0 && isInternal !== true);
+    return new Map(known.map(({ topic, partitionMetadata }) => [topic, partitionMetadata.length]));
+  }
+
+  group(id: string): KafkaGroup {
+    return new Group(id, () => this.#settled(() => this.#dialCoordinator(id), 'GROUP_COORDINATOR_NOT_AVAILABLE'));
+  }
+
   open(topic: string, partition: number): KafkaPartition {
     return new Partition(topic, partition, {
       dialLeader: () => this.#settled(() => this.#dialLeader(topic, partition)),
@@ -110,9 +134,22 @@ export class Cluster implements KafkaDriver {
     return this.#asOwn(() => Channel.open(address, this.#options, Math.min(timeoutMs, openMs)));
   }
 
+  /** Of all topics when none is named. */
+  #metadata(topics: readonly string[]): Promise<RawMetadata> {
+    const options = { topics, allowAutoTopicCreation: false };
+    return this.#ask((broker) => askRaw<RawMetadata>(broker, 'Metadata', options));
+  }
+
+  async #dialCoordinator(groupId: string): Promise<Channel> {
+    const { coordinator } = await this.#ask((broker) => broker.findGroupCoordinator({ groupId, coordinatorType: 0 }));
+    return this.#open(coordinator);
+  }
+
   async #dialLeader(topic: string, partition: number): Promise<Channel> {
-    const { brokers, topicMetadata } = await this.#ask((broker) => broker.metadata([topic]));
-    const part = topicMetadata[0]?.partitionMetadata.find(({ partitionId }) => partitionId === partition);
+    const { brokers, topicMetadata } = await this.#metadata([topic]);
+    const { topicErrorCode = 0, partitionMetadata = [] } = topicMetadata[0] ?? {};
+    if (topicErrorCode !== 0) throw protocolErrors.createErrorFromCode(topicErrorCode);
+    const part = partitionMetadata.find(({ partitionId }) => partitionId === partition);
     const leader = brokers.find(({ nodeId }) => nodeId === part?.leader);
     if (!leader) throw away(`the partition ${partition} of the topic ${topic} has no leader now`);
     return this.#open(leader);

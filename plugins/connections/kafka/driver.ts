@@ -11,6 +11,10 @@ export interface KafkaDriver {
   deleteTopic(topic: string): Promise<void>;
   /** The setting of the broker itself, such as `default.replication.factor`. */
   brokerSetting(name: string): Promise<string | undefined>;
+  /** All topics but the broker's own, with how many partitions each has. */
+  topics(): Promise<ReadonlyMap<string, number>>;
+  /** A way of its own to whichever broker coordinates the group. Dials with the first request, and again after each loss. */
+  group(id: string): KafkaGroup;
   /** A way of its own to the partition's leader. Dials with the first request, and again after each loss. */
   open(topic: string, partition: number): KafkaPartition;
 }
@@ -42,8 +46,13 @@ export interface KafkaPartition {
   append(records: readonly KafkaValue[]): Promise<number>;
   /** What there is from that offset on, at least one record if there is one; waits for it as long as `waitMs`. */
   fetch(offset: number, options: { readonly maxBytes: number; readonly waitMs: number }): Promise<KafkaRecord[]>;
-  /** The offset of the first record that is kept, and the one after the last that all replicas in sync have. */
-  bounds(): Promise<{ readonly first: number; readonly next: number }>;
+  /** As above, without what transactions took back and what they have not decided yet. */
+  read(offset: number, options: { readonly maxBytes: number; readonly waitMs: number }): Promise<KafkaPage>;
+  /**
+   * The offset of the first record that is kept, and the one after the last that all replicas in sync have; with
+   * `decided`, after the last before any transaction that is open.
+   */
+  bounds(decided?: boolean): Promise<{ readonly first: number; readonly next: number }>;
   deleteBefore(offset: number): Promise<void>;
   /** Whoever waits for an answer is rejected. */
   close(): void;
@@ -63,4 +72,77 @@ export interface KafkaRecord {
   readonly value: Uint8Array | null;
   /** Not of a sender, but the broker's own mark of where a transaction ends. */
   readonly mark: boolean;
+}
+
+export interface KafkaPage {
+  readonly messages: readonly KafkaMessage[];
+  /** Where to read on: past all that was looked at, and also past holes, marks and what was taken back. */
+  readonly next: number;
+  /** Where what can be read ends for now. */
+  readonly end: number;
+}
+
+/** A record as its sender made it. Its bytes are a part of the whole answer: copy what is to be kept. */
+export interface KafkaMessage {
+  readonly offset: number;
+  /** As of `KafkaRecord`. */
+  readonly timestamp: number;
+  readonly key: Uint8Array | null;
+  readonly value: Uint8Array | null;
+  readonly headers: readonly (readonly [name: string, value: Uint8Array | null])[];
+}
+
+/** By topic. */
+export type KafkaPartitions = ReadonlyMap<string, readonly number[]>;
+
+/**
+ * One consumer group of the classic protocol, as one member of it sees it. Nothing is tried again here: each method
+ * rejects with the coordinator's own word (`REBALANCE_IN_PROGRESS`, `UNKNOWN_MEMBER_ID`), or because it was lost.
+ */
+export interface KafkaGroup {
+  /** Resolves when every member has joined, or has been given up. Only the leader is told of the members. */
+  join(wish: GroupWish): Promise<JoinedGroup>;
+  /** What this one is to read. The leader says what everybody does. */
+  sync(membership: GroupMembership, shares?: ReadonlyMap<string, KafkaPartitions>): Promise<KafkaPartitions>;
+  heartbeat(membership: GroupMembership): Promise<void>;
+  /** The offsets that are to be read next, as they were committed: undefined where none was. */
+  committed(partitions: KafkaPartitions): Promise<(topic: string, partition: number) => number | undefined>;
+  /** Resolves with those that were not taken although the member is one, as of a topic that has gone. */
+  commit(membership: GroupMembership, offsets: readonly KafkaOffset[]): Promise<readonly KafkaOffset[]>;
+  leave(memberId: string): Promise<void>;
+  /** Whoever waits for an answer is rejected. */
+  close(): void;
+}
+
+export interface GroupMembership {
+  readonly memberId: string;
+  /** Counts the rebalances: what is said in an older one is refused. */
+  readonly generation: number;
+}
+
+export interface GroupWish {
+  /** What it was called before; empty the first time. */
+  readonly memberId: string;
+  /** How it is shared out: all members have to agree on that. */
+  readonly protocol: string;
+  readonly topics: readonly string[];
+  readonly owned: KafkaPartitions;
+  readonly sessionTimeoutMs: number;
+  readonly rebalanceTimeoutMs: number;
+}
+
+export interface GroupMember {
+  readonly memberId: string;
+  readonly topics: readonly string[];
+  readonly owned: KafkaPartitions;
+}
+
+export interface JoinedGroup extends GroupMembership {
+  readonly members: readonly GroupMember[] | undefined;
+}
+
+export interface KafkaOffset {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
 }

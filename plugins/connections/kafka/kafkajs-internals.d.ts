@@ -36,8 +36,20 @@ declare module 'kafkajs/src/broker/index.js' {
     }[];
   }
 
+  /** A request in the version that the broker and kafkajs both know. */
+  interface Request {
+    readonly request: { readonly apiVersion: number };
+    readonly response: { decode(payload: Buffer): Promise<unknown> };
+  }
+  interface Membership {
+    readonly groupId: string;
+    readonly memberId: string;
+  }
+
   /** One broker. */
   export default class Broker {
+    readonly connectionPool: ConnectionPool;
+    readonly lookupRequest: (key: number, definition: unknown) => (options: object) => Request;
     constructor(options: {
       readonly connectionPool: ConnectionPool;
       readonly logger: KafkajsLogger;
@@ -92,6 +104,42 @@ declare module 'kafkajs/src/broker/index.js' {
     describeConfigs(request: {
       readonly resources: readonly { readonly type: number; readonly name: string }[];
     }): Promise<DescribedConfigs>;
+    findGroupCoordinator(request: {
+      readonly groupId: string;
+      readonly coordinatorType: 0;
+    }): Promise<{ readonly coordinator: { readonly host: string; readonly port: number } }>;
+    joinGroup(
+      request: Membership & {
+        readonly sessionTimeout: number;
+        readonly rebalanceTimeout: number;
+        readonly groupProtocols: readonly { readonly name: string; readonly metadata: Buffer }[];
+      },
+    ): Promise<{
+      readonly generationId: number;
+      readonly leaderId: string;
+      readonly memberId: string;
+      readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[];
+    }>;
+    syncGroup(
+      request: Membership & {
+        readonly generationId: number;
+        readonly groupAssignment: readonly { readonly memberId: string; readonly memberAssignment: Buffer }[];
+      },
+    ): Promise<{ readonly memberAssignment: Buffer }>;
+    heartbeat(request: Membership & { readonly groupGenerationId: number }): Promise<unknown>;
+    leaveGroup(request: Membership): Promise<unknown>;
+    offsetFetch(request: {
+      readonly groupId: string;
+      readonly topics: readonly {
+        readonly topic: string;
+        readonly partitions: readonly { readonly partition: number }[];
+      }[];
+    }): Promise<{
+      readonly responses: readonly {
+        readonly topic: string;
+        readonly partitions: readonly { readonly partition: number; readonly offset: string }[];
+      }[];
+    }>;
     deleteRecords(request: {
       readonly topics: readonly {
         readonly topic: string;
@@ -136,5 +184,81 @@ declare module 'kafkajs/src/network/connectionPool.js' {
     readonly pool: Connection[];
     getConnection(index?: number): Promise<Connection>;
     getConnectionByRequest(request: object): Promise<Connection>;
+    send<Answer>(request: {
+      readonly request: object;
+      readonly response: { decode(payload: Buffer): Promise<Answer>; parse(answer: Answer): Promise<Answer> };
+    }): Promise<Answer>;
   }
+}
+
+declare module 'kafkajs/src/protocol/requests/index.js' {
+  const module: { readonly requests: Readonly<Record<string, unknown>> };
+  export default module;
+}
+
+declare module 'kafkajs/src/protocol/requests/apiKeys.js' {
+  const keys: Readonly<Record<string, number>>;
+  export default keys;
+}
+
+declare module 'kafkajs/src/protocol/error.js' {
+  const module: { createErrorFromCode(code: number): Error & { readonly type: string } };
+  export default module;
+}
+
+declare module 'kafkajs/src/protocol/message/compression/index.js' {
+  interface Codec {
+    compress(encoder: object): Promise<Buffer>;
+    decompress(buffer: Buffer): Promise<Buffer>;
+  }
+  const module: {
+    readonly Types: { readonly Snappy: 2; readonly LZ4: 3; readonly ZSTD: 4 };
+    readonly Codecs: Record<number, () => Codec>;
+  };
+  export default module;
+}
+
+declare module 'kafkajs/src/protocol/decoder.js' {
+  export default class Decoder {
+    constructor(buffer: Buffer);
+    readInt16(): number;
+    readInt32(): number;
+    readInt64(): bigint;
+    readString(): string | null;
+    /** As many as are told, else as many as stand in front of them. */
+    readBytes(count?: number): Buffer | null;
+    readArray<Item>(read: (decoder: Decoder) => Item): Item[];
+  }
+}
+
+declare module 'kafkajs/src/protocol/recordBatch/v0/decoder.js' {
+  import type Decoder from 'kafkajs/src/protocol/decoder.js';
+
+  interface DecodedRecord {
+    readonly offset: string;
+    readonly timestamp: string;
+    readonly key: Buffer | null;
+    readonly value: Buffer | null;
+    readonly headers: Readonly<Record<string, Buffer | null | readonly (Buffer | null)[]>>;
+  }
+  export default function decodeBatch(decoder: Decoder): Promise<{ readonly records: readonly DecodedRecord[] }>;
+}
+
+declare module 'kafkajs/src/consumer/assignerProtocol.js' {
+  const module: {
+    readonly MemberMetadata: {
+      encode(metadata: {
+        readonly version: number;
+        readonly topics: readonly string[];
+        readonly userData?: Buffer;
+      }): Buffer;
+      decode(buffer: Buffer): { readonly topics: readonly string[]; readonly userData: Buffer | null };
+    };
+    readonly MemberAssignment: {
+      encode(assignment: { readonly version: number; readonly assignment: Record<string, readonly number[]> }): Buffer;
+      /** Null of no bytes: the leader has said nothing of this member. */
+      decode(buffer: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null;
+    };
+  };
+  export default module;
 }

@@ -1,7 +1,9 @@
 import { sleep } from '../../../core/contracts/clock.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Channel } from './channel.ts';
-import type { KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
+import type { KafkaPage, KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
+import { decodePage } from './page.ts';
+import { askRaw } from './raw-request.ts';
 
 /** What a partition needs of the cluster that it belongs to. */
 interface Owner {
@@ -17,6 +19,7 @@ const patienceMs = 5000;
 const againMs = 100;
 /** What is fetched was taken by all replicas in sync; transactions, which the journals have none of, are not looked at. */
 const readUncommitted = 0;
+const readCommitted = 1;
 const ask = { earliest: -2, latest: -1 } as const;
 
 /** One partition over kafkajs, on whichever broker leads it. */
@@ -71,13 +74,25 @@ export class Partition implements KafkaPartition {
       .filter((record) => record.offset >= offset);
   }
 
-  async bounds(): Promise<{ first: number; next: number }> {
+  read(offset: number, { maxBytes, waitMs }: { maxBytes: number; waitMs: number }): Promise<KafkaPage> {
+    const request = {
+      isolationLevel: readCommitted,
+      maxWaitTime: waitMs,
+      minBytes: 1,
+      maxBytes,
+      topics: this.#only({ fetchOffset: String(offset), maxBytes }),
+    };
+    const decode = (payload: Buffer, version: number): Promise<KafkaPage> => decodePage(payload, version, offset);
+    return this.#ask(waitMs + fetchMs, (channel, timeoutMs) =>
+      channel.ask((broker) => askRaw(broker, 'Fetch', request, decode), timeoutMs),
+    );
+  }
+
+  async bounds(decided = false): Promise<{ first: number; next: number }> {
+    const isolationLevel = decided ? readCommitted : readUncommitted;
     const one = async (timestamp: number): Promise<number> => {
       const { responses } = await this.#ask(answerMs, (channel, timeoutMs) =>
-        channel.ask(
-          (broker) => broker.listOffsets({ isolationLevel: readUncommitted, topics: this.#only({ timestamp }) }),
-          timeoutMs,
-        ),
+        channel.ask((broker) => broker.listOffsets({ isolationLevel, topics: this.#only({ timestamp }) }), timeoutMs),
       );
       return Number(responses[0]?.partitions[0]?.offset);
     };

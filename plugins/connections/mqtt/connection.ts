@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
-import type { Connection, ConnectionHealth } from '../../../core/contracts/connection.ts';
+import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { IClientOptions, IPublishPacket } from 'mqtt';
 import { MqttLink, type MqttListener } from './link.ts';
 import { clientIdOf, type MqttConnectionConfig, optionsOf, refusalOf, sessionOf } from './options.ts';
+import { propertiesOf, requireStructured } from './publish.ts';
 
 /** Mosquitto and those that took its names: how many messages it has dropped since its start, because a queue was full. */
 const droppedTopic = '$SYS/broker/publish/messages/dropped';
@@ -85,6 +86,20 @@ export class Mqtt implements MqttConnection {
     const clientId = `${this.#clientId}-${name}`;
     const options = { ...this.#options, ...sessionOf(this.#config, receiveMaximum), clientId };
     return new MqttLink(options, listener, logger, this.#refusalOf);
+  }
+
+  async publish(message: OutgoingMessage): Promise<void> {
+    const isFive = this.version === 5;
+    if (!isFive) requireStructured(message);
+    const { to, headers, body } = message;
+    const payload = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    try {
+      await this.#link?.publish(to, payload, isFive ? propertiesOf(headers) : undefined);
+    } catch (error) {
+      if (error instanceof MillraceError) throw error;
+      const text = `the broker did not take it: ${messageOf(error)}`;
+      throw new MillraceError('connection.unavailable', text, { cause: error, retryAfterSeconds: 1 });
+    }
   }
 
   async stop(): Promise<void> {

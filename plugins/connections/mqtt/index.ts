@@ -96,6 +96,7 @@ export default defineConnection({
   kind: 'mqtt',
   summary: 'A broker of MQTT 5 or 3.1.1, over TCP, TLS or WebSocket.',
   config: mqttConnectionConfig,
+  publishes: true,
   examples: [
     { clientId: 'gateway-1' },
     {

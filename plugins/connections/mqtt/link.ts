@@ -1,6 +1,7 @@
 import {
   connect,
   type IClientOptions,
+  type IClientPublishOptions,
   type IConnackPacket,
   type IPublishPacket,
   type MqttClient,
@@ -121,6 +122,20 @@ export class MqttLink {
       if (found <= 2 && found >= qos) continue;
       const given = found <= 2 ? `QoS ${found} instead of ${qos}` : `nothing (${textOf(found)})`;
       throw new MillraceError('config.invalid', `the broker grants ${given} for the subscription to ${topic}`);
+    }
+  }
+
+  /** Resolves when the broker has confirmed it (QoS 1). Rejects at once while, and as soon as, it is away. */
+  async publish(topic: string, payload: Buffer, properties: IClientPublishOptions['properties']): Promise<void> {
+    const client = this.#client;
+    if (!client || !this.connected) throw away('it is not connected');
+    const { promise: lost, reject } = Promise.withResolvers<never>();
+    const onClose = (): void => reject(away('the connection was lost'));
+    client.once('close', onClose);
+    try {
+      await Promise.race([client.publishAsync(topic, payload, { qos: 1, ...(properties && { properties }) }), lost]);
+    } finally {
+      client.off('close', onClose);
     }
   }
 

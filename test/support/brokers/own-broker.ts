@@ -13,6 +13,8 @@ export interface BrokerOptions {
   readonly settings?: readonly string[];
   /** Where its folder is made; the system's for temporary files unless it is said. Benchmarks want a disk. */
   readonly parent?: string;
+  /** Where it is to be reached, if that port is free; another one otherwise. */
+  readonly port?: number;
 }
 
 const startMs = 90_000;
@@ -47,7 +49,7 @@ export class OwnBroker implements AsyncDisposable {
       const folder = mkdtempSync(join(options.parent ?? tmpdir(), `millrace-${kind}-`));
       const keeper = new Keeper(folder);
       try {
-        const ports = await freePorts(recipe.ports);
+        const ports = await freePorts(recipe.ports, options.port);
         const plan = await recipe.plan({ folder, ports, programs, settings: options.settings ?? [] });
         const broker = new OwnBroker(kind, folder, plan, keeper);
         broker.#write();

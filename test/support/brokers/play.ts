@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { Kafka, logLevel } from 'kafkajs';
+import { connect } from 'nats';
 import { messageOf } from '../../../core/contracts/errors.ts';
 import { brokerKinds, isBrokerKind, type OwnBroker, startBroker } from '../brokers.ts';
 
@@ -10,14 +12,17 @@ if (unknown.length > 0) throw new Error(`no broker ${unknown.join(', ')}; known:
 const interrupted = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
 // A signal's listener does not keep a process alive.
 const alive = setInterval(() => undefined, 60_000);
+/** Where the configurations in config/examples look for them. */
+const ports = { nats: 4222, redis: 6379, amqp: 5672, kafka: 9092, mqtt: 1883 } as const;
 const started: OwnBroker[] = [];
 const all = brokerKinds
   .filter((kind) => wanted.length === 0 || wanted.includes(kind))
   .map(async (kind) => {
     try {
-      const broker = await startBroker(kind);
+      const broker = await startBroker(kind, { port: ports[kind] });
       started.push(broker);
-      say(`${kind.padEnd(6)} ${broker.url}   (${broker.folder})`);
+      const made = await prepare(broker);
+      say(`${kind.padEnd(6)} ${broker.url}   (${broker.folder})${made}`);
     } catch (error) {
       say(`${kind.padEnd(6)} ${messageOf(error)}`);
     }
@@ -29,6 +34,24 @@ if (started.length > 0) {
 }
 clearInterval(alive);
 await Promise.all(started.map(async (broker) => broker.dispose()));
+
+/** What the examples need to be there; returns what to say of it. */
+async function prepare({ kind, url }: OwnBroker): Promise<string> {
+  if (kind === 'nats') {
+    const nats = await connect({ servers: url });
+    await (await nats.jetstreamManager()).streams.add({ name: 'ORDERS', subjects: ['orders.>'] });
+    await nats.close();
+    return ', with the stream ORDERS';
+  }
+  if (kind === 'kafka') {
+    const admin = new Kafka({ brokers: [url], logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    await admin.createTopics({ topics: [{ topic: 'orders.v1', numPartitions: 6 }], waitForLeaders: true });
+    await admin.disconnect();
+    return ', with the topic orders.v1';
+  }
+  return '';
+}
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);

@@ -8,6 +8,9 @@ import type { Recipe } from './plan.ts';
 const more = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/opt/homebrew/bin', '/opt/homebrew/sbin'];
 const first = ['/usr/lib/rabbitmq/bin'];
 
+/** What is to be found. `variable` names what to set where it runs elsewhere. */
+type Wanted = Pick<Recipe, 'programs' | 'packages'> & { readonly variable?: string };
+
 /** Thrown when a broker is not here and cannot be had. The message says what is missing, and how to get it. */
 export class BrokerMissing extends Error {
   override readonly name = 'BrokerMissing';
@@ -17,7 +20,7 @@ export class BrokerMissing extends Error {
  * Where the programs of a recipe are, installed first if need be and if this is Debian and the user is root.
  * `MILLRACE_TEST_INSTALL=0`: never installed.
  */
-export async function programsOf(recipe: Recipe): Promise<Readonly<Record<string, string>>> {
+export async function programsOf(recipe: Wanted): Promise<Readonly<Record<string, string>>> {
   if (absent(recipe).length > 0 && recipe.packages.length > 0 && mayInstall()) {
     await exclusively('apt', async () => {
       if (absent(recipe).length > 0) await install(recipe.packages);
@@ -25,13 +28,14 @@ export async function programsOf(recipe: Recipe): Promise<Readonly<Record<string
   }
   const missing = absent(recipe);
   if (missing.length > 0) {
-    const how = `apt-get install ${recipe.packages.join(' ')}, or set ${recipe.variable} to the address of one that runs`;
+    const or = recipe.variable === undefined ? '' : `, or set ${recipe.variable} to the address of one that runs`;
+    const how = `apt-get install ${recipe.packages.join(' ')}${or}`;
     throw new BrokerMissing(`${missing.join(' and ')} not found: ${how}`);
   }
   return Object.fromEntries(recipe.programs.map((program) => [program, find(program) ?? '']));
 }
 
-function absent({ programs }: Recipe): readonly string[] {
+function absent({ programs }: Wanted): readonly string[] {
   return programs.filter((program) => find(program) === undefined);
 }
 

@@ -12,6 +12,11 @@ export const script: { readonly status: number; readonly body?: string }[] = ((
   globalThis as { millraceTestScript?: { status: number; body?: string }[] }
 ).millraceTestScript ??= []);
 
+/** Runs of `held`, in this process, each of which lasts until it is released. */
+export const holds: { readonly body: string; release(): void }[] = ((
+  globalThis as { millraceTestHolds?: { body: string; release(): void }[] }
+).millraceTestHolds ??= []);
+
 const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
   echo: async ({ invocation }) => {
     const { body } = invocation;
@@ -41,6 +46,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     const { status, body: answered = '' } = script.shift() ?? { status: 200 };
     return answer(status, answered);
   },
+  held: async ({ invocation: { body } }) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    holds.push({ body: Buffer.from(body instanceof Uint8Array ? body : '').toString(), release: resolve });
+    await promise;
+    return answer(200, '');
+  },
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -57,7 +68,7 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'fail', 'slow', 'never', 'throws'])
+      .enum(['echo', 'show', 'record', 'scripted', 'held', 'fail', 'slow', 'never', 'throws'])
       .describe('What it does.'),
   }),
   examples: [{}],

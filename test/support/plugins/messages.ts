@@ -10,6 +10,7 @@ interface Given {
   readonly id?: string;
   readonly body: string;
   readonly key?: string;
+  readonly orderKey?: string;
   readonly attempt?: number;
   readonly ageMs?: number;
   readonly headers?: Record<string, string>;
@@ -40,6 +41,7 @@ class MessagesConnector implements Connector {
         dedupId: id,
         at: Date.now() - (given.ageMs ?? 0),
         key: given.key,
+        orderKey: given.orderKey,
         headers: Object.entries(given.headers ?? {}).map(([name, value]) => [name, [value]] as const),
         body: Buffer.from(given.body),
         attempt: given.attempt ?? 1,

@@ -1,0 +1,127 @@
+import { catchError, EMPTY, mergeAll, type Observable, type OperatorFunction, Subject, Subscription } from 'rxjs';
+import type { Logger } from 'pino';
+import type { Clock } from '../contracts/clock.ts';
+import type { Delivery, Settled } from '../contracts/delivery.ts';
+import type { Queue } from '../contracts/queue.ts';
+import { LaneSource } from '../delivery/lanes.ts';
+import type { Catalog } from '../functions/catalog.ts';
+import type { Meter } from '../observe/meter.ts';
+import { LaneManager } from './lane-manager.ts';
+import type { RunningConnector } from './plugins.ts';
+
+export interface SourcesParts {
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly meter: Meter;
+  /** Leases that run, by invocation id. */
+  readonly running: Map<string, Delivery>;
+  readonly resultBody: number;
+}
+
+/** The one subscription of the process: every connector and every lane of every queue, through the one pipeline. */
+export class Sources {
+  readonly #parts: SourcesParts;
+  readonly #merged = new Subject<Observable<Delivery>>();
+  readonly #flow = new Subscription();
+  readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
+  readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
+
+  constructor(parts: SourcesParts) {
+    this.#parts = parts;
+  }
+
+  start(pipeline: OperatorFunction<Delivery, Settled>): void {
+    this.#flow.add(
+      this.#merged.pipe(mergeAll(), pipeline).subscribe({
+        error: (error: unknown) => this.#parts.logger.fatal({ err: error }, 'the pipeline ended'),
+      }),
+    );
+  }
+
+  /** Reads the lanes of a queue from now on. */
+  addQueue(queueName: string, queue: Queue): void {
+    const { catalog, clock, logger, meter, running, resultBody } = this.#parts;
+    const stale = (): void => meter.stale(queueName);
+    const source = new LaneSource({ queueName, queue, clock, logger, running, resultBody, stale });
+    const manager = new LaneManager(queueName, queue, source, catalog, logger);
+    this.#lanes.push({ manager, source });
+    source.start();
+    this.#flow.add(manager.sources().subscribe((lane) => this.#merged.next(lane)));
+  }
+
+  /** Merges a connector in, so that its failure is its own. */
+  addConnector(running: RunningConnector): void {
+    const { instance, connector, credit, intake } = running;
+    const out = new Subject<Delivery>();
+    const taken = { out, taking: undefined as Subscription | undefined };
+    this.#taken.set(running, taken);
+    this.#merged.next(out);
+    intake?.runs((delivery) => out.next(delivery));
+    const settled = {
+      giveBack: (): void => {
+        running.inFlight--;
+        running.settled++;
+        credit.giveBack();
+      },
+    };
+    void instance.step(() => {
+      const taking = connector
+        .deliveries(credit)
+        .pipe(
+          catchError((error: unknown) => {
+            instance.fail(error);
+            return EMPTY;
+          }),
+        )
+        .subscribe((delivery) => {
+          if (running.inFlight >= credit.outstanding) {
+            // Without bounds it would flood the gateway. What it emitted is not run, and not acknowledged either.
+            instance.fail(new Error('it emitted a delivery for which it had taken no credit'));
+            return;
+          }
+          running.inFlight++;
+          delivery.credit = settled;
+          if (intake) intake.take(delivery);
+          else out.next(delivery);
+        });
+      taken.taking = taking;
+      instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
+    });
+  }
+
+  /** It takes nothing more; what it has taken goes on to its end. */
+  leave(running: RunningConnector): void {
+    this.#taken.get(running)?.taking?.unsubscribe();
+    running.intake?.drain();
+  }
+
+  /** It has been stopped: nothing of it is kept, once the last of it has ended. */
+  remove(running: RunningConnector): void {
+    this.leave(running);
+    const taken = this.#taken.get(running);
+    this.#taken.delete(running);
+    void running.credit.whenIdle().then(() => taken?.out.complete());
+  }
+
+  /** Nothing more is taken from anywhere. */
+  leaveAll(): void {
+    for (const { manager } of this.#lanes) manager.stop();
+    for (const running of this.#taken.keys()) this.leave(running);
+  }
+
+  /** Resolves when every lease has been settled. */
+  async whenIdle(): Promise<void> {
+    await Promise.all(this.#lanes.map(({ source }) => source.whenIdle()));
+  }
+
+  /** What runs of the queues goes back to them. */
+  abort(): void {
+    for (const { source } of this.#lanes) source.abort();
+  }
+
+  stop(): void {
+    this.#flow.unsubscribe();
+    for (const { source } of this.#lanes) source.stop();
+  }
+}

@@ -1,0 +1,106 @@
+import { promisify } from 'node:util';
+import { zstdDecompress } from 'node:zlib';
+import Decoder from 'kafkajs/src/protocol/decoder.js';
+import protocolErrors from 'kafkajs/src/protocol/error.js';
+import compression from 'kafkajs/src/protocol/message/compression/index.js';
+import decodeBatch from 'kafkajs/src/protocol/recordBatch/v0/decoder.js';
+import type { KafkaMessage, KafkaPage } from './driver.ts';
+import { maxInflatedBytes, unlz4, unsnappy } from './inflate.ts';
+
+/** What stands before the records of a batch, from its first offset to their number. */
+const headerBytes = 61;
+const flags = { transactional: 0x10, control: 0x20 } as const;
+const abort = 0;
+const unzstd = promisify(zstdDecompress);
+
+// kafkajs reads gzip only.
+const readers = {
+  Snappy: async (bytes: Buffer) => unsnappy(bytes),
+  LZ4: async (bytes: Buffer) => unlz4(bytes),
+  ZSTD: (bytes: Buffer) => unzstd(bytes, { maxOutputLength: maxInflatedBytes }),
+} as const;
+for (const name of ['Snappy', 'LZ4', 'ZSTD'] as const) {
+  const compress = (): Promise<Buffer> => Promise.reject(new Error(`nothing is written with ${name}`));
+  compression.Codecs[compression.Types[name]] = () => ({ compress, decompress: readers[name] });
+}
+
+/**
+ * The answer to a fetch of one partition with isolation "read committed", which names the transactions that were taken back.
+ * kafkajs gives the records only: where a batch ends of which compaction has left none, or fewer, cannot be told from
+ * them, and whoever does not know it reads the same batch for ever.
+ */
+export async function decodePage(payload: Buffer, version: number, offset: number): Promise<KafkaPage> {
+  const decoder = new Decoder(payload);
+  decoder.readInt32(); // For how long the broker holds back its answers.
+  if (version >= 7) {
+    fail(decoder.readInt16());
+    decoder.readInt32(); // Of a session, which there is none of.
+  }
+  for (const _level of ['topics', 'partitions']) {
+    if (decoder.readInt32() !== 1) throw new Error('the broker answered for another partition');
+    if (_level === 'topics') decoder.readString();
+  }
+  decoder.readInt32(); // The partition.
+  fail(decoder.readInt16());
+  decoder.readInt64(); // The end of what all replicas have, decided or not.
+  const end = Number(decoder.readInt64());
+  if (version >= 5) decoder.readInt64(); // The first offset that is kept.
+  const aborted = decoder.readArray((each) => ({ producer: each.readInt64(), first: Number(each.readInt64()) }));
+  if (version >= 11) decoder.readInt32(); // A replica that is nearer.
+  const size = decoder.readInt32();
+  const bytes = size > 0 ? decoder.readBytes(size) : null;
+  return { ...(await decodeBatches(bytes ?? Buffer.alloc(0), aborted, offset)), end };
+}
+
+async function decodeBatches(
+  bytes: Buffer,
+  aborted: readonly { readonly producer: bigint; readonly first: number }[],
+  offset: number,
+): Promise<Omit<KafkaPage, 'end'>> {
+  const messages: KafkaMessage[] = [];
+  const waiting = aborted.toSorted((a, b) => a.first - b.first);
+  /** Producers whose transaction, which is being read, was taken back. */
+  const takenBack = new Set<bigint>();
+  let next = offset;
+  for (let at = 0; bytes.length - at >= headerBytes;) {
+    const stop = at + 12 + bytes.readInt32BE(at + 8);
+    // The last one is cut where there is more than was asked for.
+    if (stop > bytes.length) break;
+    if (bytes[at + 16] !== 2) throw new Error('the messages were written by a Kafka before 0.11, which are not read');
+    const attributes = bytes.readInt16BE(at + 21);
+    const last = Number(bytes.readBigInt64BE(at)) + bytes.readInt32BE(at + 23);
+    const producer = bytes.readBigInt64BE(at + 43);
+    while (waiting[0] && waiting[0].first <= last) takenBack.add(waiting.shift()?.producer ?? -1n);
+    const isControl = (attributes & flags.control) !== 0;
+    const isTakenBack = (attributes & flags.transactional) !== 0 && takenBack.has(producer);
+    if (isControl || !isTakenBack) {
+      const { records } = await decodeBatch(new Decoder(bytes.subarray(at, stop)));
+      if (isControl && records[0]?.key?.readInt16BE(2) === abort) takenBack.delete(producer);
+      for (const record of isControl ? [] : records) {
+        const message = messageOf(record);
+        // A batch is given whole, also when it begins before what was asked for.
+        if (message.offset >= offset) messages.push(message);
+      }
+    }
+    next = Math.max(next, last + 1);
+    at = stop;
+  }
+  return { messages, next };
+}
+
+function messageOf({
+  offset,
+  timestamp,
+  key,
+  value,
+  headers,
+}: Awaited<ReturnType<typeof decodeBatch>>['records'][number]): KafkaMessage {
+  const pairs = Object.entries(headers).flatMap(([name, values]) =>
+    [values].flat().map((each) => [name, each] as const),
+  );
+  return { offset: Number(offset), timestamp: Number(timestamp), key, value, headers: pairs };
+}
+
+function fail(code: number): void {
+  if (code !== 0) throw protocolErrors.createErrorFromCode(code);
+}

@@ -1,0 +1,236 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type OwnBroker, startBroker } from '../support/brokers.ts';
+import type { Execution } from './checker.ts';
+import { configuration } from './configuration.ts';
+import { checkMessages, type MessageHistory } from './connector-checker.ts';
+import { connectorFailpoints, type CrashConnector, type Source } from './connectors.ts';
+import { Fleet } from './fleet.ts';
+import { readLedgers } from './ledgers.ts';
+import { Producers } from './producers.ts';
+import { seeded } from './random.ts';
+
+/**
+ * What is done in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place. `stall`: SIGSTOP of a
+ * gateway for longer than the broker waits for it, and SIGCONT. `broker`: kill -9 of the broker, which is away for a
+ * moment. `freeze`: SIGSTOP of the broker, and SIGCONT.
+ */
+export type MessageStrike = 'gateway' | 'failpoint' | 'stall' | 'broker' | 'freeze';
+
+export interface MessagePlan {
+  readonly seed: number;
+  readonly connector: CrashConnector;
+  readonly gateways: number;
+  readonly strikes: readonly MessageStrike[];
+  /** How long each of the producers waits between two messages, on average. */
+  readonly paceMs: number;
+  /** Used in turn, with the number of the time that ends the gateway; without, those of the core at random times. */
+  readonly failpoints?: readonly string[];
+  /** Plants the bug that a message is acknowledged before anything was done. */
+  readonly early?: boolean;
+  readonly log?: (text: string) => void;
+}
+
+/** Messages that are unsettled at once, for each of a gateway's connectors. */
+const credit = 16;
+/** What its queue runs at once, for those that were handed over to it. */
+const concurrency = 8;
+const attempts = 3;
+const messagesOfRound = 400;
+const freezeMs = 3000;
+const failpointMs = 15_000;
+const backWithinMs = 10_000;
+const patienceMs = 30_000;
+
+/** In one line, what was seen. */
+export function messageSummary(history: MessageHistory): string {
+  const { lost, duplicates } = checkMessages(history);
+  const { confirmed, dead, atRisk } = history;
+  return `${confirmed.length} confirmed, ${lost.length} lost, ${dead.length} dead letters, ${duplicates} given again of ${atRisk} allowed`;
+}
+
+/** Publishes messages while gateways and their broker are struck, then lets them finish, and returns the ledgers. */
+export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
+  const { seed, connector, gateways, strikes, paceMs, log } = plan;
+  const failpoints = plan.failpoints ?? [...connectorFailpoints, ...connector.failpoints];
+  const random = seeded(seed);
+  const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
+  const ledger = join(home, 'executions.jsonl');
+  const config = join(home, 'millrace.yaml');
+  await using broker = await startBroker(connector.broker, { settings: connector.settings ?? [] });
+  await connector.prepare?.(broker);
+  const source = await connector.open(broker);
+  writeFileSync(config, yamlOf(plan, broker.url, ledger));
+  const fleet = new Fleet(config, { LEDGER: ledger }, gateways);
+  const producers = new Producers(source, connector.acks, seeded(seed + 1));
+  const complaints: string[] = [];
+  const over = new AbortController();
+  let loading: Promise<void> | undefined;
+  let named = 0;
+  let atRisk = 0;
+  try {
+    await fleet.fill();
+    loading = producers.load(paceMs, over.signal);
+    for (const [round, strike] of strikes.entries()) {
+      const place = round % gateways;
+      let told = '';
+      if (strike === 'failpoint') {
+        const choice = failpoints[named++ % failpoints.length] ?? '';
+        told = choice.includes(':') ? choice : `${choice}:${1 + Math.floor(random() * 20)}`;
+        // It has to be told at its start.
+        await fleet.kill(place);
+        atRisk += underWay;
+      }
+      await fleet.fill(place, told === '' ? undefined : told);
+      producers.most = producers.confirmed.length + messagesOfRound;
+      // What is struck by others is at work; one that has a failpoint is on its way there, or dead already.
+      if (told === '') {
+        await ran(producers, ledger);
+        await delay(100 + random() * 300);
+      }
+      await strikeOnce(strike, place, { fleet, broker, random, stallMs: connector.stallMs, complaints });
+      atRisk += strike === 'broker' || strike === 'freeze' ? gateways * underWay : underWay;
+      // Somebody has to be there to run anything.
+      if (fleet.gateways.length === 0) await fleet.fill();
+      const backMs = await ran(producers, ledger);
+      if (strike === 'broker' && backMs > backWithinMs) complaints.push(`back only after ${Math.round(backMs)} ms`);
+      log?.(
+        `round ${round}: ${strike} ${told}, ${producers.confirmed.length} confirmed, back in ${backMs.toFixed()} ms`,
+      );
+    }
+    over.abort();
+    await loading;
+    await fleet.fill();
+    await drained(source, producers, ledger);
+    const told = await Promise.all(fleet.gateways.map((gateway) => readLedgers(gateway, [])));
+    const left = await source.left();
+    const codes = await fleet.stop();
+    if (codes.some((code) => code !== 0)) complaints.push(`the gateways stopped with ${codes.join(' and ')}`);
+    return {
+      confirmed: producers.confirmed,
+      unknown: producers.unknown,
+      executions: executionsIn(ledger),
+      dead: told.flatMap(({ dead }) => dead),
+      attempts,
+      atRisk,
+      left,
+      drift: told.reduce((sum, { drift }) => sum + drift, 0),
+      complaints: [...complaints, ...fleet.complaints],
+    };
+  } finally {
+    over.abort();
+    await loading;
+    await fleet.dispose();
+    await source.close();
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+/** Of one gateway, when it is struck: both connectors' messages, and what its queue runs. */
+const underWay = 2 * credit + concurrency;
+
+interface Struck {
+  readonly fleet: Fleet;
+  readonly broker: OwnBroker;
+  readonly random: () => number;
+  readonly stallMs: number;
+  readonly complaints: string[];
+}
+
+async function strikeOnce(
+  strike: MessageStrike,
+  place: number,
+  { fleet, broker, random, stallMs, complaints }: Struck,
+): Promise<void> {
+  switch (strike) {
+    case 'gateway':
+      await fleet.kill(place);
+      return;
+    case 'failpoint':
+      // One that is never reached is killed all the same, and is a complaint.
+      await fleet.watch(place, failpointMs);
+      if (fleet.at(place)) complaints.push('a failpoint was not reached');
+      await fleet.kill(place);
+      return;
+    case 'stall': {
+      const gateway = fleet.at(place);
+      gateway?.child.kill('SIGSTOP');
+      await delay(stallMs);
+      gateway?.child.kill('SIGCONT');
+      return;
+    }
+    case 'broker':
+      await broker.kill();
+      await delay(300 + random() * 500);
+      await broker.restart();
+      return;
+    case 'freeze':
+      broker.pause();
+      await delay(freezeMs);
+      broker.resume();
+  }
+}
+
+/** Resolves when a message that is confirmed from now on has been run, with how long that took, ms. */
+async function ran(producers: Producers, ledger: string): Promise<number> {
+  const since = performance.now();
+  const before = producers.confirmed.length;
+  producers.most = Math.max(producers.most, before + 100);
+  while (performance.now() - since < patienceMs) {
+    const text = textOf(ledger);
+    // Any of them: the very first one may have been lost, which is for the checker to find.
+    if (producers.confirmed.slice(before).some(({ id }) => text.includes(`"${id}"`))) return performance.now() - since;
+    await delay(50);
+  }
+  throw new Error(`a message that was confirmed has not been run within ${patienceMs} ms`);
+}
+
+/** Waits until the broker keeps nothing more; where it cannot tell, until all that it confirmed has been run. */
+async function drained(source: Source, producers: Producers, ledger: string): Promise<void> {
+  const giveUpAt = performance.now() + patienceMs;
+  while (performance.now() < giveUpAt) {
+    const left = await source.left();
+    if (left === 0) return;
+    if (left === undefined) {
+      const done = new Set(executionsIn(ledger).map(({ callId }) => callId));
+      if (producers.confirmed.every(({ id }) => done.has(id))) return;
+    }
+    await delay(100);
+  }
+}
+
+function executionsIn(ledger: string): Execution[] {
+  return textOf(ledger)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Execution);
+}
+
+function textOf(ledger: string): string {
+  try {
+    return readFileSync(ledger, 'utf8');
+  } catch {
+    return ''; // Nothing has been run yet.
+  }
+}
+
+/** Gateways whose queue is a file of each one's own, so that nothing but the broker is shared. */
+function yamlOf({ connector, early }: MessagePlan, url: string, ledger: string): string {
+  const kind = early ? `${connector.kind}-early` : connector.kind;
+  const connectors = connector.acks.map(
+    (ack) =>
+      `  ${ack}: { kind: ${kind}, connection: broker, ${connector.connector(ack)}, ack: ${ack}, function: message, credit: ${credit} }`,
+  );
+  const pieces = [
+    ...(early ? [`plugins: [${join(import.meta.dirname, 'early-connectors.ts')}]`] : []),
+    `connections: { broker: { kind: ${connector.broker}, ${connector.connection(url)} } }`,
+    'queues: { default: { kind: sqlite, path: "queue-${PLACE}.db" } }',
+    'connectors:',
+    '  http: { kind: http }',
+    ...connectors,
+  ];
+  const functions = [{ name: 'message', inline: true, concurrency, attempts }];
+  return configuration(pieces.join('\n'), functions, ledger);
+}

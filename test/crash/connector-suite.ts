@@ -1,0 +1,53 @@
+import { expect, it } from 'vitest';
+import { describeWithOwnBroker } from '../support/with-broker.ts';
+import { brokenMessages, checkMessages } from './connector-checker.ts';
+import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
+import { connectorFailpoints, type CrashConnector } from './connectors.ts';
+
+const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
+/** How often each of the strikes of one round is made. */
+const rounds = Number(process.env['MILLRACE_CRASH_CONNECTOR_ROUNDS'] ?? 1);
+
+/** One at each named place. Before a gateway is given its place it is killed at a random moment. */
+function strikesOn({ failpoints }: CrashConnector): MessageStrike[] {
+  const named = [...connectorFailpoints, ...failpoints].map((): MessageStrike => 'failpoint');
+  return Array.from({ length: rounds }, (): MessageStrike[] => ['broker', 'stall', ...named]).flat();
+}
+const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
+
+/** What every connector of messages is held to, over a broker of its own that is struck as its gateways are. */
+export async function connectorCrashSuite(connector: CrashConnector): Promise<void> {
+  const { kind, broker } = connector;
+  await describeWithOwnBroker(
+    broker,
+    `connector ${kind}: gateways and a broker that are killed while they work`,
+    () => {
+      it('loses nothing that the broker confirmed, and gives little again', { timeout: 600_000 }, async () => {
+        const history = await messageRun({
+          seed,
+          connector,
+          gateways: 2,
+          strikes: strikesOn(connector),
+          paceMs: 80,
+          log,
+        });
+        log(`connector ${kind}, seed ${seed}: ${messageSummary(history)}`);
+        expect(brokenMessages(history), `seed ${seed}`).toEqual([]);
+      });
+
+      it('is caught when it acknowledges early', { timeout: 120_000 }, async () => {
+        const history = await messageRun({
+          seed,
+          connector,
+          gateways: 1,
+          strikes: ['failpoint', 'failpoint'],
+          // When as many as may be are under way, of which their function, or their queue, has not seen the end.
+          failpoints: ['execute.running:40', 'queue.before-commit:10'],
+          paceMs: 80,
+          early: true,
+        });
+        expect(checkMessages(history).lost.length).toBeGreaterThan(0);
+      });
+    },
+  );
+}

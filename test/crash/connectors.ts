@@ -1,0 +1,100 @@
+import { Redis } from 'ioredis';
+import { connect } from 'nats';
+import type { AckMode } from '../../core/contracts/message.ts';
+import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
+
+/** A source of messages, as a stranger's producer sees it. */
+export interface Source {
+  /** Resolves once the broker has confirmed it; rejects, in a few seconds, when that is not known. */
+  publish(topic: AckMode, body: Buffer): Promise<void>;
+  /** What the broker keeps for the gateways, of both topics; undefined where it cannot tell. */
+  left(): Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+/** A connector as the crash tests take it. */
+export interface CrashConnector {
+  readonly kind: string;
+  readonly broker: BrokerKind;
+  /** Lines for the end of the broker's settings. */
+  readonly settings?: readonly string[];
+  /** What a broker needs before it can be killed. */
+  readonly prepare?: (broker: OwnBroker) => Promise<void>;
+  /** The modes that it has, each on a topic of that name. */
+  readonly acks: readonly AckMode[];
+  /** The connection's keys, but for `kind`. */
+  readonly connection: (url: string) => string;
+  /** Its own keys for that topic. Short patience, so that what a stopped gateway had is soon given to others. */
+  readonly connector: (topic: AckMode) => string;
+  /** Makes what has to be there, and returns the producer's side. */
+  readonly open: (broker: OwnBroker) => Promise<Source>;
+  /** The named places of its own at which a gateway is killed; those of the core come on top. */
+  readonly failpoints: readonly string[];
+  /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
+  readonly stallMs: number;
+}
+
+/** Places of the core that every connector's messages come through. */
+export const connectorFailpoints = ['execute.running', 'accept.after-enqueue', 'ack.before', 'ack.after'] as const;
+
+const jetstream: CrashConnector = {
+  kind: 'jetstream',
+  broker: 'nats',
+  acks: ['processed', 'enqueued'],
+  connection: (url) => `servers: "${url}"`,
+  connector: (topic) => `stream: crash, subjects: [crash.${topic}], durable: ${topic}, ackWait: 2s`,
+  failpoints: [],
+  stallMs: 3000,
+  open: async ({ url }) => {
+    const client = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
+    const manager = await client.jetstreamManager({ checkAPI: false });
+    await manager.streams.add({ name: 'crash', subjects: ['crash.>'] });
+    const jetstream = client.jetstream({ checkAPI: false });
+    return {
+      publish: async (topic, body) => {
+        await jetstream.publish(`crash.${topic}`, body, { timeout: 2000 });
+      },
+      left: async () => {
+        const consumers = await manager.consumers.list('crash').next();
+        return consumers.reduce((sum, { num_ack_pending: given, num_pending: waiting }) => sum + given + waiting, 0);
+      },
+      close: () => client.close(),
+    };
+  },
+};
+
+const redis: CrashConnector = {
+  kind: 'redis',
+  broker: 'redis',
+  // What is confirmed is on the disk.
+  settings: ['appendfsync always'],
+  acks: ['processed', 'enqueued'],
+  connection: (url) => `url: "${url}"`,
+  connector: (topic) => `stream: { key: ${topic} }, consumer: "gateway-\${PLACE}", claimIdle: 2s`,
+  failpoints: ['source.received', 'source.before-ack', 'source.after-ack'],
+  stallMs: 3000,
+  open: async ({ url }) => {
+    // Nothing is sent again by itself: whoever is not told does not know.
+    const client = new Redis(url, { maxRetriesPerRequest: 0, commandTimeout: 2000, retryStrategy: () => 50 });
+    client.on('error', () => undefined); // Each command that fails tells it.
+    return {
+      publish: async (topic, body) => {
+        await client.xadd(topic, '*', 'body', body);
+      },
+      left: async () => {
+        let sum = 0;
+        for (const key of ['processed', 'enqueued']) {
+          const [group = []] = (await client.xinfo('GROUPS', key)) as readonly (readonly unknown[])[];
+          const about = (name: string): unknown => group[group.indexOf(name) + 1];
+          const waiting = await client.xrange(key, `(${String(about('last-delivered-id'))}`, '+');
+          sum += Number(about('pending')) + waiting.length;
+        }
+        return sum;
+      },
+      close: async () => client.disconnect(),
+    };
+  },
+};
+
+/** All of them, by their kinds. */
+export const crashConnectors = { jetstream, redis } as const satisfies Readonly<Record<string, CrashConnector>>;

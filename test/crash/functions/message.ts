@@ -1,0 +1,11 @@
+import { write } from './ledger.ts';
+
+/** A body says what is to become of it: its own id, a space, `ok`, `fail-once` or `fail-always`, and anything. */
+export default async (event: { text(): string }, context: { function: string; attempt: number }): Promise<string> => {
+  const [id = '', behaviour] = event.text().split(' ');
+  write({ callId: id }, context, 'start');
+  await new Promise((resolve) => setTimeout(resolve, Math.random() * 30));
+  write({ callId: id }, context, 'end');
+  if (behaviour === 'fail-always' || (behaviour === 'fail-once' && context.attempt === 1)) throw new Error('it fails');
+  return 'done';
+};
