@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import type { IConnackPacket, IPublishPacket } from 'mqtt';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep } from '../../core/contracts/clock.ts';
@@ -6,6 +5,7 @@ import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/co
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
+import type { SourceMessage } from '../../core/contracts/message.ts';
 import { failpoint } from '../../core/delivery/failpoint.ts';
 import type { MqttConnection } from '../../plugins/connections/mqtt/connection.ts';
 import type { MqttLink, MqttListener } from '../../plugins/connections/mqtt/link.ts';
@@ -13,14 +13,10 @@ import { isAskedFor, type MqttConnectorConfig } from './config.ts';
 import { sourceMessageOf } from './message.ts';
 import { type Loan, Window } from './window.ts';
 
-/** A message on its way; without a loan it is of QoS 0, and nobody gives it again. */
+/** A message on its way, the same however often it is tried; without a loan it is of QoS 0, and nobody gives it again. */
 interface Taken {
-  readonly message: IPublishPacket;
+  readonly message: SourceMessage;
   readonly loan: Loan | undefined;
-  /** Its own for as long as it is tried, since nothing of the broker's own names it for longer than that. */
-  readonly id: string;
-  /** Wall clock, ms: when it came. */
-  readonly at: number;
 }
 
 /**
@@ -90,7 +86,7 @@ export class MqttConnector implements Connector, MqttListener {
     return new Observable((subscriber) => {
       const { signal, logger, name } = this.#host;
       this.#out = { subscriber, credit };
-      this.#most = Math.min(this.#mqtt.session.receiveMaximum, credit.limit);
+      this.#most = Math.max(1, Math.min(this.#mqtt.session.receiveMaximum, credit.limit));
       const link = this.#mqtt.client(name, this.#most, this, logger);
       this.#link = link;
       // One that has failed elsewhere takes nothing more either.
@@ -129,12 +125,16 @@ export class MqttConnector implements Connector, MqttListener {
 
   async prepare(properties: IConnackPacket['properties']): Promise<void> {
     this.#look(properties);
+    // Also where the session is resumed: Mosquitto says so after a restart, and has forgotten the shared subscriptions. But
+    // retained messages are not to come each time.
+    const isAgain = !this.#mustSubscribe;
+    const mayRepeat = (retain: string): boolean => this.#mqtt.version === 5 || retain === 'ignore';
     const wanted = this.#config.subscribe
-      .filter((one) => this.#mustSubscribe || this.#bringsNothing(one))
+      .filter(({ share, retain }) => !isAgain || share !== undefined || mayRepeat(retain))
       .map(({ topic, qos, share, retain }) => ({
         topic: share === undefined ? topic : `$share/${share}/${topic}`,
         qos,
-        rh: ({ deliver: 0, new: 1, ignore: 2 } as const)[retain],
+        rh: ({ deliver: isAgain ? 2 : 0, new: 1, ignore: 2 } as const)[retain],
       }));
     await this.#link?.subscribe(wanted);
     this.#mustSubscribe = false;
@@ -150,7 +150,7 @@ export class MqttConnector implements Connector, MqttListener {
     const { loan, isKnown } = this.#window.take(message);
     if (isKnown) this.#acknowledge();
     else if (this.#isIgnored(message)) this.#safe(loan);
-    else this.#give(this.#taken(message, loan));
+    else this.#give(message, loan);
     // Only version 5 has the broker wait by itself.
     if (this.#window.size <= this.#most) return;
     this.#room ??= Promise.withResolvers();
@@ -174,15 +174,7 @@ export class MqttConnector implements Connector, MqttListener {
     }
     this.#loose++;
     if (this.#loose > this.#config.buffer) this.#drop();
-    else this.#give(this.#taken(message, undefined));
-  }
-
-  /**
-   * Whether it can be said at each connection, without retained messages each time. It should be: Mosquitto 2.0.11 forgets
-   * shared subscriptions when it is killed, and resumes the session without them.
-   */
-  #bringsNothing({ share, retain }: MqttConnectorConfig['subscribe'][number]): boolean {
-    return share !== undefined || (this.#mqtt.version === 5 && retain !== 'deliver');
+    else this.#give(message, undefined);
   }
 
   /** Version 3.1.1 cannot be told not to send them. */
@@ -193,20 +185,20 @@ export class MqttConnector implements Connector, MqttListener {
     return isIgnored;
   }
 
-  #taken(message: IPublishPacket, loan: Loan | undefined): Taken {
-    return { message, loan, id: randomUUID(), at: this.#host.clock.now() };
-  }
-
-  #give(taken: Taken): void {
-    if (!this.#isTold.strange && !isAskedFor(this.#config, taken.message.topic)) {
+  #give(message: IPublishPacket, loan: Loan | undefined): void {
+    const { topic } = message;
+    if (!this.#isTold.strange && !isAskedFor(this.#config, topic)) {
       this.#isTold.strange = true;
-      const { topic } = taken.message;
       const hint = 'its session still has an older subscription, which ends with the session';
       this.#host.logger.warn(
         { topic, hint },
         'a message came that this connector does not ask for; it is taken all the same',
       );
     }
+    this.#wait({ message: sourceMessageOf(message, this.#host.clock.now(), this.#config.contentType), loan });
+  }
+
+  #wait(taken: Taken): void {
     this.#waiting.push(taken);
     if (!this.#taking) void this.#take();
   }
@@ -219,8 +211,8 @@ export class MqttConnector implements Connector, MqttListener {
     this.#taking = true;
     while (this.#waiting.length > 0 && (out.credit.tryTake() || (await out.credit.take(signal)))) {
       const taken = this.#waiting.shift();
-      // One that the broker has forgotten, or gives again, is not wanted any more.
-      if (taken && (!taken.loan || this.#window.has(taken.loan))) out.subscriber.next(this.#delivery(taken));
+      // One that the broker has forgotten, or that is safe, is not wanted any more.
+      if (taken && (!taken.loan || this.#window.holds(taken.loan))) out.subscriber.next(this.#delivery(taken));
       else out.credit.giveBack();
     }
     this.#taking = false;
@@ -228,8 +220,7 @@ export class MqttConnector implements Connector, MqttListener {
 
   #delivery(taken: Taken): Delivery {
     failpoint('mqtt.after-receive');
-    const source = sourceMessageOf(taken, this.#config.contentType);
-    return this.#host.message(source, { kind: 'settles', settle: (verdict) => this.#settle(taken, verdict) });
+    return this.#host.message(taken.message, { kind: 'settles', settle: (verdict) => this.#settle(taken, verdict) });
   }
 
   #settle(taken: Taken, verdict: Verdict): void {
@@ -260,7 +251,7 @@ export class MqttConnector implements Connector, MqttListener {
 
   /** The same message once more: the broker would give it again only by a new connection. */
   async #again(taken: Taken, delayMs: number): Promise<void> {
-    if (await sleep(delayMs, this.#stop.signal)) this.#give(taken);
+    if (await sleep(delayMs, this.#stop.signal)) this.#wait(taken);
     else if (!taken.loan) this.#drop();
   }
 

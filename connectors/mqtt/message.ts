@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { IPublishPacket } from 'mqtt';
 import type { SourceMessage } from '../../core/contracts/message.ts';
 
@@ -10,14 +11,12 @@ const traceContext = new Set(['traceparent', 'tracestate']);
  * What a message says. Version 5 has user properties, which are headers, and those of an event its attributes
  * (https://github.com/cloudevents/spec, MQTT binding); version 3.1.1 says nothing but topic and payload.
  */
-export function sourceMessageOf(
-  { message, id, at }: { readonly message: IPublishPacket } & Pick<SourceMessage, 'id' | 'at'>,
-  contentType: string | undefined,
-): SourceMessage {
+export function sourceMessageOf(message: IPublishPacket, at: number, contentType: string | undefined): SourceMessage {
   const { topic, payload, qos, retain, dup, properties } = message;
   return {
     topic,
-    id,
+    // Nothing of the broker's own names a message for longer than it takes to acknowledge it.
+    id: randomUUID(),
     at,
     headers: headersOf(properties, contentType),
     extra: {

@@ -64,6 +64,11 @@ export class Window {
     return this.#loans.get(loan.message.messageId ?? 0) === loan;
   }
 
+  /** Whether it is still to be made safe. */
+  holds(loan: Loan): boolean {
+    return loan.state === 'held' && this.has(loan);
+  }
+
   /** Says that it is safe. False if the broker does not count on it any more. */
   settle(loan: Loan): boolean {
     if (!this.has(loan)) return false;

@@ -104,6 +104,24 @@ await describeWithOwnBroker('mqtt', 'connector mqtt, when things go wrong', () =
       expect((await connectorOf(running))['reconnects']).toBeGreaterThan(0);
     });
 
+    it('subscribes again to what is shared, which Mosquitto forgets when it ends', async () => {
+      const { broker, sender } = await setUp();
+      const running = await listening(broker, {
+        version,
+        subscribe: '{ topic: "jobs/#", share: g }, { topic: kept, retain: deliver }',
+      });
+      await sender.publishAsync('kept', 'kept', { qos: 1, retain: true });
+      await all(['kept']);
+      await expect.poll(() => counted(running, 'acknowledged_total')).toBe(1);
+      await isSaved(broker, sender);
+      await broker.restart();
+      await expect.poll(async () => (await connectorOf(running))['reconnects'], { timeout: 10_000 }).toBe(1);
+      await inState(running, 'running');
+      await publish(sender, ['after']);
+      // And what is retained does not come once more.
+      await all(['kept', 'after']);
+    });
+
     it('subscribes again when the broker has lost the session, and counts that', async () => {
       const { broker, sender } = await setUp();
       const running = await listening(broker, { version });

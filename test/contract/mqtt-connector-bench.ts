@@ -1,10 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { connectAsync, type MqttClient, type Packet } from 'mqtt';
-import { expect } from 'vitest';
+import { connectAsync, type IClientPublishOptions } from 'mqtt';
 import { mqttConnectorConfig } from '../../connectors/mqtt/config.ts';
 import { MqttConnector } from '../../connectors/mqtt/connector.ts';
-import { systemClock } from '../../core/contracts/clock.ts';
+import { sleep, systemClock } from '../../core/contracts/clock.ts';
+import type { Connector } from '../../core/contracts/connector.ts';
 import { CreditPool } from '../../core/delivery/credit.ts';
 import {
   brokerTraits,
@@ -19,123 +17,91 @@ import { startBroker } from '../support/brokers.ts';
 import { isSaved } from '../support/mqtt-world.ts';
 import { quietHost } from '../support/quiet-host.ts';
 
-const receiveMaximum = 200;
+export const mqttTraits: ConnectorTraits = {
+  ...brokerTraits,
+  // A session has one holder, and its messages are that one's.
+  fences: false,
+  handsBack: 'itself',
+  acknowledges: ['accepted', 'done', 'dead', 'cancelled'],
+};
 
-/**
- * A message belongs to a session, and that to the name of one client: whoever has that name is given again what was not
- * acknowledged, and nobody else is.
- */
-export const mqttTraits: ConnectorTraits = { ...brokerTraits, handsBack: 'itself', atOnce: receiveMaximum };
+let count = 0;
 
-export interface MqttBenchOptions {
-  readonly qos: 1 | 2;
-  /** Whether the gateways share what is sent, or each has all of it. */
-  readonly isShared: boolean;
-}
-
-const topic = 'trial/some';
-/** What the log of the broker says of one message: somebody is to have it, and it is done with. */
-const came = {
-  1: /: Sending PUBACK to sender \(m\d+, rc0\)/g,
-  2: /: Sending PUBREC to sender \(m\d+, rc0\)/g,
-} as const;
-const done = { 1: /: Received PUBACK from gateway-/g, 2: /: Received PUBREC from gateway-/g } as const;
-/** The broker has taken it, and keeps it for nobody. */
-const noSubscribers = 16;
-
-/**
- * A broker of its own, for what it keeps is told by its log alone. There is no `lose`: a message that the broker gives
- * again to the session that it was given to is known there, and not run twice.
- */
-export async function mqttConnectorBench({ qos, isShared }: MqttBenchOptions): Promise<ConnectorBench> {
-  const broker = await startBroker('mqtt', { settings: ['log_type all'] });
-  const sender = await connectAsync(broker.url, { protocolVersion: 5, clientId: 'sender', reconnectPeriod: 50 });
-  sender.on('error', () => undefined); // The broker may die.
-  /** By the names of their clients: two that are there at once would take each other's place. */
-  const gateways = new Map<string, Promise<Mqtt>>();
-  const dial = async (clientId: string, settings: Record<string, unknown>): Promise<Mqtt> => {
-    const session = { receiveMaximum };
-    const config = mqttConnectionConfig.parse({ url: broker.url, clientId, session, ...settings });
-    const mqtt = new Mqtt(config, quietHost(systemClock));
-    await mqtt.start();
-    return mqtt;
-  };
+/** A topic of its own on that broker, or on one of its own without; a session for each gateway. */
+export async function mqttConnectorBench(url: string | undefined, qos: 1 | 2): Promise<ConnectorBench> {
+  const own = url === undefined ? await startBroker('mqtt') : undefined;
+  const address = own?.url ?? url ?? '';
+  const trial = `trial-${process.pid}-${++count}`;
+  const topic = `${trial}/some`;
+  const dialled: Mqtt[] = [];
+  const sender = await connectAsync(address, { protocolVersion: 5, reconnectPeriod: 50 });
   const open = async (
-    clientId: string,
-    subscription: Record<string, unknown> = {},
+    gateway: number,
+    settings: Record<string, unknown> = {},
     connection: Record<string, unknown> = {},
-  ): Promise<MqttConnector> => {
-    const dialled = gateways.get(clientId) ?? dial(clientId, connection);
-    gateways.set(clientId, dialled);
-    const mqtt = await dialled;
-    const share = isShared ? { share: 'gateways' } : {};
-    const config = mqttConnectorConfig.parse({ subscribe: [{ topic, qos, ...share, ...subscription }] });
-    const connector = new MqttConnector(config, connectorHost('mqtt', { connection: mqtt }), mqtt);
+  ): Promise<Connector> => {
+    const clientId = `${trial}-${gateway}`;
+    const config = mqttConnectionConfig.parse({ url: address, clientId, ...connection });
+    const mqtt = new Mqtt(config, quietHost(systemClock));
+    dialled.push(mqtt);
+    await mqtt.start();
+    // What comes before the gateways are back is lost by Mosquitto, which forgets shared subscriptions when it ends.
+    const subscribe = [{ topic: `${trial}/#`, qos, ...(!own && { share: 'group' }) }];
+    const host = connectorHost('mqtt', { connection: mqtt });
+    const connector = new MqttConnector(mqttConnectorConfig.parse({ subscribe, ...settings }), host, mqtt);
     await connector.start();
     return connector;
   };
-  // The broker keeps something for those alone who were there once.
-  const first = await open('gateway-0');
-  const taking = first.deliveries(new CreditPool(1)).subscribe();
-  await expect.poll(() => first.health().state, { timeout: 15_000 }).toBe('running');
-  taking.unsubscribe();
-  await first.stop();
+  // What is sent before anybody has a session is nobody's.
+  const first = await open(0);
+  first.deliveries(new CreditPool(1)).subscribe();
+  while (first.health().state !== 'running') await sleep(5);
+  await first.stop(500);
   return {
     kind: 'mqtt',
     topic,
-    open: (gateway) => open(`gateway-${gateway}`),
+    open: (gateway) => open(gateway),
     send: async (messages) => {
-      for (const message of messages) await publish(sender, message, qos);
+      for (const message of messages)
+        await sender.publishAsync(topic, Buffer.from(message.body), optionsOf(message, qos));
     },
-    left: async () => {
-      const log = readFileSync(join(broker.folder, 'broker.log'), 'latin1');
-      return count(log, came[qos]) - count(log, done[qos]);
-    },
-    away: async () => {
-      // It confirms what it has not written yet: that would be lost by nobody's fault but its own.
-      await isSaved(broker, sender);
-      await broker.kill();
-      return () => broker.restart();
-    },
+    ...(own && {
+      away: async () => {
+        await isSaved(own, sender);
+        await own.kill();
+        return () => own.restart();
+      },
+    }),
     refused: [
       {
-        what: 'a session that ends with its connection',
-        start: () => open('clean', {}, { session: { clean: true } }),
-        names: 'session.clean: true',
+        what: 'a session that is not kept',
+        start: () => open(7, {}, { session: { clean: true } }),
+        names: 'delivery: at-most-once',
       },
       {
-        what: 'what only version 5 has',
-        start: () => open('old', { retain: 'new', share: undefined }, { version: '3.1.1' }),
-        names: 'retain: new needs version 5',
+        what: 'a protocol without retain handling',
+        start: () => open(7, { subscribe: [{ topic, retain: 'new' }] }, { version: '3.1.1' }),
+        names: 'subscribe.0.retain',
       },
     ],
     dispose: async () => {
-      for (const dialled of gateways.values()) await (await dialled).stop();
-      await sender.endAsync(true);
-      await broker.dispose();
+      sender.end(true);
+      for (const mqtt of dialled) await mqtt.stop();
+      await own?.dispose();
     },
   };
 }
 
-/** With the attributes of an event as the MQTT binding has them; resolves when the broker has confirmed it. */
-async function publish(sender: MqttClient, { body, headers = {}, event = {} }: Outgoing, qos: 1 | 2): Promise<void> {
+/** With the attributes of an event as the MQTT binding has them. */
+function optionsOf({ headers = {}, event = {} }: Outgoing, qos: 1 | 2): IClientPublishOptions {
   const { 'content-type': contentType, ...others } = headers;
-  const said = { ...others, ...event };
-  // The library never sends a message that has them and none of them.
-  const userProperties = Object.keys(said).length > 0 ? { userProperties: said } : {};
-  const properties = { ...userProperties, ...(contentType !== undefined && { contentType }) };
-  let isKept = true;
-  // The library does not tell what the broker answers.
-  const listen = (packet: Packet): void => {
-    if (packet.cmd === 'puback' || packet.cmd === 'pubrec') isKept = packet.reasonCode !== noSubscribers;
+  const userProperties = { ...others, ...event };
+  return {
+    qos,
+    properties: {
+      // The library writes a malformed packet for none.
+      ...(Object.keys(userProperties).length > 0 && { userProperties }),
+      ...(contentType !== undefined && { contentType }),
+    },
   };
-  sender.on('packetreceive', listen);
-  await sender
-    .publishAsync(topic, Buffer.from(body), { qos, properties })
-    .finally(() => sender.off('packetreceive', listen));
-  if (!isKept) throw new Error('nobody has subscribed');
-}
-
-function count(text: string, what: RegExp): number {
-  return [...text.matchAll(what)].length;
 }
