@@ -24,7 +24,10 @@ const subscription = z
       .string()
       .regex(/^[^+#/\s]+$/, 'expected a name without "+", "#", slashes and spaces')
       .optional()
-      .describe('Of all gateways that subscribe with the same group, each message goes to one.'),
+      .describe(
+        'Of all gateways that subscribe with the same group, each message goes to one; what goes to one that is away ' +
+          'waits in its session.',
+      ),
     retain: z
       .enum(['ignore', 'new', 'deliver'])
       .default('ignore')

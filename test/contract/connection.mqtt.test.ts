@@ -166,6 +166,30 @@ await describeWithOwnBroker('mqtt', 'connection mqtt', () => {
     }
   });
 
+  it('publishes what has no headers, and says when it cannot', async () => {
+    const own = await broker();
+    const connection = mqtt(own.url);
+    await connection.start();
+    const came: string[] = [];
+    const user = clientOf(connection, {
+      received: (message) => {
+        came.push(message.payload.toString());
+        user.acknowledge([message]);
+        return undefined;
+      },
+    });
+    await user.open();
+    await user.subscribe([{ topic: 'a', qos: 1, rh: 2 }]);
+    await connection.publish({ to: 'a', headers: {}, body: Buffer.from('bare') });
+    await connection.publish({ to: 'a', headers: { 'x-any': ['1', '2'] }, body: Buffer.from('with') });
+    await expect.poll(() => came).toEqual(['bare', 'with']);
+    expect([connection.health().reconnects, user.health().reconnects]).toEqual([0, 0]);
+    await own.kill();
+    await expect(connection.publish({ to: 'a', headers: {}, body: Buffer.from('x') })).rejects.toMatchObject({
+      code: 'connection.unavailable',
+    });
+  });
+
   it('logs in with a user, and names what is refused', async () => {
     writeFileSync(join(folder, 'users'), 'ada:s3cret\n');
     execFileSync('mosquitto_passwd', ['-U', join(folder, 'users')], { stdio: 'ignore' });

@@ -94,7 +94,8 @@ export class Mqtt implements MqttConnection {
     const { to, headers, body } = message;
     const payload = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     try {
-      await this.#link?.publish(to, payload, isFive ? propertiesOf(headers) : undefined);
+      if (!this.#link) throw new Error('it is not started');
+      await this.#link.publish(to, payload, isFive ? propertiesOf(headers) : undefined);
     } catch (error) {
       if (error instanceof MillraceError) throw error;
       const text = `the broker did not take it: ${messageOf(error)}`;

@@ -13,7 +13,11 @@ export function propertiesOf(headers: OutgoingMessage['headers']): IClientPublis
     userProperties[name.startsWith('ce-') ? name.slice(3) : name] = typeof value === 'string' ? value : [...value];
   }
   const { 'content-type': contentType } = headers;
-  return { userProperties, ...(contentType !== undefined && { contentType: String(contentType) }) };
+  return {
+    // For none the library writes a packet that the broker takes for malformed: it would be sent again for ever.
+    ...(Object.keys(userProperties).length > 0 && { userProperties }),
+    ...(contentType !== undefined && { contentType: String(contentType) }),
+  };
 }
 
 /**
