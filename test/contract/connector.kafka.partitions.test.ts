@@ -6,7 +6,6 @@ await describeWithBroker('kafka', 'on a Kafka broker', (url) => {
   connectorContract({
     name: 'connector kafka, of several partitions',
     traits: topicTraits,
-    plants: [],
     // What it does when its broker dies is tried on one partition.
     create: () => kafkaConnectorBench(url, 3),
   });

@@ -6,6 +6,8 @@ await describeWithBroker('kafka', 'on a Kafka broker', (url) => {
   connectorContract({
     name: 'connector kafka, of one partition',
     traits: partitionTraits,
+    // It is with several partitions that they are planted.
+    plants: [],
     create: ({ own }) => kafkaConnectorBench(own ? undefined : url, 1),
   });
 });
