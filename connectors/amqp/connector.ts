@@ -227,6 +227,8 @@ export class AmqpConnector implements Connector {
   }
 
   async #settle(loan: Loan, verdict: Verdict, { invocation, request }: Delivery): Promise<void> {
+    // Said twice, an acknowledgement would end the channel.
+    if (!loan.isRunning) return;
     if (verdict.kind === 'retry') {
       loan.isRunning = false;
       if (this.#orphans.remove(loan)) this.#counters.stale.inc();
