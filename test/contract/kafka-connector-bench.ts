@@ -33,7 +33,13 @@ export async function kafkaConnectorBench(url: string | undefined, partitions: n
   const own = url === undefined ? await startBroker('kafka', { settings }) : undefined;
   const brokers = own?.url ?? url ?? '';
   const client = new Client({ brokers: brokers.split(','), logLevel: logLevel.NOTHING, retry: { maxRetryTime: 1000 } });
-  const [admin, sender] = [client.admin(), client.producer({ createPartitioner: Partitioners.DefaultPartitioner })];
+  const admin = client.admin();
+  // Idempotent, or it says again what a topic that was just made has taken already.
+  const sender = client.producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    idempotent: true,
+    maxInFlightRequests: 1,
+  });
   await Promise.all([admin.connect(), sender.connect()]);
   // Not by kafkajs, which takes a broker that has not heard of it yet for one that never will.
   const maker = await dial(brokers);
