@@ -6,6 +6,7 @@ import type { Headers, Invocation, Outcome } from '../../core/contracts/invocati
 import type { StoredResult } from '../../core/contracts/queue.ts';
 import { hopByHop } from '../../core/kit/headers.ts';
 import { refusalText, type Refusal } from '../../core/kit/outcome.ts';
+import { bufferOf } from '../../core/kit/body.ts';
 
 /** Names and values in turn, as Node takes them: a list costs less than an object that is read once. */
 type HeaderList = string[];
@@ -107,7 +108,7 @@ function writeWhole(response: ServerResponse, status: number, headers: HeaderLis
   if (!hasBody) response.end();
   else if (typeof body === 'string') response.end(body);
   else if (body.byteLength > oneWriteBytes) response.end(body);
-  else response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1');
+  else response.end(bufferOf(body).toString('latin1'), 'latin1');
 }
 
 /** False when the function's status or headers cannot be sent; then the caller has been told so. */

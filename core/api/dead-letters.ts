@@ -11,6 +11,7 @@ import { replayAll, type ReplayProgress } from './replay.ts';
 import { type ApiRoute, route } from './route.ts';
 import { deadLetterView, deadReason, functionName, idParams, limitText, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
+import { bufferOf } from '../kit/body.ts';
 
 const tag = 'dead letters';
 /** A replay may bring a body of its own, as base64. */
@@ -101,7 +102,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
         .type('application/octet-stream')
         .header('content-disposition', `attachment; filename="${letter.id.replaceAll(/[^\w-]/g, '_')}.bin"`)
         .header('content-security-policy', 'sandbox')
-        .send(Buffer.from(body.buffer, body.byteOffset, body.length));
+        .send(bufferOf(body));
     },
   }),
   route({

@@ -9,6 +9,7 @@ import { endToEnd, headerOf } from '../kit/headers.ts';
 import { asRefusal, errorBody } from './error-reply.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
 import { idParams, invocationView, isoTime, refusals, waitText } from './schemas.ts';
+import { bufferOf } from '../kit/body.ts';
 
 const tag = 'invocations';
 const waitQuery = z.strictObject({ wait: waitText });
@@ -169,7 +170,7 @@ function sendStored(reply: FastifyReply, result: StoredResult, requestType: stri
     const reason = error instanceof Error ? error.message : 'unknown';
     throw new MillraceError('function.bad-response', `the function's answer cannot be sent: ${reason}`);
   }
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  const bytes = bufferOf(body);
   return reply
     .code(status)
     .headers(sent)

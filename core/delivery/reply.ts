@@ -3,7 +3,8 @@ import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { Call, FunctionSpec, Provider } from '../contracts/provider.ts';
 import { systemNamespace } from '../functions/catalog.ts';
-import { bytesOf } from '../kit/body.ts';
+import { bytesOf, jsonOf } from '../kit/body.ts';
+import { dataMember } from '../kit/event.ts';
 import { failed } from '../kit/outcome.ts';
 
 /** The function of Millrace's own that publishes outcomes. Its lane holds them, so they are retried like anything else. */
@@ -74,15 +75,8 @@ function structuredMessage({ headers, body, ...message }: OutgoingMessage): Outg
   return { ...message, headers: withType, body: Buffer.from(JSON.stringify(event)) };
 }
 
-function dataOf(body: Uint8Array, type: Headers[string] | undefined): { data: unknown } | { data_base64: string } {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  const text = bytes.toString();
-  if (/[/+]json\b/.test(String(type))) {
-    try {
-      return { data: JSON.parse(text) as unknown };
-    } catch {
-      // It only says so.
-    }
-  }
-  return Buffer.from(text).equals(bytes) ? { data: text } : { data_base64: bytes.toString('base64') };
+function dataOf(body: Uint8Array, type: Headers[string] | undefined): Readonly<Record<string, unknown>> {
+  // What only says that it is JSON is none.
+  const json = /[/+]json\b/.test(String(type)) ? jsonOf(body) : undefined;
+  return json === undefined ? dataMember(body) : { data: json };
 }

@@ -18,7 +18,7 @@ import type { Delivery, Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Outcome } from '../contracts/invocation.ts';
 import type { Queue } from '../contracts/queue.ts';
-import { bytesOf } from '../kit/body.ts';
+import { bufferOf, bytesOf, jsonOf } from '../kit/body.ts';
 import { compose } from './compose.ts';
 import { Gateway } from './gateway.ts';
 
@@ -291,12 +291,8 @@ function pluginOf(name: string, definition: PluginDefinition): PluginConfig {
 
 /** JSON where it is JSON, else text. */
 function contentOf(bytes: Uint8Array): unknown {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
+  const json = jsonOf(bytes);
+  return json === undefined ? bufferOf(bytes).toString() : json;
 }
 
 function bytesFrom(value: unknown): Uint8Array {

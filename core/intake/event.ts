@@ -1,4 +1,6 @@
 import type { SourceMessage } from '../contracts/message.ts';
+import { bufferOf, jsonOf } from '../kit/body.ts';
+import { dataMember } from '../kit/event.ts';
 
 type Headers = Readonly<Record<string, string | readonly string[]>>;
 
@@ -52,9 +54,7 @@ export function structured(view: EventView, body: Uint8Array): Record<string, un
   if (isStructured(String(headers['content-type'] ?? ''))) return { ...attributes, data };
   if (body.byteLength === 0) return attributes;
   if (typeof data !== 'string') return { ...attributes, datacontenttype: 'application/json', data };
-  // Text that is no text would be changed by being written as one.
-  const isText = Buffer.from(data).equals(body);
-  return isText ? { ...attributes, data } : { ...attributes, data_base64: Buffer.from(body).toString('base64') };
+  return { ...attributes, ...dataMember(body, data) };
 }
 
 function isStructured(type: string): boolean {
@@ -62,17 +62,8 @@ function isStructured(type: string): boolean {
 }
 
 function dataOf(body: Uint8Array, type: unknown): unknown {
-  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   const mayBeJson = type === undefined || type === '' || (typeof type === 'string' && /[/+]json\b/.test(type));
-  return (mayBeJson ? jsonOf(body) : undefined) ?? text;
-}
-
-function jsonOf(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()) as unknown;
-  } catch {
-    return undefined;
-  }
+  return (mayBeJson ? jsonOf(body) : undefined) ?? bufferOf(body).toString();
 }
 
 function percentDecoded(text: string): string {

@@ -46,6 +46,20 @@ export function isStream(body: Outcome['body']): body is Readable {
   return body !== null && typeof body === 'object' && 'pipe' in body;
 }
 
+/** The same bytes as a Buffer, not copied. */
+export function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** What the bytes say as JSON; undefined where they are none, which no JSON says. */
+export function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(bufferOf(bytes).toString()) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The bytes of a body that has been collected. */
 export function bytesOf(body: Outcome['body']): Uint8Array {
   if (typeof body === 'string') return Buffer.from(body);

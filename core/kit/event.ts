@@ -1,4 +1,5 @@
 import type { SourceMessage } from '../contracts/message.ts';
+import { bufferOf } from './body.ts';
 import { headerName } from './headers.ts';
 
 const printable = /^[\t\x20-\x7e]*$/;
@@ -39,6 +40,12 @@ export function headersOfMessage(
   headers['x-connector'] = kind;
   headers['x-topic'] = subject;
   return extra ? Object.assign(headers, extra) : headers;
+}
+
+/** Bytes as a member of an event in the JSON format: as `text` if that is all they say, since other bytes would be changed. */
+export function dataMember(bytes: Uint8Array, text = bufferOf(bytes).toString()): Readonly<Record<string, string>> {
+  const isWhole = Buffer.from(text).equals(bytes);
+  return isWhole ? { data: text } : { data_base64: bufferOf(bytes).toString('base64') };
 }
 
 /**

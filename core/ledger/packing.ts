@@ -2,6 +2,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { Headers } from '../contracts/invocation.ts';
 import type { Envelope, NewMessage, StoredResult } from '../contracts/queue.ts';
 import type { NewRecord, Ref } from './records.ts';
+import { bufferOf } from '../kit/body.ts';
 
 /** Bytes that are read are those of the id, or none: a broker that lost its end gives its positions to others. */
 interface Head {
@@ -96,7 +97,7 @@ function pack(head: Head, body: Uint8Array): Uint8Array {
 }
 
 function unpack(id: string, bytes: Uint8Array): { readonly head: Head; readonly body: Uint8Array } | undefined {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = bufferOf(bytes);
   const end = buffer.byteLength < 4 ? Infinity : 4 + buffer.readUInt32BE();
   if (end > buffer.byteLength) return undefined;
   try {

@@ -5,6 +5,7 @@ import type { LedgerFaults } from './messages.ts';
 import type { Answer, Entry, LedgerSettings } from './records.ts';
 import { newerFormat, type Snapshots } from './snapshots.ts';
 import { ledgerFormat, LedgerState } from './state.ts';
+import { bufferOf } from '../kit/body.ts';
 
 export interface ReplicaOptions {
   readonly commands: Journal;
@@ -141,5 +142,5 @@ export class Replica {
 }
 
 function parse(data: Uint8Array): Entry {
-  return JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()) as Entry;
+  return JSON.parse(bufferOf(data).toString()) as Entry;
 }

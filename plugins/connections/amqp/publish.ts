@@ -1,6 +1,7 @@
 import type { ConfirmChannel, Options } from 'amqplib';
 import type { OutgoingMessage } from '../../../core/contracts/connection.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
+import { bufferOf } from '../../../core/kit/body.ts';
 
 /** Basic properties, and how CloudEvents name their attributes where 0-9-1 has no binding of its own. */
 function optionsOf(headers: OutgoingMessage['headers']): Options.Publish {
@@ -54,7 +55,7 @@ export class Publisher {
     channel.once('close', onClose);
     channel.once('return', onReturn);
     try {
-      const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+      const bytes = bufferOf(body);
       channel.publish(exchange, key, bytes, optionsOf(headers), (error: unknown) =>
         error ? reject(error) : resolve(),
       );

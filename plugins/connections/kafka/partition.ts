@@ -1,5 +1,6 @@
 import { sleep } from '../../../core/contracts/clock.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
+import { bufferOf } from '../../../core/kit/body.ts';
 import type { Channel } from './channel.ts';
 import type { KafkaPage, KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
 import { decodePage } from './page.ts';
@@ -171,7 +172,6 @@ function causeOf(error: unknown): object {
 }
 
 function messageOf({ value, key, headers }: KafkaValue): object {
-  const buffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const named = Object.entries(headers ?? {}).map(([name, bytes]) => [name, buffer(bytes)]);
-  return { key: key ? buffer(key) : null, value: buffer(value), headers: Object.fromEntries(named) };
+  const named = Object.entries(headers ?? {}).map(([name, bytes]) => [name, bufferOf(bytes)]);
+  return { key: key ? bufferOf(key) : null, value: bufferOf(value), headers: Object.fromEntries(named) };
 }

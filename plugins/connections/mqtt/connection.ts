@@ -6,6 +6,7 @@ import type { IClientOptions, IPublishPacket } from 'mqtt';
 import { MqttLink, type MqttListener } from './link.ts';
 import { clientIdOf, type MqttConnectionConfig, optionsOf, refusalOf, sessionOf } from './options.ts';
 import { propertiesOf, requireStructured } from './publish.ts';
+import { bufferOf } from '../../../core/kit/body.ts';
 
 /** Mosquitto and those that took its names: how many messages it has dropped since its start, because a queue was full. */
 const droppedTopic = '$SYS/broker/publish/messages/dropped';
@@ -92,7 +93,7 @@ export class Mqtt implements MqttConnection {
     const isFive = this.version === 5;
     if (!isFive) requireStructured(message);
     const { to, headers, body } = message;
-    const payload = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    const payload = bufferOf(body);
     try {
       if (!this.#link) throw new Error('it is not started');
       await this.#link.publish(to, payload, isFive ? propertiesOf(headers) : undefined);
