@@ -5,6 +5,7 @@ import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/co
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf } from '../../core/contracts/errors.ts';
+import { gatherCredit } from '../../core/kit/credit.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
 import { declareConsumer } from './consumer.ts';
@@ -15,8 +16,6 @@ const requestMs = 5000;
 /** The client library takes no less. */
 const leastRequestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
-/** So long is waited for more credit where little has come back yet. */
-const gatherMs = 2;
 
 /** A message that the server has lent us. */
 interface Loan {
@@ -104,7 +103,7 @@ export class JetstreamConnector implements Connector {
     let pauseMs: number = retryPauseMs.first;
     let consumer: Consumer | undefined;
     while (await credit.take(signal)) {
-      const wanted = await this.#gather(credit);
+      const wanted = await gatherCredit(credit, batch, signal);
       let unused = wanted;
       try {
         consumer ??= await this.#consumer();
@@ -123,19 +122,6 @@ export class JetstreamConnector implements Connector {
       }
       for (; unused > 0; unused--) credit.giveBack();
     }
-  }
-
-  /** As much credit as there is, with a little patience: what is asked for one by one costs a request each. */
-  async #gather(credit: Credit): Promise<number> {
-    let wanted = 1;
-    const take = (): void => {
-      while (wanted < batch && credit.tryTake()) wanted++;
-    };
-    take();
-    if (wanted >= Math.min(batch, credit.limit / 2) || wanted === credit.outstanding) return wanted;
-    await sleep(gatherMs, this.#stop.signal);
-    take();
-    return wanted;
   }
 
   async #consumer(): Promise<Consumer> {

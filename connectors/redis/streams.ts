@@ -7,6 +7,7 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf } from '../../core/contracts/errors.ts';
 import { failpoint } from '../../core/delivery/failpoint.ts';
+import { gatherCredit } from '../../core/kit/credit.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { type RedisConnectorConfig, standardClaimIdleMs, type StreamSettings } from './config.ts';
@@ -21,8 +22,6 @@ const batch = 64;
 const longestBlockMs = 2000;
 /** What is to be tried again may wait for the very credit that is read with. */
 const shortBlockMs = 100;
-/** So long is waited for more credit where little has come back yet. */
-const gatherMs = 2;
 const lagMs = 1000;
 /** For what is left when the time for a stop is over. */
 const handBackMs = 500;
@@ -152,7 +151,7 @@ export class StreamConnector implements Connector {
     const { signal } = this.#stop;
     let pauseMs: number = retryPauseMs.first;
     while (await credit.take(signal)) {
-      const purse = { left: await this.#gather(credit) };
+      const purse = { left: await gatherCredit(credit, batch, signal) };
       let error: unknown;
       try {
         await this.#round(purse);
@@ -166,19 +165,6 @@ export class StreamConnector implements Connector {
       await this.#failed(error, pauseMs * (0.5 + Math.random() / 2));
       pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
     }
-  }
-
-  /** As much credit as there is, with a little patience: what is read one by one costs a request each. */
-  async #gather(credit: Credit): Promise<number> {
-    let wanted = 1;
-    const take = (): void => {
-      while (wanted < batch && credit.tryTake()) wanted++;
-    };
-    take();
-    if (wanted >= Math.min(batch, credit.limit / 2) || wanted === credit.outstanding) return wanted;
-    await sleep(gatherMs, this.#stop.signal);
-    take();
-    return wanted;
   }
 
   async #failed(error: unknown, pauseMs: number): Promise<void> {
