@@ -1,6 +1,5 @@
 import assigner from 'kafkajs/src/consumer/assignerProtocol.js';
 import protocolErrors from 'kafkajs/src/protocol/error.js';
-import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Channel } from './channel.ts';
 import type {
   GroupMember,
@@ -11,6 +10,7 @@ import type {
   KafkaOffset,
   KafkaPartitions,
 } from './driver.ts';
+import { KeptChannel } from './kept-channel.ts';
 import { askRaw } from './raw-request.ts';
 
 const askMs = 5000;
@@ -27,14 +27,11 @@ interface CommitAnswer {
 /** A group over kafkajs, on whichever broker coordinates it. */
 export class Group implements KafkaGroup {
   readonly #id: string;
-  readonly #dial: () => Promise<Channel>;
-  #channel: Channel | undefined;
-  #dialling: Promise<Channel> | undefined;
-  #closed = false;
+  readonly #channel: KeptChannel;
 
   constructor(id: string, dialCoordinator: () => Promise<Channel>) {
     this.#id = id;
-    this.#dial = dialCoordinator;
+    this.#channel = new KeptChannel(dialCoordinator);
   }
 
   async join(wish: GroupWish): Promise<JoinedGroup> {
@@ -129,12 +126,11 @@ export class Group implements KafkaGroup {
   }
 
   close(): void {
-    this.#closed = true;
-    this.#channel?.close('it was let go');
+    this.#channel.close();
   }
 
   async #ask<Result>(timeoutMs: number, work: (channel: Channel, ms: number) => Promise<Result>): Promise<Result> {
-    const channel = await this.#coordinator();
+    const channel = await this.#channel.open();
     try {
       return await work(channel, timeoutMs);
     } catch (error) {
@@ -142,21 +138,6 @@ export class Group implements KafkaGroup {
       if (moved.has(type)) channel.close('it does not coordinate the group any more');
       throw error;
     }
-  }
-
-  async #coordinator(): Promise<Channel> {
-    if (this.#closed) throw new MillraceError('connection.unavailable', 'it was let go');
-    if (this.#channel && !this.#channel.lost.aborted) return this.#channel;
-    this.#dialling ??= this.#dial()
-      .then((channel) => {
-        this.#channel = channel;
-        if (this.#closed) channel.close('it was let go');
-        return channel;
-      })
-      .finally(() => {
-        this.#dialling = undefined;
-      });
-    return this.#dialling;
   }
 }
 

@@ -1,8 +1,8 @@
 import { sleep } from '../../../core/contracts/clock.ts';
-import { MillraceError } from '../../../core/contracts/errors.ts';
 import { bufferOf } from '../../../core/kit/body.ts';
 import type { Channel } from './channel.ts';
 import type { KafkaPage, KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
+import { KeptChannel } from './kept-channel.ts';
 import { decodePage } from './page.ts';
 import { askRaw } from './raw-request.ts';
 
@@ -28,14 +28,13 @@ export class Partition implements KafkaPartition {
   readonly #topic: string;
   readonly #partition: number;
   readonly #owner: Owner;
-  #channel: Channel | undefined;
-  #dialling: Promise<Channel> | undefined;
-  #closed = false;
+  readonly #channel: KeptChannel;
 
   constructor(topic: string, partition: number, owner: Owner) {
     this.#topic = topic;
     this.#partition = partition;
     this.#owner = owner;
+    this.#channel = new KeptChannel(() => owner.dialLeader());
   }
 
   async append(records: readonly KafkaValue[]): Promise<number> {
@@ -109,8 +108,7 @@ export class Partition implements KafkaPartition {
   }
 
   close(): void {
-    this.#closed = true;
-    this.#channel?.close('it was let go');
+    this.#channel.close();
   }
 
   /** Asks the leader, and the next one where it was none and has done nothing. */
@@ -120,7 +118,7 @@ export class Partition implements KafkaPartition {
   ): Promise<Result> {
     const deadline = performance.now() + patienceMs;
     for (;;) {
-      const channel = await this.#leader();
+      const channel = await this.#channel.open();
       try {
         return await work(channel, timeoutMs);
       } catch (thrown) {
@@ -132,22 +130,6 @@ export class Partition implements KafkaPartition {
         await sleep(againMs);
       }
     }
-  }
-
-  async #leader(): Promise<Channel> {
-    if (this.#closed) throw new MillraceError('connection.unavailable', 'it was let go');
-    if (this.#channel && !this.#channel.lost.aborted) return this.#channel;
-    this.#dialling ??= this.#owner
-      .dialLeader()
-      .then((channel) => {
-        this.#channel = channel;
-        if (this.#closed) channel.close('it was let go');
-        return channel;
-      })
-      .finally(() => {
-        this.#dialling = undefined;
-      });
-    return this.#dialling;
   }
 
   #only<Rest extends object>(rest: Rest): [{ topic: string; partitions: [{ partition: number } & Rest] }] {
