@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
-import { frozen, mapEntries, without } from './entries.ts';
+import { frozen, mapEntries, without, qualified } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { parsePart, problem } from './issues.ts';
 import { type FunctionConfig, functionSchema, type PluginConfig, retryPolicyOf, retrySchema } from './schema.ts';
@@ -16,11 +16,6 @@ export interface FunctionContext {
   /** Names in the file, of whatever is wrong with its settings: that has been told already. */
   readonly declaredProviders: readonly string[];
   readonly retryOf: (retry: string | z.output<typeof retrySchema>, at: readonly string[]) => RetryPolicy;
-}
-
-/** The function's name with the namespace that it has unless it says otherwise. */
-export function qualified(name: string, namespace: string): string {
-  return name.includes('.') ? name : `${name}.${namespace}`;
 }
 
 /** Every function by its full name; those with a mistake are left out, and told. */

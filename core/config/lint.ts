@@ -1,8 +1,9 @@
 import type { ConnectorDefinition, LintRule, PluginDefinition } from '../contracts/definition.ts';
+import { qualified } from './entries.ts';
 import { formatDuration } from './units.ts';
 import { problem, type Source } from './issues.ts';
 import type { Problem } from './problem.ts';
-import type { Config, ConnectorConfig } from './schema.ts';
+import type { Config, ConnectorConfig, FunctionConfig } from './schema.ts';
 import type { Path } from './tree.ts';
 
 /** What is right and yet seldom meant. Codes are stable; docs/lint.md has a section for each. Plugins add their own. */
@@ -104,14 +105,11 @@ function lintConnector(connector: ConnectorConfig, config: Config, source: Sourc
   return problems;
 }
 
-function targetsOf(
-  { messages }: ConnectorConfig,
-  { functions, gateway }: Config,
-): Config['functions'] extends ReadonlyMap<string, infer One> ? One[] : never {
+function targetsOf({ messages }: ConnectorConfig, { functions, gateway }: Config): FunctionConfig[] {
   const { function: one, functions: several = one === undefined ? [] : [one], annotation } = messages ?? {};
   const all = [...functions.values()];
   if (annotation !== undefined) return all.filter(({ annotations }) => annotations[annotation] !== undefined);
-  const names = new Set(several.map((each) => (each.includes('.') ? each : `${each}.${gateway.namespace}`)));
+  const names = new Set(several.map((each) => qualified(each, gateway.namespace)));
   return all.filter(({ name }) => names.has(name));
 }
 
