@@ -1,20 +1,14 @@
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
-import type { FunctionSpec, Provider } from '../contracts/provider.ts';
+import type { Provider } from '../contracts/provider.ts';
 import type { CallbackSender } from './callback.ts';
 import { bytesOf } from '../kit/body.ts';
 import { callbackFunction } from './effects.ts';
+import { ownProvider, ownSpec } from './own-function.ts';
 
 /** Callbacks to slow receivers must not use up the gateway: so many at once. */
 const concurrency = 32;
 
-export const callbackSpec: FunctionSpec = {
-  name: callbackFunction,
-  provider: 'millrace',
-  config: {},
-  env: {},
-  labels: {},
-  annotations: {},
-};
+export const callbackSpec = ownSpec(callbackFunction);
 
 export function callbackPolicy(queue: string, retry: RetryPolicy, timeoutMs: number): FunctionPolicy {
   return {
@@ -31,19 +25,14 @@ export function callbackPolicy(queue: string, retry: RetryPolicy, timeoutMs: num
   };
 }
 
-/** The provider of Millrace's own function: it POSTs outcomes to where their callers asked. */
+/** The provider that POSTs outcomes to where their callers asked. */
 export function callbackProvider(sender: CallbackSender): Provider {
-  return {
-    start: async () => undefined,
-    deploy: async () => undefined,
-    remove: async () => undefined,
-    invoke: (_entry, { invocation, signal }) =>
-      sender.send({
-        url: invocation.path,
-        headers: invocation.headers,
-        body: bytesOf(invocation.body),
-        signal,
-      }),
-    stop: async () => undefined,
-  };
+  return ownProvider(({ invocation, signal }) =>
+    sender.send({
+      url: invocation.path,
+      headers: invocation.headers,
+      body: bytesOf(invocation.body),
+      signal,
+    }),
+  );
 }

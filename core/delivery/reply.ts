@@ -1,23 +1,17 @@
 import type { Connection, OutgoingMessage } from '../contracts/connection.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
-import type { Headers, Outcome, ReplyTarget } from '../contracts/invocation.ts';
-import type { Call, FunctionSpec, Provider } from '../contracts/provider.ts';
+import type { Headers, ReplyTarget } from '../contracts/invocation.ts';
+import type { Call, Provider } from '../contracts/provider.ts';
 import { systemNamespace } from '../functions/catalog.ts';
 import { bytesOf, jsonOf } from '../kit/body.ts';
 import { dataMember } from '../kit/event.ts';
 import { failed } from '../kit/outcome.ts';
+import { ownProvider, ownSpec } from './own-function.ts';
 
 /** The function of Millrace's own that publishes outcomes. Its lane holds them, so they are retried like anything else. */
 export const replyFunction = `reply.${systemNamespace}`;
 
-export const replySpec: FunctionSpec = {
-  name: replyFunction,
-  provider: 'millrace',
-  config: {},
-  env: {},
-  labels: {},
-  annotations: {},
-};
+export const replySpec = ownSpec(replyFunction);
 
 /** A target as the path of an invocation, which is what a queue keeps of it. */
 export function pathOf({ connection, to, key, structured }: ReplyTarget): string {
@@ -40,24 +34,18 @@ export function replyProvider(connectionOf: (name: string) => Connection | undef
     const plain = { to, key, headers: invocation.headers, body: bytesOf(invocation.body) };
     await connection.publish(structured ? structuredMessage(plain) : plain);
   };
-  return {
-    start: async () => undefined,
-    deploy: async () => undefined,
-    remove: async () => undefined,
-    invoke: async (_entry, call): Promise<Outcome> => {
-      const begun = performance.now();
-      const elapsedMs = (): number => performance.now() - begun;
-      try {
-        await publish(call);
-        return { status: 202, headers: {}, body: null, durationMs: elapsedMs(), failure: undefined, error: undefined };
-      } catch (error) {
-        const isFinal = error instanceof MillraceError && error.code === 'config.invalid';
-        const code = isFinal ? 'config.invalid' : 'connection.unavailable';
-        return failed(isFinal ? 'refused' : 'connection', { code, message: messageOf(error) }, elapsedMs());
-      }
-    },
-    stop: async () => undefined,
-  };
+  return ownProvider(async (call) => {
+    const begun = performance.now();
+    const elapsedMs = (): number => performance.now() - begun;
+    try {
+      await publish(call);
+      return { status: 202, headers: {}, body: null, durationMs: elapsedMs(), failure: undefined, error: undefined };
+    } catch (error) {
+      const isFinal = error instanceof MillraceError && error.code === 'config.invalid';
+      const code = isFinal ? 'config.invalid' : 'connection.unavailable';
+      return failed(isFinal ? 'refused' : 'connection', { code, message: messageOf(error) }, elapsedMs());
+    }
+  });
 }
 
 /** https://github.com/cloudevents/spec, json-format. */
