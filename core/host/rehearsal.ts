@@ -21,6 +21,7 @@ import type { Queue } from '../contracts/queue.ts';
 import { bufferOf, bytesOf, jsonOf } from '../kit/body.ts';
 import { compose } from './compose.ts';
 import { Gateway } from './gateway.ts';
+import { within } from './within.ts';
 
 /** The kinds that stand in for queues and stores. */
 export interface StandIns {
@@ -118,12 +119,11 @@ class Stage {
   /** Gives the messages, and waits until nothing moves any more. */
   async play(): Promise<void> {
     const given = [this.#test.input].flat().map((input, index) => this.#give(input, index));
-    const late = new AbortController();
-    const verdicts = await Promise.race([Promise.all(given), sleep(limitMs, late.signal).then(() => undefined)]);
-    late.abort();
-    if (!verdicts)
+    const all = Promise.all(given);
+    if (!(await within(all, limitMs))) {
       throw new MillraceError('config.invalid', `not all messages were settled within ${limitMs / 1000} s`);
-    this.#verdicts = verdicts;
+    }
+    this.#verdicts = await all;
     const until = performance.now() + limitMs;
     while (!(await this.#isQuiet())) {
       if (performance.now() > until)
