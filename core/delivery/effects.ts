@@ -3,7 +3,7 @@ import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/inv
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
-import { systemNamespace } from '../functions/catalog.ts';
+import { systemNamespace } from '../contracts/provider.ts';
 import { pathOf, replyFunction } from './reply.ts';
 import { callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
