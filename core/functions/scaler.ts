@@ -128,14 +128,15 @@ export class Scaler {
   async #run(): Promise<void> {
     while (await sleep(tickMs, this.#stopped.signal)) {
       try {
-        await this.#tick();
+        await this.look();
       } catch (error) {
         this.#parts.logger.error({ err: error }, 'scaling failed');
       }
     }
   }
 
-  async #tick(): Promise<void> {
+  /** Looks at the load of every function, and asks for what it wants. */
+  async look(): Promise<void> {
     const entries = this.#parts.catalog.list().filter(isScaled);
     for (const name of this.#tracked.keys()) if (!this.#parts.catalog.get(name)) this.#tracked.delete(name);
     if (entries.length === 0) return;
