@@ -120,6 +120,12 @@ const gatewaySchema = z.strictObject({
         .describe(
           'Hosts, addresses and networks (CIDR) that may be called although they are private or on this machine.',
         ),
+      internal: z
+        .array(z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'expected a host name in lower case'))
+        .default(['gateway', 'gateway.openfaas', 'gateway.openfaas.svc', 'gateway.openfaas.svc.cluster.local'])
+        .describe(
+          'Hosts that mean this gateway: a callback to /function/NAME there runs the function, and is sent nowhere.',
+        ),
       secret: secret()
         .optional()
         .describe('Signs callbacks (HMAC-SHA256), so that their receiver can tell them from others.'),

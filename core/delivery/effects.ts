@@ -1,11 +1,11 @@
 import type { Delivery } from '../contracts/delivery.ts';
-import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
+import type { Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { systemNamespace } from '../contracts/provider.ts';
 import { pathOf, replyFunction } from './reply.ts';
-import { callbackHeaders } from './callback.ts';
+import { type CallbackFunction, callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
 import { succeeded } from './retry.ts';
 
@@ -17,7 +17,7 @@ const dayMs = 86_400_000;
 
 /**
  * What follows from the end of a queued invocation: its callback, and new invocations of the functions that its policy
- * names. `attempts`: how many it was allowed. They become durable in the same step as the settlement, so that neither is there without the other.
+ * names. `attempts`: how many it was allowed; `functionOf`: the function that a callback URL means, if it means one here. They become durable in the same step as the settlement, so that neither is there without the other.
  */
 export function effectsOf(
   delivery: Delivery,
@@ -25,6 +25,7 @@ export function effectsOf(
   policy: FunctionPolicy | undefined,
   attempts: number,
   nowMs: number,
+  functionOf: (callbackUrl: string) => CallbackFunction | undefined,
 ): readonly NewMessage[] {
   const { invocation } = delivery;
   if (!invocation) return none;
@@ -33,7 +34,21 @@ export function effectsOf(
   const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
   if (invocation.callbackUrl !== undefined) {
     const headers = callbackHeaders(invocation, outcome, attempts);
-    effects.push(callback(invocation, outcome, invocation.callbackUrl, headers, nowMs));
+    const target = functionOf(invocation.callbackUrl);
+    const { lane, path, query } = target ?? { lane: callbackFunction, path: invocation.callbackUrl, query: '' };
+    effects.push({
+      ...common(invocation, outcome, lane, nowMs),
+      envelope: {
+        callId: invocation.callId,
+        method: 'POST',
+        path,
+        query,
+        headers,
+        source: invocation.function,
+        depth: invocation.depth + 1,
+        acceptedAt: nowMs,
+      },
+    });
   }
   const { replyTo } = invocation;
   if (replyTo && (succeeded(outcome) || !replyTo.onlySuccess)) {
@@ -66,22 +81,6 @@ function replyEffect(
       callId: invocation.callId,
       method: 'POST',
       path: pathOf(target),
-      query: '',
-      headers,
-      source: invocation.function,
-      depth: invocation.depth + 1,
-      acceptedAt: nowMs,
-    },
-  };
-}
-
-function callback(invocation: Invocation, outcome: Outcome, url: string, headers: Headers, nowMs: number): NewMessage {
-  return {
-    ...common(invocation, outcome, callbackFunction, nowMs),
-    envelope: {
-      callId: invocation.callId,
-      method: 'POST',
-      path: url,
       query: '',
       headers,
       source: invocation.function,

@@ -12,7 +12,12 @@ import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
-import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
+import {
+  type CallbackFunction,
+  callbackFunctionOf,
+  createCallbackSender,
+  type CallbackSender,
+} from '../delivery/callback.ts';
 import { createId } from '../delivery/ids.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
@@ -326,6 +331,11 @@ export class Gateway {
     return createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
   }
 
+  #callbackFunction(url: string): CallbackFunction | undefined {
+    const { callbacks, namespace } = this.#config.gateway;
+    return callbackFunctionOf(url, callbacks.internal, namespace);
+  }
+
   /** One whose routes another one has already has failed. */
   async #startConnector(config: ConnectorConfig, server: PublicServer, invocations: Invocations): Promise<void> {
     const plugins = this.#plugins;
@@ -388,7 +398,8 @@ export class Gateway {
       },
       waitingRoom: { now: 0 },
       wake: (entry) => this.#scaler.wake(entry),
-      checkCallback: (url) => this.#callbacks.check(url),
+      checkCallback: (url) => (this.#callbackFunction(url) ? undefined : this.#callbacks.check(url)),
+      callbackFunction: (url) => this.#callbackFunction(url),
       stopping: () => this.#state === 'stopping',
     };
   }

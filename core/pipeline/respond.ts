@@ -17,7 +17,7 @@ import type { PipelineServices } from './stage.ts';
  * letter) by the function's policy, with the effects that follow from it, and says it to the source exactly once.
  */
 export function respond(services: PipelineServices): (delivery: Delivery) => Verdict | Promise<Verdict> {
-  const { catalog, clock, limits, logger, meter, emit } = services;
+  const { callbackFunction, catalog, clock, limits, logger, meter, emit } = services;
 
   return (delivery) => {
     const outcome = (delivery.outcome ??= failed(
@@ -88,7 +88,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       if (!queue) throw unavailable(name);
       const { attempts } = policy?.retry ?? services.standardRetry;
       // What follows a call by the function's policy follows queued work only.
-      const effects = effectsOf(delivery, outcome, undefined, attempts, clock.now());
+      const effects = effectsOf(delivery, outcome, undefined, attempts, clock.now(), callbackFunction);
       await taken(queue, effects);
       return { kind: 'done', outcome, effects: noEffects };
     } catch (error) {
@@ -124,7 +124,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const retry = policy?.retry ?? services.standardRetry;
     const decision = retryDecision(retry, outcome, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
     if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome, counted: true };
-    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock.now());
+    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock.now(), callbackFunction);
     if (decision.kind === 'done') return { kind: 'done', outcome, effects };
     return { kind: 'dead', reason: decision.reason, outcome, effects };
   }

@@ -5,6 +5,7 @@ import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Catalog, CatalogEntry } from '../functions/catalog.ts';
 import { failed, type Refusal } from '../kit/outcome.ts';
+import type { CallbackFunction } from '../delivery/callback.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Emit } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
@@ -38,6 +39,8 @@ export interface PipelineServices {
   readonly wake: (entry: CatalogEntry) => Promise<void>;
   /** Rejects, with the reason, a URL that callbacks may not go to. */
   readonly checkCallback: (url: string) => void | Promise<void>;
+  /** The function of this gateway that a callback URL means, if it means one. */
+  readonly callbackFunction: (url: string) => CallbackFunction | undefined;
   /** True once the gateway is to stop: work from queues is handed back instead of begun. */
   readonly stopping: () => boolean;
 }

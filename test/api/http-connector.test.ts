@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { request } from 'undici';
+import { callbackFunctionOf } from '../../core/delivery/callback.ts';
+import { narrow, ran, ranHeaders } from '../support/plugins/inline.ts';
 import { eventually, testGateway, type TestGateway } from '../support/gateway.ts';
 
 let running: TestGateway;
@@ -23,6 +25,8 @@ functions:
   never: { behaviour: never, invoke: { timeout: 300ms, concurrency: 1, waiting: 1 } }
   throws: { behaviour: throws }
   other.elsewhere: { behaviour: echo }
+  receive: { behaviour: record }
+  narrow: { behaviour: narrow, invoke: { concurrency: 32, retry: { attempts: 100, backoff: { kind: fixed, initial: 5ms, jitter: none } } } }
 `;
 beforeAll(async () => {
   running = await testGateway(yaml);
@@ -209,6 +213,15 @@ describe('an asynchronous call', () => {
     const { id: again } = (await replay.body.json()) as { id: string };
     expect(await recordOf(again)).toMatchObject({ state: 'succeeded', attempt: 1 });
   });
+  it('is run as many at once as its function takes, whatever it may have', async () => {
+    const before = narrow.refused;
+    const accepted = await Promise.all(Array.from({ length: 60 }, () => call('/async-function/narrow')));
+    for (const { headers } of accepted) {
+      expect(await recordOf(headers['x-invocation-id'])).toMatchObject({ state: 'succeeded' });
+    }
+    // Without a pace 30 of 32 are turned away each time that two are run: about 900.
+    expect(narrow.refused - before).toBeLessThan(240);
+  });
   it('leads on to the functions that its policy names', async () => {
     const { headers } = await call('/async-function/chained', {
       body: 'pass it on',
@@ -255,6 +268,28 @@ describe('a callback', () => {
     expect(received[1]?.headers['webhook-signature']).toMatch(/^v1,/);
     sink.close();
   });
+  it('to a name of the gateway runs the function there', async () => {
+    ranHeaders.length = 0;
+    const url = 'http://gateway.openfaas:8080/function/receive/deep?a=b';
+    const { statusCode } = await call('/async-function/echo', {
+      headers: { 'x-callback-url': url, 'x-call-id': 'at-home' },
+      body: 'answer',
+    });
+    expect(statusCode).toBe(202);
+    await eventually(() => (ran.includes('answer') ? true : undefined));
+    expect(ranHeaders.at(-1)).toMatchObject({
+      'x-call-id': 'at-home',
+      'x-function-name': 'echo.openfaas-fn',
+      'x-function-status': '200',
+    });
+  });
+  it.each(['http://gateway:8080/function/callback.millrace', 'http://gateway/system/functions'])(
+    'to %s is none to a function',
+    async (url) => {
+      expect(callbackFunctionOf(url, ['gateway'], 'openfaas-fn')).toBeUndefined();
+      expect(callbackFunctionOf('http://gateway/function/a', ['gateway'], 'openfaas-fn')?.lane).toBe('a.openfaas-fn');
+    },
+  );
   it.each(['http://169.254.169.254/', 'file:///etc/passwd', 'http://10.0.0.1/', 'nonsense'])(
     'to %s is refused: 400',
     async (url) => {

@@ -12,6 +12,11 @@ export const script: { readonly status: number; readonly body?: string }[] = ((
   globalThis as { millraceTestScript?: { status: number; body?: string }[] }
 ).millraceTestScript ??= []);
 
+/** What `narrow`, which runs two at once, has turned away in this process. */
+export const narrow: { running: number; refused: number } = ((
+  globalThis as { millraceTestNarrow?: { running: number; refused: number } }
+).millraceTestNarrow ??= { running: 0, refused: 0 });
+
 /** Runs of `held`, in this process, each of which lasts until it is released. */
 export const holds: { readonly body: string; release(): void }[] = ((
   globalThis as { millraceTestHolds?: { body: string; release(): void }[] }
@@ -52,6 +57,19 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     await promise;
     return answer(200, '');
   },
+  narrow: async () => {
+    narrow.running++;
+    try {
+      if (narrow.running > 2) {
+        narrow.refused++;
+        return answer(429, 'no more than two');
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return answer(200, '');
+    } finally {
+      narrow.running--;
+    }
+  },
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -68,7 +86,7 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'held', 'fail', 'slow', 'never', 'throws'])
+      .enum(['echo', 'show', 'record', 'scripted', 'held', 'narrow', 'fail', 'slow', 'never', 'throws'])
       .describe('What it does.'),
   }),
   examples: [{}],
