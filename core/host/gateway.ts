@@ -21,6 +21,7 @@ import {
 import { createId } from '../delivery/ids.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
+import { functionMetrics, requestMetrics } from '../observe/function-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
 import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
@@ -153,9 +154,11 @@ export class Gateway {
       auth: gateway.auth,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
+      requested: requestMetrics(this.#parts.metrics),
     });
     this.#server = server;
-    const refresh = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
+    const refresh = queueMetrics(this.#parts.metrics, plugins.queues);
+    functionMetrics(this.#parts.metrics, this.#parts.catalog);
     connectionMetrics(this.#parts.metrics, () => this.#connections());
     this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
     registerManagement(server.api, this.#services(invocations));
