@@ -190,6 +190,17 @@ describe('an asynchronous call', () => {
     expect(await recordOf(id)).toMatchObject({ state: 'cancelled', attempt: 0 });
     expect((await call(`/invocations/${id}`, { method: 'DELETE' })).statusCode).toBe(202); // Idempotent.
   });
+  it('is cancelled by the call id that it was given, as OpenFaaS Pro has it', async () => {
+    const { headers } = await call('/async-function/echo', { headers: { 'x-delay': '1h' } });
+    const cancel = async () =>
+      (await call(`/async-function/${String(headers['x-call-id'])}`, { method: 'DELETE' })).statusCode;
+    expect(await cancel()).toBe(202);
+    expect(await recordOf(headers['x-invocation-id'])).toMatchObject({ state: 'cancelled' });
+    const { headers: done } = await call('/async-function/echo');
+    await recordOf(done['x-invocation-id']);
+    expect((await call(`/async-function/${String(done['x-call-id'])}`, { method: 'DELETE' })).statusCode).toBe(409);
+    expect((await call('/async-function/01JZ8Y4TQ3M4V5W6X7Y8Z9ABCD', { method: 'DELETE' })).statusCode).toBe(404);
+  });
   it('that runs is aborted by a cancel', async () => {
     const { headers } = await call('/async-function/never');
     const id = String(headers['x-invocation-id']);
