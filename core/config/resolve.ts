@@ -28,6 +28,9 @@ import {
 import { didYouMean } from './suggest.ts';
 import { dnsLabel } from './units.ts';
 
+/** Messages of a broker that may be unsettled at once. */
+const standardCredit = 64;
+
 /** The keys that are the host's. */
 const hostSchemas = {
   connections: pluginSchema,
@@ -187,8 +190,10 @@ function connectorsOf(
 ): Map<string, ConnectorConfig> {
   return new Map(
     [...plugins].map(([name, plugin]) => {
-      const { enabled, credit } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
-      return [name, Object.freeze({ ...plugin, enabled, credit, messages: messages.get(name) })];
+      const { enabled, credit: written } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
+      const own = messages.get(name);
+      const credit = written ?? (own ? standardCredit : root.gateway.limits.inFlight);
+      return [name, Object.freeze({ ...plugin, enabled, credit, messages: own })];
     }),
   );
 }

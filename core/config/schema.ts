@@ -224,7 +224,14 @@ export const functionSchema = z.looseObject({
 export const connectorSchema = z.looseObject({
   kind: z.string().describe('Which plugin.'),
   enabled: z.boolean().default(true).describe('false: as if it were not there.'),
-  credit: z.int().min(1).max(100_000).default(64).describe('Deliveries that may be unsettled at once.'),
+  credit: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .optional()
+    .describe(
+      'Deliveries that may be unsettled at once; left out, 64 messages of a broker, or as many calls as `gateway.limits.inFlight`.',
+    ),
 });
 
 export const pluginSchema = z.looseObject({ kind: z.string().describe('Which plugin.') });
