@@ -1,8 +1,10 @@
+import type { Clock } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
+import { isoTime } from '../kit/time.ts';
 import { systemNamespace } from '../functions/catalog.ts';
 import { pathOf, replyFunction } from './reply.ts';
 import { callbackHeaders } from './callback.ts';
@@ -24,12 +26,13 @@ export function effectsOf(
   outcome: Outcome,
   policy: FunctionPolicy | undefined,
   attempts: number,
-  nowMs: number,
+  clock: Clock,
 ): readonly NewMessage[] {
   const { invocation } = delivery;
   if (!invocation) return none;
   const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
   if (invocation.callbackUrl === undefined && invocation.replyTo === undefined && followers.length === 0) return none;
+  const nowMs = clock.now();
   const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
   if (invocation.callbackUrl !== undefined) {
     const headers = callbackHeaders(invocation, outcome, attempts);
@@ -55,7 +58,7 @@ function replyEffect(
     'ce-id': invocation.id,
     'ce-source': `/functions/${invocation.function}`,
     'ce-type': `millrace.function.${succeeded(outcome) ? 'succeeded' : 'failed'}`,
-    'ce-time': new Date(nowMs).toISOString(),
+    'ce-time': isoTime(nowMs),
   };
   // What the function says of its own event stands.
   const headers = { ...event, ...callbackHeaders(invocation, outcome, attempts) };
