@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import type { FunctionEntry, FunctionSpec } from '../contracts/provider.ts';
 import { version } from '../version.ts';
+import { isoTime } from '../kit/time.ts';
 import { deployedFunction, deployedFunctions } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
-import { functionName, functionStatusView, isoTime, namespaceText, refusals } from './schemas.ts';
+import { functionName, functionStatusView, namespaceText, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
 
 const tag = 'functions';

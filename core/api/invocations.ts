@@ -8,8 +8,9 @@ import { isId } from '../delivery/ids.ts';
 import { endToEnd, headerOf } from '../kit/headers.ts';
 import { asRefusal, errorBody } from './error-reply.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
-import { idParams, invocationView, isoTime, refusals, waitText } from './schemas.ts';
+import { idParams, invocationView, refusals, waitText } from './schemas.ts';
 import { bufferOf } from '../kit/body.ts';
+import { isoTime } from '../kit/time.ts';
 
 const tag = 'invocations';
 const cancelled = z.object({

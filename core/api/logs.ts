@@ -1,9 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { FunctionLine } from '../functions/logs.ts';
+import { isoTime } from '../kit/time.ts';
 import { deployedFunction } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
-import { flagText, functionName, isoTime, namespaceText, refusals } from './schemas.ts';
+import { flagText, functionName, namespaceText, refusals } from './schemas.ts';
 
 const time = z
   .string()

@@ -185,8 +185,3 @@ export function refusals(...codes: ErrorCode[]): Record<number, ResponseDocument
   }
   return responses;
 }
-
-/** ISO 8601 of a wall-clock time. */
-export function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
-}

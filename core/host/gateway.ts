@@ -102,7 +102,7 @@ export class Gateway {
     const { catalog, clock, events, logger, metrics } = this.#parts;
     const onFailure = (instance: { name: string; type: string }, error: unknown): void => {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
-      events.emit('plugin.failed', { at: clock.now(), plugin: instance.name, error: String(error) });
+      events.emit('plugin.failed', { plugin: instance.name, error: String(error) });
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const resultBody = this.#config.gateway.limits.body;
@@ -177,7 +177,7 @@ export class Gateway {
     this.#state = 'ready';
     this.#deployments.follow();
     this.#scaler.start();
-    this.#parts.events.emit('gateway.ready', { at: this.#parts.clock.now() });
+    this.#parts.events.emit('gateway.ready');
   }
 
   /**
@@ -195,20 +195,19 @@ export class Gateway {
   }
 
   async #reload({ config, problems }: Loaded): Promise<ReloadResult> {
-    const { clock, events, logger } = this.#parts;
+    const { events, logger } = this.#parts;
     const result: ReloadResult = config
       ? await this.#exchange(config)
       : { result: 'invalid', reasons: problems.map(({ text }) => text), changes: '' };
     const { reasons } = result;
     this.#reloads(result.result);
-    const at = clock.now();
     if (result.result === 'ok') {
       logger.info({ changes: result.changes }, 'another configuration is in force');
-      events.emit('config.reloaded', { at, reason: result.changes });
+      events.emit('config.reloaded', { reason: result.changes });
     } else {
       for (const reason of reasons)
         logger.error({ reason, result: result.result }, 'the configuration was not taken up');
-      events.emit('config.reload-failed', { at, reason: result.result, error: reasons.join('\n') });
+      events.emit('config.reload-failed', { reason: result.result, error: reasons.join('\n') });
     }
     return result;
   }
@@ -293,7 +292,7 @@ export class Gateway {
     await this.#exchanging;
     if (this.#ending()) return;
     this.#state = 'stopping';
-    events.emit('gateway.stopping', { at: clock.now() });
+    events.emit('gateway.stopping');
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     const listener = this.#server?.api.server;
