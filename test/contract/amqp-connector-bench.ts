@@ -11,7 +11,7 @@ import {
 } from '../../core/testing/connector-bench.ts';
 import { connectorHost } from '../../core/testing/connector-host.ts';
 import type { Amqp } from '../../plugins/connections/amqp/connection.ts';
-import { rabbitmqctl } from '../support/rabbitmqctl.ts';
+import { queuesOf } from '../support/rabbitmqctl.ts';
 import { dial, startSettled } from './amqp-bench.ts';
 
 /**
@@ -47,10 +47,7 @@ export async function amqpConnectorBench(url: string | undefined): Promise<Conne
     ...(own && {
       // Only its own tools tell what is lent; they take half a second each.
       left: async () => {
-        const columns = ['messages_ready', 'messages_unacknowledged'];
-        const text = await rabbitmqctl(own, 'list_queues', '--quiet', '--formatter', 'json', 'name', ...columns);
-        const rows = JSON.parse(text) as { name: string; messages_ready: number; messages_unacknowledged: number }[];
-        const row = rows.find(({ name }) => name === queue);
+        const row = (await queuesOf(own)).find(({ name }) => name === queue);
         return row ? row.messages_ready + row.messages_unacknowledged : 0;
       },
       // No `away`: what a RabbitMQ that was killed needs before it serves a quorum queue is waited for in
