@@ -76,6 +76,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     return answer(200, 'slow but sure');
   },
   never: () => new Promise(() => undefined),
+  heeds: async ({ signal, invocation: { body } }) => {
+    ran.push(`begun ${Buffer.from(body instanceof Uint8Array ? body : '').toString()}`);
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+    ran.push(String(signal.reason));
+    return answer(200, '');
+  },
   throws: () => Promise.reject(new Error('a bug in the provider')),
 };
 
@@ -86,7 +92,7 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'held', 'narrow', 'fail', 'slow', 'never', 'throws'])
+      .enum(['echo', 'show', 'record', 'scripted', 'held', 'narrow', 'fail', 'slow', 'never', 'heeds', 'throws'])
       .describe('What it does.'),
   }),
   examples: [{}],
