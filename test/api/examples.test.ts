@@ -13,7 +13,7 @@ import { requireConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { brokerKinds, startBroker } from '../support/brokers.ts';
-import { builtIns, testDefaults } from '../support/gateway.ts';
+import { builtIns, eventually, testDefaults } from '../support/gateway.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const examples = join(import.meta.dirname, '../../config/examples');
@@ -28,6 +28,27 @@ function copyOf(name: string): string {
   writeFileSync(file, text);
   return file;
 }
+
+it('the example of commands runs each of its functions', async () => {
+  const environment = { PORT: '0', MANAGEMENT_PORT: '0' };
+  const config = await requireConfig(copyOf('process.yaml'), builtIns(), testDefaults, environment);
+  await using stack = new AsyncDisposableStack();
+  const gateway = new Gateway(compose(config, pino({ level: 'silent' })), tmpdir());
+  stack.defer(() => gateway.stop(2000));
+  await gateway.start();
+  const call = async (path: string, body?: string): Promise<string> => {
+    const headers = { 'x-name': 'Ada' };
+    const answer = await request(`${gateway.url}/function/${path}`, { method: 'POST', headers, body: body ?? null });
+    return answer.body.text();
+  };
+  expect(await call('upper', 'hello')).toBe('HELLO');
+  expect(await call('about/path?x=1')).toBe('POST /path x=1 Ada\n');
+  expect(await call('ticks')).toBe('1\n2\n3\n');
+  expect(await call('words', 'one,two')).toBe('one\ntwo');
+  const answers = new Set<string>();
+  await eventually(async () => answers.add(await call('hello')).size === 2 || undefined);
+  expect([...answers].join('')).toMatch(/^(Hello from process \d+\n){2}$/);
+}, 60_000);
 
 // Kafka is the one that is missing first.
 await describeWithOwnBroker('kafka', 'the example with every connector', () => {
