@@ -1,19 +1,10 @@
 import { fileURLToPath } from 'node:url';
-import pino from 'pino';
-import { systemClock } from '../../core/contracts/clock.ts';
-import type { ProviderHost } from '../../core/contracts/definition.ts';
-import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../../core/contracts/provider.ts';
+import type { FunctionEntry, FunctionSpec, Provider } from '../../core/contracts/provider.ts';
 import { makeEntry, type ProviderBench } from '../../core/testing/index.ts';
 import worker from '../../plugins/providers/worker/index.ts';
+import { type LogLine, recordingHost } from '../support/provider-host.ts';
 
 export const functionsFolder = fileURLToPath(new URL('../fixtures/functions/', import.meta.url));
-
-export interface LogLine {
-  readonly function: string;
-  readonly instance: string;
-  readonly text: string;
-  readonly callId?: string | undefined;
-}
 
 export interface WorkerBench extends ProviderBench {
   readonly logs: readonly LogLine[];
@@ -32,22 +23,7 @@ export async function workerBench(
   modules: Readonly<Partial<Record<string, string>>> = {},
 ): Promise<WorkerBench> {
   const definition = worker;
-  const statuses: FunctionStatus[] = [];
-  const logs: LogLine[] = [];
-  const host: ProviderHost = {
-    name: 'worker',
-    logger: pino({ level: 'silent' }),
-    clock: systemClock,
-    metrics: { counter: () => ({ inc: () => undefined }), gauge: () => ({ set: () => undefined }) },
-    signal: new AbortController().signal,
-    baseFolder: functionsFolder,
-    connection: () => {
-      throw new Error('there is no connection here');
-    },
-    fail: () => undefined,
-    report: (status) => statuses.push(status),
-    functionLog: (line) => logs.push(line),
-  };
+  const host = recordingHost(functionsFolder);
   const provider: Provider = definition.create(definition.config.parse(config), host);
   await provider.start();
   const deployModule: WorkerBench['deployModule'] = async (name, own, env = {}) => {
@@ -64,8 +40,8 @@ export async function workerBench(
   };
   return {
     provider,
-    statuses,
-    logs,
+    statuses: host.statuses,
+    logs: host.logs,
     deployModule,
     deploy: (role) => deployModule(`${role}.test`, { module: modules[role] ?? `${role}.ts` }),
     dispose: () => provider.stop(0),
