@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import { frozen, mapEntries, without, qualified } from './entries.ts';
@@ -30,7 +30,7 @@ export function functionsOf(
     const at = ['functions', name];
     const plugin = providerOf(entry, at, context, findings);
     if (!plugin) continue;
-    const schema = z.strictObject((plugin.definition as ProviderDefinition).functionConfig.shape);
+    const schema = (plugin.definition as ProviderDefinition).functionConfig.strict();
     const own = without(entry, commonKeys);
     const parsed = parsePart(schema, own, at, source, commonKeys);
     for (const one of parsed.problems) problems.push(one);

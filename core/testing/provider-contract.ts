@@ -12,9 +12,11 @@ import { makeCall, makeInvocation } from './calls.ts';
  * - `fail`: ends in an error of its own, without an answer (throws, exits with 1), and is not harmed by it;
  * - `slow`: answers `done` after as many ms as the body says;
  * - `crash`: takes down whatever it runs in, without an answer;
- * - `stream`: answers `chunk 0\n` … `chunk 4\n`, one each 100 ms, as they come.
+ * - `stream`: answers `chunk 0\n` … `chunk 4\n`, one each 100 ms, as they come;
+ * - `flood`: answers without end, in pieces of 64 KiB, as fast as they are taken;
+ * - `breaks`: answers `the first part\n` and, after 50 ms, breaks off.
  */
-export const roles = ['echo', 'fail', 'slow', 'crash', 'stream'] as const;
+export const roles = ['echo', 'fail', 'slow', 'crash', 'stream', 'flood', 'breaks'] as const;
 export type Role = (typeof roles)[number];
 
 /**
@@ -241,8 +243,65 @@ export const providerCases: readonly ProviderCase[] = [
     name: 'breaks a streamed answer off at the deadline',
     needs: 'stream',
     run: async (bench) => {
-      const outcome = await send(bench, 'stream', { timeoutMs: 250 });
+      const entry = await bench.deploy('stream');
+      // Where it runs may have to start first, which is not to be counted.
+      await bytesOf(await bench.provider.invoke(entry, makeCall(makeInvocation('stream.test'))));
+      const call = makeCall(makeInvocation('stream.test', { timeoutMs: 250 }));
+      const outcome = await bench.provider.invoke(entry, call);
       await assert.rejects(bytesOf(outcome));
+    },
+  },
+  {
+    name: 'breaks a streamed answer off where its function does',
+    needs: 'stream',
+    run: async (bench) => {
+      const outcome = await send(bench, 'breaks');
+      assert.equal(outcome.failure, undefined);
+      await assert.rejects(bytesOf(outcome), 'the answer ended as if it were whole');
+    },
+  },
+  {
+    name: 'takes no more of a streamed answer than is read',
+    needs: 'stream',
+    run: async (bench) => {
+      const { body } = await send(bench, 'flood');
+      assert.ok(body instanceof Readable, 'the answer does not stream');
+      const before = process.memoryUsage().rss;
+      for (let read = 0; read < 4_000_000; read += (body.read() as Buffer | null)?.length ?? 0) {
+        if (body.readableLength === 0) await new Promise((resolve) => body.once('readable', resolve));
+      }
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      assert.ok(body.readableLength <= 4_000_000, `${body.readableLength} bytes wait to be read`);
+      assert.ok(process.memoryUsage().rss - before < 200_000_000, 'what nobody reads fills the memory');
+      body.on('error', () => undefined).destroy();
+    },
+  },
+  {
+    name: 'is not harmed by many calls that are aborted at any time',
+    run: async (bench) => {
+      const entry = await bench.deploy('echo');
+      const one = async (index: number): Promise<void> => {
+        const text = `call ${index} ${'x'.repeat(index * 37)}`;
+        const controller = new AbortController();
+        const body = index % 3 === 0 ? pieces(Buffer.from(text), 1000) : Buffer.from(text);
+        const call = makeCall(makeInvocation('echo.test', { body }), controller.signal);
+        const running = bench.provider.invoke(entry, call);
+        const aborts = index % 4 !== 0;
+        if (aborts) setTimeout(() => controller.abort(new DOMException('gone', 'AbortError')), (index * 7) % 30);
+        const outcome = await running;
+        if (outcome.failure === 'cancelled' && aborts) return;
+        assert.equal(outcome.failure, undefined);
+        const answered = await bytesOf(outcome).catch((error: unknown) => {
+          if (!aborts) throw error;
+        });
+        if (answered) assert.equal(answered.toString(), text, 'an answer of another call');
+      };
+      await Promise.all(Array.from({ length: 200 }, (_each, index) => one(index)));
+      const last = await bench.provider.invoke(
+        entry,
+        makeCall(makeInvocation('echo.test', { body: Buffer.from('last') })),
+      );
+      assert.equal((await bytesOf(last)).toString(), 'last');
     },
   },
   {
@@ -299,8 +358,12 @@ export const providerCases: readonly ProviderCase[] = [
     name: 'stops once what runs has ended, or at the deadline',
     run: async (bench) => {
       const entry = await bench.deploy('slow');
-      const short = bench.provider.invoke(entry, makeCall(makeInvocation('slow.test', { body: Buffer.from('200') })));
-      const long = bench.provider.invoke(entry, makeCall(makeInvocation('slow.test', { body: Buffer.from('60000') })));
+      const call = (body: string): Promise<Outcome> =>
+        bench.provider.invoke(entry, makeCall(makeInvocation('slow.test', { body: Buffer.from(body) })));
+      // Where it runs may have to start first, which is not to be counted.
+      await Promise.all([call('50'), call('50')]);
+      const short = call('200');
+      const long = call('60000');
       await new Promise((resolve) => setTimeout(resolve, 100));
       const startedAt = performance.now();
       await bench.provider.stop(1500);

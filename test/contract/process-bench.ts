@@ -19,6 +19,8 @@ const commands: Readonly<Record<Role, string>> = {
   fail: 'echo oops >&2; exit 1',
   slow: 'read ms || :; sleep $((ms / 1000)).$(printf %03d $((ms % 1000))); printf done',
   crash: 'kill -KILL $$',
+  flood: 'exec cat /dev/zero',
+  breaks: 'echo "the first part"; sleep 0.05; exit 1',
   stream: 'for n in 0 1 2 3 4; do echo "chunk $n"; sleep 0.1; done',
 };
 

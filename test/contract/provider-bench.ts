@@ -1,15 +1,7 @@
-import pino from 'pino';
-import { systemClock } from '../../core/contracts/clock.ts';
-import type { PluginDefinition, ProviderDefinition, ProviderHost } from '../../core/contracts/definition.ts';
+import type { PluginDefinition, ProviderDefinition } from '../../core/contracts/definition.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../../core/contracts/provider.ts';
 import { makeEntry } from '../../core/testing/index.ts';
-
-export interface LogLine {
-  readonly function: string;
-  readonly instance: string;
-  readonly text: string;
-  readonly callId?: string | undefined;
-}
+import { type LogLine, recordingHost } from '../support/provider-host.ts';
 
 export type Config = Readonly<Record<string, unknown>>;
 
@@ -32,22 +24,7 @@ export async function startProvider(
   baseFolder: string,
 ): Promise<StartedProvider> {
   const definition = plugin as ProviderDefinition;
-  const statuses: FunctionStatus[] = [];
-  const logs: LogLine[] = [];
-  const host: ProviderHost = {
-    name: definition.kind,
-    logger: pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' }),
-    clock: systemClock,
-    metrics: { counter: () => ({ inc: () => undefined }), gauge: () => ({ set: () => undefined }) },
-    signal: new AbortController().signal,
-    baseFolder,
-    connection: () => {
-      throw new Error('there is no connection here');
-    },
-    fail: () => undefined,
-    report: (status) => statuses.push(status),
-    functionLog: (line) => logs.push(line),
-  };
+  const host = recordingHost(baseFolder);
   const provider = definition.create(definition.config.parse(config), host);
   await provider.start();
   const deployFunction: StartedProvider['deployFunction'] = async (name, own, env = {}) => {
@@ -63,5 +40,5 @@ export async function startProvider(
     await provider.deploy(spec);
     return makeEntry(provider, spec);
   };
-  return { provider, statuses, logs, deployFunction };
+  return { provider, statuses: host.statuses, logs: host.logs, deployFunction };
 }

@@ -79,7 +79,7 @@ export class ProcessProvider implements Provider {
   }
 
   invoke({ name }: FunctionEntry, call: Call): Promise<Outcome> {
-    if (this.#isStopping) return Promise.resolve(failed('cancelled', stopping, 0));
+    if (this.#isStopping) return Promise.resolve(failed('overload', stopping, 0));
     let deployed = this.#functions.get(name);
     if (!deployed) {
       const message = `function "${name}" is not deployed`;

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { defineProvider } from '../../../core/contracts/definition.ts';
 import type { Headers, Outcome } from '../../../core/contracts/invocation.ts';
@@ -52,6 +53,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     await promise;
     return answer(200, '');
   },
+  /** Five bytes in two pieces, of whatever length the caller wants told. */
+  streams: async ({ invocation: { headers } }) => ({
+    ...answer(200, ''),
+    headers: headers['x-length'] === undefined ? {} : { 'content-length': headers['x-length'] },
+    body: Readable.from(['str', 'am'], { objectMode: false }),
+  }),
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -68,7 +75,7 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'held', 'fail', 'slow', 'never', 'throws'])
+      .enum(['echo', 'show', 'record', 'scripted', 'held', 'streams', 'fail', 'slow', 'never', 'throws'])
       .describe('What it does.'),
   }),
   examples: [{}],
