@@ -48,7 +48,7 @@ export class Probe {
   async #ask(): Promise<void> {
     const isGood = await this.#answersWell();
     if (this.#stop.signal.aborted) return;
-    this.#next(isGood);
+    this.#judge(isGood);
     this.next = this.#target.clock.monotonic() + this.#config.interval;
     this.#timer = setTimeout(() => void this.#ask(), this.#config.interval);
   }
@@ -64,15 +64,13 @@ export class Probe {
     }
   }
 
-  #next(isGood: boolean): void {
+  #judge(isGood: boolean): void {
     const { failures, successes } = this.#config;
     this.#row = isGood ? Math.max(this.#row, 0) + 1 : Math.min(this.#row, 0) - 1;
-    const wasTold = this.told;
-    const passed = this.passing;
-    if (this.#row >= successes) this.passing = true;
-    else if (-this.#row >= failures) this.passing = false;
-    else if (this.told) return;
-    this.told ||= this.#row >= successes || -this.#row >= failures;
-    if (this.passing !== passed || this.told !== wasTold) this.#target.onChange();
+    if (this.#row < successes && -this.#row < failures) return;
+    const isNews = !this.told || this.passing !== isGood;
+    this.passing = isGood;
+    this.told = true;
+    if (isNews) this.#target.onChange();
   }
 }

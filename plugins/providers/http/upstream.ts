@@ -105,9 +105,8 @@ export class Upstream {
   refused(error: Error): void {
     if (this.#closed || !this.#reachable) return;
     this.#reachable = false;
-    this.#host.logger.warn({ upstream: this.url, reason: messageOf(error) }, 'an upstream cannot be reached');
     this.#lookLater();
-    this.#changed();
+    this.#changed(messageOf(error));
   }
 
   /** Breaks off what is in flight. */
@@ -118,8 +117,12 @@ export class Upstream {
     await Promise.all([this.#pool, ...this.#fresh].map((each) => each.destroy()));
   }
 
-  #changed(): void {
+  #changed(reason = 'its probe'): void {
+    const was = this.available;
     this.available = this.#reachable && this.#probes.every(({ passing }) => passing);
+    const { logger } = this.#host;
+    if (was && !this.available) logger.warn({ upstream: this.url, reason }, 'an upstream gets no calls any more');
+    else if (!was && this.available) logger.info({ upstream: this.url }, 'an upstream gets calls');
     this.#onChange();
   }
 
@@ -141,7 +144,6 @@ export class Upstream {
       this.#reachable = true;
       this.#looks = 0;
       this.#nextLook = 0;
-      this.#host.logger.info({ upstream: this.url }, 'an upstream can be reached again');
       this.#changed();
     });
   }
