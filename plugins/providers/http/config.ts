@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { bytes, secret, timeLimit } from '../../../core/config/units.ts';
 import { headerName } from '../../../core/kit/headers.ts';
-import { withheld } from './request.ts';
+import { withheld } from '../../../core/kit/upstream/request.ts';
 
 export const httpProviderConfig = z.strictObject({
   connections: z

@@ -5,7 +5,7 @@ import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
-import { Attempt } from './attempt.ts';
+import { Attempt } from '../../../core/kit/upstream/attempt.ts';
 import type { HttpFunction, HttpProviderConfig } from './config.ts';
 import type { TlsOptions } from './upstream.ts';
 import { Upstreams } from './upstreams.ts';

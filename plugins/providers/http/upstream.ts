@@ -1,6 +1,8 @@
-import { buildConnector, Client, Pool, type Dispatcher } from 'undici';
+import { buildConnector, type Dispatcher } from 'undici';
 import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { messageOf } from '../../../core/contracts/errors.ts';
+import { Connections } from '../../../core/kit/upstream/connections.ts';
+import type { Upstream as UpstreamOfAttempt } from '../../../core/kit/upstream/upstreams.ts';
 import type { HttpFunction, HttpProviderConfig } from './config.ts';
 import { Probe } from './probe.ts';
 
@@ -22,7 +24,7 @@ export interface UpstreamSettings {
 }
 
 /** One place where a function runs: its connections, and whether it may be given calls. */
-export class Upstream {
+export class Upstream implements UpstreamOfAttempt {
   readonly url: string;
   /** The path of the URL, to which that of a call is added. */
   readonly basePath: string;
@@ -31,11 +33,8 @@ export class Upstream {
   /** It may be given calls. */
   available = false;
   readonly #origin: URL;
-  readonly #options: Client.Options;
   readonly #connect: buildConnector.connector;
-  readonly #pool: Pool;
-  /** Of one call each. */
-  readonly #fresh = new Set<Client>();
+  readonly #connections: Connections;
   readonly #probes: readonly Probe[];
   readonly #host: ProviderHost;
   readonly #onChange: () => void;
@@ -54,18 +53,13 @@ export class Upstream {
     this.#host = host;
     this.#onChange = onChange;
     this.#connect = buildConnector({ ...settings.tls, allowH2: false, timeout: connectTimeout });
-    this.#options = {
-      allowH2: false,
+    this.#connections = new Connections(this.#origin, {
       connect: this.#connect,
-      pipelining: 1,
+      connections,
       keepAliveTimeout: keepAlive,
       maxHeaderSize: maxHeaders,
-      // The pipeline's deadline holds until the last byte of the answer.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    };
+    });
     const { origin } = this.#origin;
-    this.#pool = new Pool(origin, { ...this.#options, connections });
     const target = { origin, connect: this.#connect, clock: host.clock, onChange: () => this.#changed() };
     this.#probes = [
       ...(health ? [new Probe(health, target, true)] : []),
@@ -90,15 +84,12 @@ export class Upstream {
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    this.#pool.dispatch(options, handler);
+    this.#connections.dispatch(options, handler);
   }
 
   /** Over a connection that nothing has gone over before. */
   dispatchFresh(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
-    const client = new Client(this.#origin, this.#options);
-    this.#fresh.add(client);
-    client.dispatch(options, handler);
-    void client.close().finally(() => this.#fresh.delete(client));
+    this.#connections.dispatchFresh(options, handler);
   }
 
   /** A connection to it could not be made: it gets no calls until one can. */
@@ -114,7 +105,7 @@ export class Upstream {
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const probe of this.#probes) probe.stop();
-    await Promise.all([this.#pool, ...this.#fresh].map((each) => each.destroy()));
+    await this.#connections.destroy();
   }
 
   #changed(reason = 'its probe'): void {

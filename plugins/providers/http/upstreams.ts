@@ -1,8 +1,9 @@
 import type { ProviderHost } from '../../../core/contracts/definition.ts';
+import type { Upstreams as UpstreamsOfAttempt } from '../../../core/kit/upstream/upstreams.ts';
 import { Upstream, type UpstreamSettings } from './upstream.ts';
 
 /** Where one function runs: chooses an upstream for each call, and tells how many there are. */
-export class Upstreams {
+export class Upstreams implements UpstreamsOfAttempt {
   /** Set in place of the caller's headers; names are lower case. */
   readonly headers: Readonly<Record<string, string>>;
   readonly #name: string;

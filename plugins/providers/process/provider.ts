@@ -115,9 +115,10 @@ export class ProcessProvider implements Provider {
 
   #runnerOf(settings: FunctionSettings): Runner {
     const { name } = settings;
-    const { clock } = this.#host;
+    const { clock, logger } = this.#host;
     const owner: RunnerOwner = {
       clock,
+      logger,
       reaper: this.#reaper,
       report: (status) => this.#report(name, runner, status),
       log: (pid, text, callId) => this.#host.functionLog({ function: name, instance: `${name}-${pid}`, text, callId }),

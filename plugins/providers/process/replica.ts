@@ -1,16 +1,13 @@
-import { Pool } from 'undici';
+import { Client, type Dispatcher } from 'undici';
 import { sleep } from '../../../core/contracts/clock.ts';
 import { messageOf } from '../../../core/contracts/errors.ts';
-import type { Outcome } from '../../../core/contracts/invocation.ts';
-import type { Call } from '../../../core/contracts/provider.ts';
-import { isStream } from '../../../core/kit/body.ts';
-import { failed } from '../../../core/kit/outcome.ts';
+import { Connections } from '../../../core/kit/upstream/connections.ts';
+import type { Upstream as UpstreamOfAttempt } from '../../../core/kit/upstream/upstreams.ts';
 import { endingText, ProcessGroup } from './group.ts';
 import { eachLine } from './lines.ts';
 import { accepts, freePort } from './port.ts';
 import type { RunnerOwner } from './runner.ts';
 import type { FunctionSettings, Upstream } from './settings.ts';
-import { callUpstream } from './upstream-call.ts';
 
 /** From one try to connect to the next, while a server starts, ms. */
 const connectPeriodMs = 25;
@@ -23,7 +20,8 @@ export interface ReplicaOwner extends RunnerOwner {
 }
 
 /** One server: a process that keeps running, and listens on a port of this host. */
-export class Replica {
+export class Replica implements UpstreamOfAttempt {
+  readonly basePath = '/';
   state: 'starting' | 'ready' | 'retired' | 'gone' = 'starting';
   inFlight = 0;
   /** Monotonic ms. */
@@ -36,7 +34,9 @@ export class Replica {
   /** Aborts with it. */
   readonly #over = new AbortController();
   #group: ProcessGroup | undefined;
-  #pool: Pool | undefined;
+  #connections: Connections | undefined;
+  /** Of its probes: those of the calls may all be busy. */
+  #probe: Client | undefined;
 
   constructor(settings: FunctionSettings, owner: ReplicaOwner) {
     this.#settings = settings;
@@ -54,21 +54,27 @@ export class Replica {
     }
     this.state = 'gone';
     this.#over.abort();
-    void this.#pool?.destroy();
+    void this.#connections?.destroy();
+    void this.#probe?.destroy();
     this.#owner.gone(this);
   }
 
-  /** @throws nothing: what fails is an outcome. */
-  async invoke(call: Call): Promise<Outcome> {
-    if (!this.#pool) throw new Error('a replica that is not ready was called');
-    this.inFlight++;
-    const outcome = await callUpstream(this.#pool, call, this.#owner.clock);
-    if (isStream(outcome.body)) outcome.body.once('close', () => this.#release());
-    else this.#release();
-    if (outcome.failure !== 'connection' || !(await this.#hasEnded())) return outcome;
-    const message = `the function's server ended: ${this.reason}`;
-    return failed('crash', { code: 'function.crashed', message }, outcome.durationMs);
+  /** A call in it has ended. */
+  giveBack(): void {
+    this.inFlight--;
+    if (this.state === 'retired') this.retire();
   }
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    this.#connected.dispatch(options, handler);
+  }
+
+  dispatchFresh(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    this.#connected.dispatchFresh(options, handler);
+  }
+
+  /** Its process has just ended, which is told by that. */
+  refused(): void {}
 
   /** Takes no more calls, and ends when those in it have. */
   retire(): void {
@@ -82,9 +88,9 @@ export class Replica {
     this.#group?.kill();
   }
 
-  #release(): void {
-    this.inFlight--;
-    if (this.state === 'retired') this.retire();
+  get #connected(): Connections {
+    if (this.#connections) return this.#connections;
+    throw new Error('a server was called that is not ready');
   }
 
   /** From its start to its end. */
@@ -97,7 +103,9 @@ export class Replica {
     const group = new ProcessGroup(this.#settings, { ...this.#settings.env, ...words }, this.#owner.reaper);
     this.#group = group;
     this.#log(group);
-    void this.#watch(group, origin, port);
+    this.#connections = new Connections(new URL(origin));
+    this.#probe = new Client(origin);
+    void this.#watch(group, port);
     const ending = await group.closed;
     this.reason ??= endingText(ending);
   }
@@ -113,9 +121,8 @@ export class Replica {
   }
 
   /** Sees it become ready, and then whether it is well, until it is over. */
-  async #watch(group: ProcessGroup, origin: string, port: number): Promise<void> {
+  async #watch(group: ProcessGroup, port: number): Promise<void> {
     const { startMs, health } = this.#settings;
-    this.#pool = new Pool(origin, { headersTimeout: 0, bodyTimeout: 0 });
     const isReady = await this.#becomesReady(port);
     if (this.state !== 'starting') return;
     if (!isReady) {
@@ -147,7 +154,7 @@ export class Replica {
 
   async #answers({ path, timeout }: { readonly path: string; readonly timeout: number }): Promise<boolean> {
     try {
-      const answer = await this.#pool?.request({ method: 'GET', path, signal: AbortSignal.timeout(timeout) });
+      const answer = await this.#probe?.request({ method: 'GET', path, signal: AbortSignal.timeout(timeout) });
       await answer?.body.dump();
       return answer !== undefined && answer.statusCode >= 200 && answer.statusCode < 300;
     } catch {
@@ -159,11 +166,5 @@ export class Replica {
     this.reason = reason;
     this.state = 'retired';
     group.end();
-  }
-
-  /** The end of a connection is often seen before the end of the process that had it. */
-  async #hasEnded(): Promise<boolean> {
-    for (let round = 0; round < 4 && this.state !== 'gone'; round++) await sleep(25, this.#over.signal);
-    return this.state === 'gone';
   }
 }

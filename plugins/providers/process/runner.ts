@@ -1,3 +1,4 @@
+import type { Logger } from 'pino';
 import type { Clock } from '../../../core/contracts/clock.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionStatus } from '../../../core/contracts/provider.ts';
@@ -26,6 +27,7 @@ export type RunnerStatus = Omit<FunctionStatus, 'name'>;
 /** What a runner is given by its provider. */
 export interface RunnerOwner {
   readonly clock: Clock;
+  readonly logger: Logger;
   readonly reaper: Reaper;
   report(status: RunnerStatus): void;
   /** A line of the function, from the process `pid`. */

@@ -1,6 +1,8 @@
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call } from '../../../core/contracts/provider.ts';
 import { failed } from '../../../core/kit/outcome.ts';
+import { Attempt } from '../../../core/kit/upstream/attempt.ts';
+import type { Upstream, Upstreams } from '../../../core/kit/upstream/upstreams.ts';
 import { Replica, type ReplicaOwner } from './replica.ts';
 import { type Runner, type RunnerOwner, tooManyInflight } from './runner.ts';
 import type { FunctionSettings } from './settings.ts';
@@ -11,7 +13,9 @@ const lastRetryMs = 30_000;
 const steadyMs = 10_000;
 
 /** A function with servers that keep running. A call goes to the one with the fewest; one that ends is replaced. */
-export class Servers implements Runner {
+export class Servers implements Runner, Upstreams {
+  readonly headers = {};
+  readonly retryAfterSeconds = 1;
   readonly settings: FunctionSettings;
   readonly #owner: ReplicaOwner;
   readonly #replicas = new Set<Replica>();
@@ -56,7 +60,23 @@ export class Servers implements Runner {
       return Promise.resolve(failed('connection', { code: 'function.unreachable', message, retryAfterSeconds: 1 }, 0));
     }
     if (maxInflight > 0 && replica.inFlight >= maxInflight) return Promise.resolve(tooManyInflight(maxInflight));
-    return replica.invoke(call);
+    return new Promise((settle) => {
+      new Attempt(call, this, this.#owner.clock, settle).begin();
+    });
+  }
+
+  take(tried?: readonly Upstream[]): Replica | undefined {
+    const replica = this.#leastBusy(tried);
+    if (!replica) return undefined;
+    replica.inFlight++;
+    // It is the last one's turn now, among those with as few calls.
+    this.#replicas.delete(replica);
+    this.#replicas.add(replica);
+    return replica;
+  }
+
+  giveBack(replica: Replica): void {
+    replica.giveBack();
   }
 
   scale(replicas: number): void {
@@ -80,13 +100,12 @@ export class Servers implements Runner {
     for (const replica of [...this.#replicas, ...this.#retired]) replica.kill();
   }
 
-  /** Of those with as few calls, the one whose turn is longest ago. */
-  #leastBusy(): Replica | undefined {
+  #leastBusy(tried?: readonly Upstream[]): Replica | undefined {
     let least: Replica | undefined;
     for (const replica of this.#replicas) {
-      if (replica.state === 'ready' && (!least || replica.inFlight < least.inFlight)) least = replica;
+      if (replica.state !== 'ready' || tried?.includes(replica)) continue;
+      if (!least || replica.inFlight < least.inFlight) least = replica;
     }
-    if (least && this.#replicas.delete(least)) this.#replicas.add(least);
     return least;
   }
 
@@ -116,9 +135,11 @@ export class Servers implements Runner {
     this.#replicas.delete(replica);
     this.#tellIfEmpty();
     if (wasExpected || this.#isClosed) return;
+    const { reason } = replica;
+    this.#owner.logger.warn({ function: this.settings.name, reason }, 'a server of a function has ended by itself');
     const livedMs = replica.readySince === 0 ? 0 : this.#owner.clock.monotonic() - replica.readySince;
     if (livedMs >= steadyMs) this.#retryMs = firstRetryMs;
-    if (livedMs === 0) this.#failure = `its server did not start: ${replica.reason}`;
+    if (livedMs === 0) this.#failure = `its server did not start: ${reason}`;
     // Not at once: one that ends by itself would keep a core busy with being started.
     this.#retryTimer ??= setTimeout(() => this.#fill(), this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, lastRetryMs);

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import type { Headers, Invocation } from '../../../core/contracts/invocation.ts';
-import { headerOf, hopByHop } from '../../../core/kit/headers.ts';
+import type { Headers, Invocation } from '../../contracts/invocation.ts';
+import { headerOf, hopByHop } from '../headers.ts';
 
 /** Of one connection, of the framing of one body, or about another host: each hop says these for itself. */
 export const withheld: ReadonlySet<string> = new Set([

@@ -1,14 +1,13 @@
 import { Readable } from 'node:stream';
 import { errors, type Dispatcher } from 'undici';
-import type { Clock } from '../../../core/contracts/clock.ts';
-import type { ErrorCode } from '../../../core/contracts/errors.ts';
-import type { Body, FailureClass, Headers, Outcome } from '../../../core/contracts/invocation.ts';
-import type { Call, CallWatcher } from '../../../core/contracts/provider.ts';
-import { failed } from '../../../core/kit/outcome.ts';
+import type { Clock } from '../../contracts/clock.ts';
+import type { ErrorCode } from '../../contracts/errors.ts';
+import type { Body, FailureClass, Headers, Outcome } from '../../contracts/invocation.ts';
+import type { Call, CallWatcher } from '../../contracts/provider.ts';
+import { failed } from '../outcome.ts';
 import { AnswerBody, answerHeaders, type ReceivedHeaders } from './answer.ts';
 import { lengthOf, requestHeaders, SentBody, targetOf } from './request.ts';
-import type { Upstream } from './upstream.ts';
-import type { Upstreams } from './upstreams.ts';
+import type { Upstream, Upstreams } from './upstreams.ts';
 
 /** May be done twice without harm (RFC 9110 §9.2.2). */
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import type { Headers } from '../../../core/contracts/invocation.ts';
-import { hopByHop } from '../../../core/kit/headers.ts';
+import type { Headers } from '../../contracts/invocation.ts';
+import { hopByHop } from '../headers.ts';
 
 /** By lower-case name. */
 export type ReceivedHeaders = Readonly<Record<string, string | string[] | undefined>>;
