@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
 import { systemNamespace } from '../contracts/provider.ts';
@@ -63,7 +63,7 @@ export function functionOf(
   }
   const plugin = providerOf(entry, at, context, findings);
   if (!plugin) return undefined;
-  const schema = z.strictObject((plugin.definition as ProviderDefinition).functionConfig.shape);
+  const schema = (plugin.definition as ProviderDefinition).functionConfig.strict();
   const own = without(entry, commonKeys);
   const parsed = parsePart(schema, own, at, source, commonKeys);
   problems.push(...parsed.problems);

@@ -24,6 +24,7 @@ functions:
   fail: { behaviour: fail, invoke: { retry: quick } }
   never: { behaviour: never, invoke: { timeout: 300ms, concurrency: 1, waiting: 1 } }
   throws: { behaviour: throws }
+  streams: { behaviour: streams }
   other.elsewhere: { behaviour: echo }
   receive: { behaviour: record }
   narrow: { behaviour: narrow, invoke: { concurrency: 32, retry: { attempts: 100, backoff: { kind: fixed, initial: 5ms, jitter: none } } } }
@@ -120,6 +121,34 @@ describe('a synchronous call', () => {
     const text = await textOf(socket);
     expect(text).toMatch(/^HTTP\/1.1 200/);
     expect(text).not.toContain('forged');
+  });
+});
+
+describe('an answer that streams', () => {
+  const streamed = async (length: string | undefined, method: 'GET' | 'HEAD' = 'GET') => {
+    const { headers, body } = await call('/function/streams', {
+      method,
+      headers: length === undefined ? {} : { 'x-length': length },
+    });
+    return { headers, text: await body.text().catch(() => 'broken off') };
+  };
+  it('is chunked where the function tells no length', async () => {
+    const { headers, text } = await streamed(undefined);
+    expect([headers['transfer-encoding'], headers['content-length'], text]).toEqual(['chunked', undefined, 'stram']);
+  });
+  it('has the length that the function tells', async () => {
+    const { headers, text } = await streamed('5');
+    expect([headers['transfer-encoding'], headers['content-length'], text]).toEqual([undefined, '5', 'stram']);
+    expect((await streamed('5', 'HEAD')).headers['content-length']).toBe('5');
+  });
+  it.each(['0', '4', '6', '500'])('is broken off when it has not the %s bytes that it told', async (length) => {
+    const socket = connect(Number(new URL(running.url).port), '127.0.0.1');
+    // What the caller cannot tell from the answer to it must not come.
+    const one = `GET /function/streams HTTP/1.1\r\nHost: x\r\nX-Length: ${length}\r\n\r\n`;
+    socket.write(one + one);
+    const text = await textOf(socket); // Resolves at its end: the connection is closed.
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
+    expect(text.split('\r\n\r\n')[1]?.length).toBeLessThanOrEqual(Number(length));
   });
 });
 

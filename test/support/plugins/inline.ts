@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { defineProvider } from '../../../core/contracts/definition.ts';
 import type { Headers, Outcome } from '../../../core/contracts/invocation.ts';
@@ -70,6 +71,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
       narrow.running--;
     }
   },
+  /** Five bytes in two pieces, of whatever length the caller wants told. */
+  streams: async ({ invocation: { headers } }) => ({
+    ...answer(200, ''),
+    headers: headers['x-length'] === undefined ? {} : { 'content-length': headers['x-length'] },
+    body: Readable.from(['str', 'am'], { objectMode: false }),
+  }),
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -92,7 +99,20 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'held', 'narrow', 'fail', 'slow', 'never', 'heeds', 'throws'])
+      .enum([
+        'echo',
+        'show',
+        'record',
+        'scripted',
+        'held',
+        'narrow',
+        'streams',
+        'fail',
+        'slow',
+        'never',
+        'heeds',
+        'throws',
+      ])
       .describe('What it does.'),
   }),
   examples: [{}],
