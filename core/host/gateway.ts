@@ -11,7 +11,7 @@ import { didYouMean } from '../config/suggest.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
-import { messageOf, MillraceError } from '../contracts/errors.ts';
+import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import {
   type CallbackFunction,
   callbackFunctionOf,
@@ -259,7 +259,7 @@ export class Gateway {
       // A client library's own words may hold what it was given.
       const secrets = config.secrets.filter(({ length }) => length >= 4);
       const reason = String(redacted(messageOf(error), secrets));
-      throw new MillraceError(error instanceof MillraceError ? error.code : 'request.invalid', reason);
+      throw new MillraceError(codeOf(error), reason);
     }
   }
 
@@ -449,6 +449,11 @@ export class Gateway {
       }),
     };
   }
+}
+
+/** What a provider finds wrong with a function is wrong with what was asked for, whether a file or a client asked. */
+function codeOf(error: unknown): ErrorCode {
+  return error instanceof MillraceError && error.code !== 'config.invalid' ? error.code : 'request.invalid';
 }
 
 /** What stands in the files goes first. */

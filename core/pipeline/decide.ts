@@ -42,7 +42,7 @@ export function decide(services: PipelineServices): Stage {
       run(delivery, entry);
       return;
     }
-    if (!lease && isFull(entry, services)) {
+    if (!lease && !delivery.isLetIn && (entry.slots.waiting >= entry.policy.waiting || isFull(services))) {
       meter.refused(entry.name, 'waiting');
       return refuse(delivery, 'overload', waitingRoomFull(entry.name));
     }
@@ -123,12 +123,9 @@ export function decide(services: PipelineServices): Stage {
   }
 }
 
-/** Whether no more callers may wait, for this function or for any. */
-export function isFull(
-  { slots, policy }: CatalogEntry,
-  { limits, waitingRoom }: Pick<PipelineServices, 'limits' | 'waitingRoom'>,
-): boolean {
-  return slots.waiting + slots.held >= policy.waiting || waitingRoom.now >= limits.waiting;
+/** Whether no more callers may wait, whatever for. */
+export function isFull({ limits, waitingRoom }: Pick<PipelineServices, 'limits' | 'waitingRoom'>): boolean {
+  return waitingRoom.now >= limits.waiting;
 }
 
 export function waitingRoomFull(name: string): Refusal {

@@ -7,7 +7,7 @@ import { abortedOutcome, firstOf, notDeployed, refuse, type PipelineServices, ty
 
 /**
  * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take,
- * by no more callers than the waiting room holds; a missing one is refused, and work from a queue for it is tried again
+ * by no more callers than the gateway's waiting room holds; a missing one is refused, and work from a queue for it is tried again
  * later, since it may be deployed meanwhile.
  */
 export function lookup(services: PipelineServices): Stage {
@@ -25,7 +25,7 @@ export function lookup(services: PipelineServices): Stage {
     if (entry.status.state === 'failed') return refuse(delivery, 'crash', cannotRun(entry));
     // Queued work need not wait here: it is on its way to the queue, which waits better.
     if (invocation.mode === 'async' && !delivery.request.lease) return;
-    if (!delivery.request.lease && isFull(entry, services)) {
+    if (!delivery.request.lease && isFull(services)) {
       meter.refused(entry.name, 'waiting');
       return refuse(delivery, 'overload', waitingRoomFull(entry.name));
     }
@@ -40,6 +40,7 @@ export function lookup(services: PipelineServices): Stage {
       if (changed === name && (kind === 'removed' || status.state === 'ready' || status.state === 'failed')) settle();
     });
     if (entry.status.state === 'cold') void services.wake(entry);
+    delivery.isLetIn = true;
     slots.hold();
     waitingRoom.now++;
     const end = await firstOf(delivery, settled, timeoutMs);
