@@ -1,14 +1,10 @@
 import type { FastifyInstance } from 'fastify';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
-import type { ConnectionStats, ManagementServices } from '../api/services.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
-import { deployTarget } from '../config/deployments.ts';
 import type { Loaded } from '../config/load.ts';
 import { redacted } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
-import { didYouMean } from '../config/suggest.ts';
-import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
@@ -18,7 +14,6 @@ import {
   createCallbackSender,
   type CallbackSender,
 } from '../delivery/callback.ts';
-import { createId } from '../delivery/ids.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { functionMetrics, requestMetrics } from '../observe/function-metrics.ts';
@@ -32,6 +27,7 @@ import { Deployments } from './deployments.ts';
 import { Exchange } from './exchange.ts';
 import { Functions } from './functions.ts';
 import { invocationsOf } from './invocations.ts';
+import { connectionsOf, managementServices } from './management-services.ts';
 import { managementServer } from './management-server.ts';
 import { Plugins } from './plugins.ts';
 import { Sources } from './sources.ts';
@@ -45,7 +41,6 @@ import {
   meterToken,
   metricsToken,
 } from './tokens.ts';
-import { connectionView, connectorView } from './views.ts';
 import { within } from './within.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
@@ -159,9 +154,20 @@ export class Gateway {
     this.#server = server;
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues);
     functionMetrics(this.#parts.metrics, this.#parts.catalog);
-    connectionMetrics(this.#parts.metrics, () => this.#connections());
+    connectionMetrics(this.#parts.metrics, () => connectionsOf(plugins));
     this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
-    registerManagement(server.api, this.#services(invocations));
+    registerManagement(
+      server.api,
+      managementServices({
+        ...this.#parts,
+        plugins,
+        invocations,
+        deployments: this.#deployments,
+        scaler: this.#scaler,
+        declared: () => this.#declared,
+        isReady: () => this.#state === 'ready',
+      }),
+    );
     await server.api.ready();
     for (const connector of this.#config.connectors.values()) {
       if (connector.enabled) await this.#startConnector(connector, server, invocations);
@@ -351,30 +357,6 @@ export class Gateway {
     }
   }
 
-  async #trigger(name: string, slots: { from: number; to: number } | undefined): Promise<readonly Triggered[]> {
-    const { connectors } = this.#plugins;
-    const running = connectors.find(({ instance }) => instance.name === name && instance.state === 'running');
-    if (!running) {
-      const hint = didYouMean(
-        name,
-        connectors.map(({ instance }) => instance.name),
-      );
-      throw new MillraceError('connector.unknown', `no connector "${name}" is running${hint}`);
-    }
-    const { connector, instance } = running;
-    const trigger = connector.trigger?.bind(connector);
-    if (!trigger) {
-      const message = `connector "${name}" is of kind ${instance.kind}, which goes by no clock`;
-      throw new MillraceError('request.conflict', message);
-    }
-    return instance.within(() => trigger(slots));
-  }
-
-  #connections(): readonly ConnectionStats[] {
-    const { instances, connections } = this.#plugins;
-    return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
-  }
-
   #pipelineServices(): PipelineServices {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
@@ -403,50 +385,6 @@ export class Gateway {
       checkCallback: (url) => (this.#callbackFunction(url) ? undefined : this.#callbacks.check(url)),
       callbackFunction: (url) => this.#callbackFunction(url),
       stopping: () => this.#state === 'stopping',
-    };
-  }
-
-  #services(invocations: ManagementServices['invocations']): ManagementServices {
-    const { catalog, clock, events, meter } = this.#parts;
-    const plugins = this.#plugins;
-    return {
-      queues: plugins.queues,
-      invocations,
-      catalog,
-      namespace: this.#config.gateway.namespace,
-      deployments: this.#deployments,
-      logs: plugins.logs,
-      secrets: () => {
-        const target = deployTarget(this.#declared);
-        return target && plugins.providers.get(target.name)?.secrets;
-      },
-      scale: (name, replicas) => this.#scaler.scale(name, replicas),
-      alert: (name, firing) => this.#scaler.alert(name, firing),
-      load: (name) => this.#scaler.load(name),
-      events: events.all,
-      invocationCount: (name) => meter.invocationCount(name),
-      nextId: () => createId(clock.now()),
-      waitingRooms: () =>
-        catalog.list().map(({ name, slots }) => ({
-          function: name,
-          waiting: slots.waiting + slots.held,
-          running: slots.running,
-          oldestAgeMs: slots.oldestAgeMs(),
-        })),
-      workQueues: () =>
-        [...plugins.providers].flatMap(([provider, plugin]) =>
-          (plugin.workQueues?.() ?? []).map((stats) => ({ ...stats, provider })),
-        ),
-      connectors: () =>
-        plugins.instances
-          .filter(({ type }) => type === 'connector')
-          .map((instance) => connectorView(instance, plugins.connectors)),
-      connections: () => this.#connections(),
-      trigger: (name, slots) => this.#trigger(name, slots),
-      isReady: () => ({
-        ready: this.#state === 'ready' && plugins.failed().length === 0,
-        failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
-      }),
     };
   }
 }

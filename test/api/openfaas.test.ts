@@ -1,88 +1,16 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { request } from 'undici';
-import { afterEach, describe, expect, it } from 'vitest';
-import { eventually, testGateway, type TestGateway } from '../support/gateway.ts';
-
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
-});
-
-const yaml = (folder: string, more = ''): string => `
-gateway:
-  listen: { port: 0 }
-  management: { port: 0 }
-  auth: { basic: { user: admin, password: geheim } }
-  deployments: { refresh: 200ms }
-stores: { default: { kind: sqlite, path: ${folder}/store.db } }
-queues: { default: { kind: sqlite, path: ${folder}/queue.db } }
-providers:
-  inline: { kind: inline-test }
-  functions:
-    kind: process
-    allowDeploy: true
-    secretsPath: ${folder}/secrets
-    images:
-      ghcr.io/openfaas/alpine: {}
-      node-http: { mode: http, command: [${process.execPath}, ${join(import.meta.dirname, '../fixtures/process/answers.ts')}] }
-      functions/figlet: { command: [sh, -c, "tr a-z A-Z"] }
-functions:
-  configured: { provider: inline, behaviour: echo }
-${more}`;
-
-async function start(more?: string, folder = mkdtempSync(join(tmpdir(), 'millrace-openfaas-'))) {
-  const running: TestGateway = await testGateway(yaml(folder, more));
-  cleanups.push(() => running[Symbol.asyncDispose]());
-  return { ...running, folder, faas: faasCli(running.url) };
-}
-
-/** What faas-cli sends for its commands, byte for byte where a gateway could tell: see openfaas.md of the founders, §2. */
-function faasCli(url: string) {
-  const authorization = `Basic ${Buffer.from('admin:geheim').toString('base64')}`;
-  const send = async (method: string, path: string, data?: unknown, headers: Record<string, string> = {}) => {
-    const answer = await request(`${url}${path}`, {
-      method,
-      headers: {
-        'user-agent': 'faas-cli/0.17.3',
-        authorization,
-        ...(data !== undefined && { 'content-type': 'application/json' }),
-        ...headers,
-      },
-      body: data === undefined ? null : JSON.stringify(data),
-    });
-    const text = await answer.body.text();
-    return { status: answer.statusCode, headers: answer.headers, text };
-  };
-  const json = async (path: string) => JSON.parse((await send('GET', path)).text) as Record<string, never>[];
-  return {
-    send,
-    json,
-    /** PUT, and POST on 404 only. */
-    deploy: async (service: string, image: string, more: Record<string, unknown> = {}) => {
-      const asked = { service, image, namespace: '', envProcess: '', labels: {}, annotations: null, ...more };
-      const put = await send('PUT', '/system/functions', asked);
-      return put.status === 404 ? send('POST', '/system/functions', asked) : put;
-    },
-    /** Without credentials. */
-    invoke: async (name: string, body = '', how = 'function') => {
-      const answer = await request(`${url}/${how}/${name}`, {
-        method: 'POST',
-        headers: { 'content-type': 'text/plain', 'user-agent': 'faas-cli/0.17.3' },
-        body,
-      });
-      return { status: answer.statusCode, headers: answer.headers, text: await answer.body.text() };
-    },
-  };
-}
+import { describe, expect, it } from 'vitest';
+import { eventually, testGateway } from '../support/gateway.ts';
+import { cleanups, faasCli, openFaasYaml, startOpenFaas } from '../support/openfaas.ts';
 
 describe('the API of OpenFaaS, by what faas-cli sends', () => {
   it('is logged in to: 200 with the password, and the words that clients look for without', async () => {
-    const { faas, url } = await start();
+    const { faas, url } = await startOpenFaas();
     expect((await faas.send('GET', '/system/functions')).status).toBe(200);
     const wrong = await request(`${url}/system/functions`, { headers: { authorization: 'Bearer ' } });
     expect(wrong.statusCode).toBe(401);
@@ -91,11 +19,11 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('deploys, lists, describes, calls, deploys anew and removes a function', async () => {
-    const { faas } = await start();
+    const { faas } = await startOpenFaas();
     expect((await faas.send('DELETE', '/system/functions', { functionName: 'up', namespace: '' })).status).toBe(404);
     expect((await faas.deploy('up', 'ghcr.io/openfaas/alpine:latest', { envProcess: 'tr a-z A-Z' })).status).toBe(202);
     expect((await faas.invoke('up.openfaas-fn', 'hello')).text).toBe('HELLO');
-    const [listed] = (await faas.json('/system/functions')).filter(({ name }) => name === 'up');
+    const listed = (await faas.json('/system/functions')).find(({ name }) => name === 'up');
     expect(listed).toMatchObject({
       name: 'up',
       image: 'ghcr.io/openfaas/alpine:latest',
@@ -123,7 +51,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('calls asynchronously, and shows logs as NDJSON, followed too', async () => {
-    const { faas, url } = await start();
+    const { faas, url } = await startOpenFaas();
     await faas.deploy('noisy', 'ghcr.io/openfaas/alpine:latest', {
       envProcess: 'sh -c "echo one >&2; echo two >&2; cat"',
       envVars: { combine_output: 'false' },
@@ -161,7 +89,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('keeps secrets that are never told, and gives them to functions as files', async () => {
-    const { faas, folder } = await start();
+    const { faas, folder } = await startOpenFaas();
     const secret = { name: 'api-key', namespace: '', value: 'k1' };
     expect((await faas.send('GET', '/system/secrets?namespace=')).text).toBe('[]');
     expect((await faas.send('PUT', '/system/secrets', secret)).status).toBe(404);
@@ -190,7 +118,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('does not give the secrets of the operator, or of another namespace, to what is deployed', async () => {
-    const { faas, folder } = await start();
+    const { faas, folder } = await startOpenFaas();
     await faas.send('POST', '/system/secrets', { name: 'mine', namespace: '', value: 'v' });
     writeFileSync(join(folder, 'secrets/operator'), 'o');
     await faas.send('POST', '/system/namespace/', {
@@ -205,7 +133,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('makes namespaces by both spellings, and removes empty ones only', async () => {
-    const { faas } = await start();
+    const { faas } = await startOpenFaas();
     const marked = { labels: { openfaas: '1' }, annotations: { openfaas: '1' } };
     expect(await faas.json('/system/namespaces')).toEqual(['openfaas-fn']);
     expect((await faas.deploy('up', 'ghcr.io/openfaas/alpine', { namespace: 'dev' })).status).toBe(400);
@@ -231,7 +159,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('tells what it is, and that it is ready', async () => {
-    const { faas } = await start();
+    const { faas } = await startOpenFaas();
     const info = JSON.parse((await faas.send('GET', '/system/info')).text) as Record<string, Record<string, unknown>>;
     expect(info['provider']).toMatchObject({
       provider: 'millrace',
@@ -253,14 +181,14 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
     [{ service: 'a', image: 'ghcr.io/openfaas/alpine', envProcess: 'cat', constraints: ['disk=ssd'] }, 'disk=ssd'],
     [{ service: 'a', image: 'x', namespace: 'millrace' }, 'millrace'],
   ])('refuses %j, and names %s', async (asked, named) => {
-    const { faas } = await start();
+    const { faas } = await startOpenFaas();
     const { status, text } = await faas.send('POST', '/system/functions', asked);
     expect([status, text]).toEqual([400, expect.stringContaining(named)]);
     expect(await faas.json('/system/functions')).toHaveLength(1);
   });
 
   it('leaves functions of the configuration to the configuration', async () => {
-    const { faas } = await start();
+    const { faas } = await startOpenFaas();
     for (const { status } of [
       await faas.deploy('configured', 'ghcr.io/openfaas/alpine', { envProcess: 'cat' }),
       await faas.send('DELETE', '/system/functions', { functionName: 'configured' }),
@@ -277,19 +205,19 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
   });
 
   it('has what was deployed after a restart, and on another gateway on the same store', async () => {
-    const first = await start();
+    const first = await startOpenFaas();
     await first.faas.deploy('up', 'ghcr.io/openfaas/alpine', { envProcess: 'tr a-z A-Z' });
     await first.faas.send('POST', '/system/namespace/', { name: 'dev', labels: { openfaas: '1' } });
     for (const cleanup of cleanups.splice(0)) await cleanup();
-    const second = await start('', first.folder);
+    const second = await startOpenFaas('', first.folder);
     expect((await second.faas.invoke('up', 'hello')).text).toBe('HELLO');
     expect(await second.faas.json('/system/namespaces')).toEqual(['openfaas-fn', 'dev']);
     // A reload keeps it; one that takes its provider away is refused.
-    expect((await second.reload(yaml(first.folder, '  more: { provider: inline, behaviour: echo }\n'))).result).toBe(
-      'ok',
-    );
+    expect(
+      (await second.reload(openFaasYaml(first.folder, '  more: { provider: inline, behaviour: echo }\n'))).result,
+    ).toBe('ok');
     expect((await second.faas.invoke('up', 'again')).text).toBe('AGAIN');
-    const without = yaml(first.folder).replace('allowDeploy: true', 'allowDeploy: false');
+    const without = openFaasYaml(first.folder).replace('allowDeploy: true', 'allowDeploy: false');
     expect(await second.reload(without)).toMatchObject({
       result: 'failed',
       reasons: [expect.stringContaining('function up.openfaas-fn was deployed through the API')],
@@ -300,7 +228,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
 
 describe('a stack file of OpenFaaS', () => {
   it('is deployed by the command line, as the documentation has it', async () => {
-    const { url, folder, faas } = await start();
+    const { url, folder, faas } = await startOpenFaas();
     writeFileSync(join(folder, 'env.yml'), 'environment:\n  from_file: "yes"\n');
     // docs.openfaas.com/reference/yaml: the example, with what it says of each key.
     writeFileSync(
@@ -350,72 +278,6 @@ functions:
   });
 });
 
-describe('scaling from and to zero', () => {
-  const server = { 'com.openfaas.scale.zero': 'true', 'com.openfaas.scale.zero-duration': '3s' };
-
-  it('starts a replica once for a thousand first calls, and answers all of them', async () => {
-    const { faas } = await start();
-    await faas.deploy('cold', 'node-http');
-    await faas.send('POST', '/system/scale-function/cold', { serviceName: 'cold', replicas: 0, namespace: '' });
-    const state = async () =>
-      JSON.parse((await faas.send('GET', '/system/function/cold')).text) as Record<string, unknown>;
-    expect(await state()).toMatchObject({ replicas: 0, availableReplicas: 0, state: 'cold' });
-    const answers = await Promise.all(Array.from({ length: 1000 }, (_, call) => faas.invoke('cold/pid', String(call))));
-    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
-    expect(new Set(answers.map(({ text }) => text.split(' ')[0])).size).toBe(1); // One process.
-  });
-
-  it('goes to zero under slow traffic, and cuts nobody off', async () => {
-    const { faas } = await start();
-    await faas.deploy('slow', 'node-http', { labels: server });
-    const state = async () =>
-      JSON.parse((await faas.send('GET', '/system/function/slow')).text) as Record<string, unknown>;
-    const pids = new Set<string>();
-    const end = Date.now() + 60_000;
-    while (pids.size < 3 && Date.now() < end) {
-      // Longer than it takes to be idle: it must not count as that.
-      const { status, text } = await faas.invoke('slow/pid?ms=4000');
-      expect(status).toBe(200);
-      pids.add(text.split(' ')[0] ?? '');
-      await eventually(async () => ((await state())['replicas'] === 0 ? true : undefined));
-    }
-    expect(pids.size).toBe(3);
-  });
-});
-
-describe('metrics under the names of OpenFaaS', () => {
-  it('are all that the dashboard asks for', async () => {
-    const { gateway, faas } = await start();
-    await faas.deploy('up', 'ghcr.io/openfaas/alpine', {
-      envProcess: 'cat',
-      labels: { 'com.openfaas.scale.max': '2' },
-    });
-    await faas.invoke('up', 'x');
-    await faas.send(
-      'GET',
-      `/invocations/${String((await faas.invoke('up', 'x', 'async-function')).headers['x-call-id'])}?wait=10s`,
-    );
-    const metrics = await (await request(`${gateway.managementUrl}/metrics`)).body.text();
-    const known = new Set([...metrics.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name));
-    const dashboard = readFileSync(join(import.meta.dirname, '../../docs/grafana/millrace.json'), 'utf8');
-    const { panels } = JSON.parse(dashboard) as { panels: { targets: { expr: string }[] }[] };
-    const asked = panels.flatMap(({ targets }) =>
-      targets.flatMap(({ expr }) => [...expr.matchAll(/\b((?:gateway|millrace)_\w+)/g)]),
-    );
-    const names = new Set(asked.map(([, name = '']) => name.replace(/_bucket$/, '')));
-    expect(names.size).toBeGreaterThan(10);
-    for (const name of names) expect(known, name).toContain(name);
-    for (const line of [
-      'gateway_function_invocation_total{function_name="up.openfaas-fn",code="200"} 2',
-      'gateway_service_count{function_name="up.openfaas-fn"} 1',
-      'gateway_service_target_load{function_name="up.openfaas-fn",scaling_type="rps"} 50',
-      'queue_worker_messages_processed_total{queue_name="default"} 1',
-      'http_requests_total{method="POST",path="/async-function",status="202"} 1',
-    ])
-      expect(metrics).toContain(line);
-  });
-});
-
 // The real one, where it is: `go install github.com/openfaas/faas-cli@latest`.
 const hasFaasCli = await promisify(execFile)('faas-cli', ['version', '--short-version']).then(
   () => true,
@@ -425,7 +287,7 @@ if (!hasFaasCli) process.stderr.write('faas-cli is not here: go install github.c
 
 describe.skipIf(!hasFaasCli)('faas-cli itself', () => {
   it('does all that it does with OpenFaaS', async () => {
-    const { url, folder } = await start();
+    const { url, folder } = await startOpenFaas();
     const env = { ...process.env, HOME: folder, OPENFAAS_URL: url, OPENFAAS_CONFIG: folder };
     const faas = async (...args: string[]) => (await promisify(execFile)('faas-cli', args, { env })).stdout;
     const login = execFile('faas-cli', ['login', '-u', 'admin', '--password-stdin'], { env });

@@ -1,0 +1,129 @@
+import type { ConnectionStats, ConnectorStats, DeploymentServices, ManagementServices } from '../api/services.ts';
+import { deployTarget } from '../config/deployments.ts';
+import type { Config } from '../config/schema.ts';
+import { didYouMean } from '../config/suggest.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { Triggered } from '../contracts/connector.ts';
+import type { Invocations } from '../contracts/definition.ts';
+import { MillraceError } from '../contracts/errors.ts';
+import { createId } from '../delivery/ids.ts';
+import type { Catalog } from '../functions/catalog.ts';
+import type { Scaler } from '../functions/scaler.ts';
+import type { Events } from '../observe/events.ts';
+import type { Meter } from '../observe/meter.ts';
+import type { PluginInstance } from './instance.ts';
+import type { Plugins, RunningConnection, RunningConnector } from './plugins.ts';
+
+/** The parts of the gateway that the management API works on. */
+export interface ManagedParts {
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly meter: Meter;
+  readonly plugins: Plugins;
+  readonly invocations: Invocations;
+  readonly deployments: DeploymentServices;
+  readonly scaler: Scaler;
+  /** As the files say. */
+  declared(): Config;
+  isReady(): boolean;
+}
+
+/** What the management API is given of the gateway. */
+export function managementServices(parts: ManagedParts): ManagementServices {
+  const { catalog, clock, deployments, events, invocations, meter, plugins, scaler } = parts;
+  return {
+    queues: plugins.queues,
+    invocations,
+    catalog,
+    namespace: parts.declared().gateway.namespace,
+    deployments,
+    logs: plugins.logs,
+    secrets: () => {
+      const target = deployTarget(parts.declared());
+      return target && plugins.providers.get(target.name)?.secrets;
+    },
+    scale: (name, replicas) => scaler.scale(name, replicas),
+    alert: (name, firing) => scaler.alert(name, firing),
+    load: (name) => scaler.load(name),
+    events: events.all,
+    invocationCount: (name) => meter.invocationCount(name),
+    nextId: () => createId(clock.now()),
+    waitingRooms: () =>
+      catalog.list().map(({ name, slots }) => ({
+        function: name,
+        waiting: slots.waiting + slots.held,
+        running: slots.running,
+        oldestAgeMs: slots.oldestAgeMs(),
+      })),
+    workQueues: () =>
+      [...plugins.providers].flatMap(([provider, plugin]) =>
+        (plugin.workQueues?.() ?? []).map((stats) => ({ ...stats, provider })),
+      ),
+    connectors: () =>
+      plugins.instances
+        .filter(({ type }) => type === 'connector')
+        .map((instance) => connectorView(instance, plugins.connectors)),
+    connections: () => connectionsOf(plugins),
+    trigger: (name, slots) => trigger(plugins.connectors, name, slots),
+    isReady: () => ({
+      ready: parts.isReady() && plugins.failed().length === 0,
+      failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
+    }),
+  };
+}
+
+export function connectionsOf({ instances, connections }: Plugins): readonly ConnectionStats[] {
+  return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
+}
+
+async function trigger(
+  connectors: readonly RunningConnector[],
+  name: string,
+  slots: { from: number; to: number } | undefined,
+): Promise<readonly Triggered[]> {
+  const running = connectors.find(({ instance }) => instance.name === name && instance.state === 'running');
+  if (!running) {
+    const known = connectors.map(({ instance }) => instance.name);
+    throw new MillraceError('connector.unknown', `no connector "${name}" is running${didYouMean(name, known)}`);
+  }
+  const { connector, instance } = running;
+  const own = connector.trigger?.bind(connector);
+  if (own) return instance.within(() => own(slots));
+  const message = `connector "${name}" is of kind ${instance.kind}, which goes by no clock`;
+  throw new MillraceError('request.conflict', message);
+}
+
+/** A connector as `/system/connectors` shows it. */
+function connectorView(instance: PluginInstance, connectors: readonly RunningConnector[]): ConnectorStats {
+  const running = connectors.find((candidate) => candidate.instance === instance);
+  const health = running && instance.attempt(() => running.connector.health());
+  return {
+    name: instance.name,
+    kind: instance.kind,
+    state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
+    inFlight: running?.inFlight ?? 0,
+    credit: running?.credit.limit ?? 0,
+    lag: health?.lag,
+    lastError: instance.error ?? health?.lastError,
+    reconnects: health?.reconnects ?? 0,
+    settled: running?.settled ?? 0,
+  };
+}
+
+/** A connection as `/system/connections`, `/readyz` and the metrics show it. */
+function connectionView(
+  instance: PluginInstance,
+  connections: ReadonlyMap<string, RunningConnection>,
+): ConnectionStats {
+  const running = connections.get(instance.name);
+  const health = running && instance.attempt(() => running.connection.health());
+  return {
+    name: instance.name,
+    kind: instance.kind,
+    // `attempt` may have marked it failed just now.
+    state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
+    reconnects: health?.reconnects ?? 0,
+    lastError: instance.error ?? health?.lastError,
+  };
+}
