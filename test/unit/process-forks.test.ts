@@ -181,6 +181,13 @@ describe('a hostile command', () => {
     const lines = bench.logs.filter(({ text }) => text.startsWith('stderr: '));
     expect(lines.map(({ text }) => text.length)).toEqual([65_544, 65_544, 65_544, 65_544, 300_000 - 4 * 65_536 + 8]);
   });
+  it('that begins to write when nobody waits any more ends all the same', async () => {
+    const bench = await setup();
+    const config = { ...script(`trap 'exec yes' TERM; sleep 600 & wait`), mode: 'streaming' };
+    expect((await send(await bench.deployReady('f.test', config), { timeoutMs: 300 })).failure).toBe('timeout');
+    await bench.provider.stop(600_000); // In time for this test only if nothing has to be waited for.
+    await expect.poll(() => childrenOf(process.pid)).toEqual([]);
+  });
   it('that does not heed SIGTERM is killed after the grace, with what it began', async () => {
     const bench = await setup();
     const text = `trap '' TERM; sh -c 'trap "" TERM; sleep 600 & wait' & echo "$$ $!" >&2; sleep 600 & wait; wait; wait`;

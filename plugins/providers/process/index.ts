@@ -88,6 +88,7 @@ export const processFunction = z.strictObject({
         .optional()
         .describe('Of each process (RLIMIT_DATA, stacks of threads included: Node needs 256MiB to begin with).'),
       cpuTime: duration()
+        .refine((ms) => ms >= 1000, 'expected at least 1s')
         .optional()
         .describe('Of each process, in whole seconds (RLIMIT_CPU): of one call, or of the life of a server.'),
     })

@@ -21,7 +21,7 @@ export class SecretsFolder {
   /** @throws MillraceError when one of them is not there. */
   static async create(secretsPath: string | undefined, names: readonly string[]): Promise<SecretsFolder> {
     const files = await Promise.all(names.map((name) => fileOf(secretsPath, name)));
-    const folder = new SecretsFolder(await mkdtemp(join(tmpdir(), 'millrace-secrets-')));
+    const folder = new SecretsFolder(await mkdtemp(join(runtimeFolder(), 'millrace-secrets-')));
     await Promise.all(files.map((file, index) => symlink(file, join(folder.path, names[index] ?? ''))));
     return folder;
   }
@@ -29,6 +29,11 @@ export class SecretsFolder {
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
   }
+}
+
+/** Where systemd has one, not in /tmp, from which it removes what is old. */
+function runtimeFolder(): string {
+  return process.env['RUNTIME_DIRECTORY'] ?? process.env['XDG_RUNTIME_DIR'] ?? tmpdir();
 }
 
 async function fileOf(secretsPath: string | undefined, name: string): Promise<string> {
