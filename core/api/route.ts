@@ -4,7 +4,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { RouteAuth } from './server.ts';
 import type { ManagementServices } from './services.ts';
 
-type Method = 'GET' | 'POST' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 type Parts = z.ZodObject | z.ZodType<undefined>;
 
 /** What a documented answer is: JSON of a schema, or another media type. */

@@ -112,6 +112,8 @@ export class Delivery {
   options: DeliveryOptions | undefined = undefined;
   /** lookup */
   entry: FunctionEntry | undefined = undefined;
+  /** lookup: its caller was let in to wait for the function to start, and is not turned away after that. */
+  isLetIn = false;
   /** decide */
   decision: Decision | undefined = undefined;
   accepted: Accepted | undefined = undefined;

@@ -17,6 +17,26 @@ export interface RetryPolicy {
   readonly retryAfter: { readonly honour: boolean; readonly maxMs: number };
 }
 
+/** How many replicas a function has, where its provider can be told. */
+export interface ScalePolicy {
+  /** Never fewer while it is not idle. */
+  readonly min: number;
+  readonly max: number;
+  /** No replica once it has been idle for `zeroAfterMs`. */
+  readonly zero: boolean;
+  readonly zeroAfterMs: number;
+  /** What is held against `target`: calls in flight, calls a second, CPU, or what waits in its queue. */
+  readonly type: 'capacity' | 'rps' | 'cpu' | 'queue';
+  /** What one replica is to bear, in the unit of `type`; of CPU thousandths of a core. */
+  readonly target: number;
+  /** The part of `target` at which another replica is asked for: above 0, at most 1. */
+  readonly targetProportion: number;
+  /** It is scaled down to the most that was wanted within so long. */
+  readonly downWindowMs: number;
+  /** Per cent of `max` that an alert of AlertManager adds. */
+  readonly factor: number;
+}
+
 /** The one policy of a function, for calls and queued work alike. */
 export interface FunctionPolicy {
   readonly timeoutMs: number;
@@ -33,4 +53,6 @@ export interface FunctionPolicy {
   /** Functions (`name.namespace`) that get the outcome as a new invocation. */
   readonly onSuccess: readonly string[];
   readonly onFailure: readonly string[];
+  /** Undefined: as many replicas as it was deployed with, until somebody asks for others. */
+  readonly scale: ScalePolicy | undefined;
 }

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../contracts/clock.ts';
 import type { DeadReason, FailureClass, Headers, Outcome } from '../contracts/invocation.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 
@@ -30,7 +31,7 @@ export function retryDecision(
   outcome: Outcome,
   attempt: number,
   random: () => number = Math.random,
-  nowMs: number = Date.now(),
+  clock: Pick<Clock, 'now'> = systemClock,
 ): RetryDecision {
   if (succeeded(outcome)) return { kind: 'done' };
   const { failure } = outcome;
@@ -39,7 +40,7 @@ export function retryDecision(
   if (failure === 'refused' || failure === 'cancelled') return { kind: 'dead', reason: 'permanent' };
   if (!mayRetry(policy, outcome)) return { kind: 'dead', reason: reasonOf(failure, 'permanent') };
   if (attempt >= policy.attempts) return { kind: 'dead', reason: reasonOf(failure, 'max_attempts') };
-  const delayMs = Math.max(backoffMs(policy.backoff, attempt, random), retryAfterMs(policy, outcome, nowMs));
+  const delayMs = Math.max(backoffMs(policy.backoff, attempt, random), retryAfterMs(policy, outcome, clock.now()));
   return { kind: 'retry', delayMs };
 }
 

@@ -4,9 +4,6 @@ import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
 
-/** The namespace of Millrace's own functions. Nobody outside can name them. */
-export const systemNamespace = 'millrace';
-
 export interface CatalogChange {
   readonly kind: 'added' | 'changed' | 'removed';
   readonly entry: CatalogEntry;

@@ -1,13 +1,17 @@
-import { filter, firstValueFrom, race, take, timer } from 'rxjs';
 import type { Delivery } from '../contracts/delivery.ts';
-import { systemNamespace } from '../functions/catalog.ts';
-import { notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
+import type { CatalogEntry } from '../functions/catalog.ts';
+import { systemNamespace } from '../contracts/provider.ts';
+import type { Refusal } from '../kit/outcome.ts';
+import { isFull, waitingRoomFull } from './decide.ts';
+import { abortedOutcome, firstOf, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
 /**
- * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take;
- * a missing one is refused, and work from a queue for it is tried again later, since it may be deployed meanwhile.
+ * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take,
+ * by no more callers than the gateway's waiting room holds; a missing one is refused, and work from a queue for it is tried again
+ * later, since it may be deployed meanwhile.
  */
-export function lookup({ catalog }: PipelineServices): Stage {
+export function lookup(services: PipelineServices): Stage {
+  const { catalog, clock, meter, waitingRoom } = services;
   return (delivery) => {
     const { invocation } = delivery;
     if (!invocation) return;
@@ -18,41 +22,49 @@ export function lookup({ catalog }: PipelineServices): Stage {
     }
     delivery.entry = entry;
     if (entry.status.state === 'ready') return;
-    if (entry.status.state === 'failed') {
-      const reason = entry.status.message ?? 'its provider could not start it';
-      return refuse(delivery, 'crash', {
-        code: 'function.crashed',
-        message: `function "${entry.name}" cannot run: ${reason}`,
-      });
-    }
+    if (entry.status.state === 'failed') return refuse(delivery, 'crash', cannotRun(entry));
     // Queued work need not wait here: it is on its way to the queue, which waits better.
     if (invocation.mode === 'async' && !delivery.request.lease) return;
-    return untilReady(delivery, entry.name, invocation.timeoutMs);
+    if (!delivery.request.lease && isFull(services)) {
+      meter.refused(entry.name, 'waiting');
+      return refuse(delivery, 'overload', waitingRoomFull(entry.name));
+    }
+    return untilReady(delivery, entry, invocation.timeoutMs);
   };
 
-  async function untilReady(delivery: Delivery, name: string, timeoutMs: number): Promise<void> {
-    const ready = firstValueFrom(
-      race(
-        catalog.changes.pipe(
-          filter(({ entry }) => entry.name === name && entry.status.state === 'ready'),
-          take(1),
-        ),
-        timer(timeoutMs),
-      ),
-      { defaultValue: 0 },
-    );
-    const entry = catalog.get(name);
-    if (entry?.status.state === 'cold') await entry.provider.scale?.(name, 1);
-    await ready;
+  async function untilReady(delivery: Delivery, entry: CatalogEntry, timeoutMs: number): Promise<void> {
+    const { name, slots } = entry;
+    const since = clock.monotonic();
+    const { promise: settled, resolve: settle } = Promise.withResolvers<void>();
+    const watching = catalog.changes.subscribe(({ kind, entry: { name: changed, status } }) => {
+      if (changed === name && (kind === 'removed' || status.state === 'ready' || status.state === 'failed')) settle();
+    });
+    if (entry.status.state === 'cold') void services.wake(entry);
+    delivery.isLetIn = true;
+    slots.hold();
+    waitingRoom.now++;
+    const end = await firstOf(delivery, settled, timeoutMs);
+    watching.unsubscribe();
+    slots.unhold();
+    waitingRoom.now--;
     const now = catalog.get(name);
-    if (now?.status.state === 'ready') {
-      delivery.entry = now;
+    if (end !== 'came' && end !== 'timeout') {
+      delivery.outcome = abortedOutcome(end, clock.monotonic() - since);
       return;
     }
+    if (!now) return refuse(delivery, 'missing', notDeployed(name));
+    delivery.entry = now;
+    if (now.status.state === 'ready') return;
+    if (now.status.state === 'failed') return refuse(delivery, 'crash', cannotRun(now));
     refuse(delivery, 'overload', {
       code: 'function.not-ready',
       message: `function "${name}" did not become ready within its timeout`,
       retryAfterSeconds: 1,
     });
   }
+}
+
+function cannotRun({ name, status }: CatalogEntry): Refusal {
+  const reason = status.message ?? 'its provider could not start it';
+  return { code: 'function.crashed', message: `function "${name}" cannot run: ${reason}` };
 }

@@ -12,6 +12,7 @@ import { systemClock } from '../../core/contracts/clock.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
+import { FunctionLogs } from '../../core/functions/logs.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { standardRetry } from './standard-retry.ts';
 import { invocationsOf } from '../../core/host/invocations.ts';
@@ -84,6 +85,18 @@ export async function startApi(
     catalog: { list: () => functions, get: (name) => functions.find((entry) => entry.name === name) },
     events,
     namespace: 'openfaas-fn',
+    deployments: {
+      deploy: disabled,
+      remove: disabled,
+      namespaces: () => [{ name: 'openfaas-fn', labels: {}, annotations: {} }],
+      putNamespace: disabled,
+      removeNamespace: disabled,
+    },
+    logs: new FunctionLogs(),
+    secrets: () => undefined,
+    scale: () => Promise.reject(new MillraceError('request.conflict', 'it has no replicas')),
+    alert: async () => undefined,
+    load: async () => ({ inFlight: 1, queued: 2, perSecond: 3, cpu: 0 }),
     waitingRooms: () => state.rooms,
     workQueues: () => [{ name: 'pool', provider: 'worker', waiting: 2, running: 4, oldestAgeMs: 1500 }],
     connections: () => state.connections,
@@ -113,6 +126,10 @@ export async function startApi(
       for (const queue of queues.values()) await queue.stop(100);
     },
   };
+}
+
+function disabled(): Promise<never> {
+  return Promise.reject(new MillraceError('deploy.disabled', 'nothing may be deployed here'));
 }
 
 async function send(url: string, method: string, path: string, asked: SendOptions = {}): Promise<TestAnswer> {
@@ -181,6 +198,7 @@ function entryOf(name: string): FunctionEntry {
       result: { store: true, ttlMs: 60_000 },
       onSuccess: [],
       onFailure: [],
+      scale: undefined,
     },
     status: { name: full, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 4 },
   };

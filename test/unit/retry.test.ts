@@ -19,7 +19,7 @@ function outcome(status: number, failure?: FailureClass, more: Partial<Outcome> 
 }
 
 function decide(policy: Partial<RetryPolicy>, result: Outcome, attempt = 1): string {
-  const decision = retryDecision({ ...standard, ...policy }, result, attempt, () => 0.5, now);
+  const decision = retryDecision({ ...standard, ...policy }, result, attempt, () => 0.5, { now: () => now });
   if (decision.kind === 'retry') return `retry ${decision.delayMs}`;
   return decision.kind === 'dead' ? `dead ${decision.reason}` : 'done';
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { bytes, duration, timeLimit } from '../../../core/config/units.ts';
 import { defineProvider } from '../../../core/contracts/definition.ts';
+import type { Deployment } from '../../../core/contracts/deployment.ts';
 import { ProcessProvider } from './provider.ts';
 
 const probeFields = (path: string, interval: string) => ({
@@ -57,11 +58,20 @@ export const processConfig = z.strictObject({
     .record(z.string().min(1), z.strictObject(runFields))
     .default({})
     .describe('What runs in place of an image: by its name, its name without a tag, or with * for any characters.'),
-  allowDeploy: z
-    .boolean()
-    .default(false)
-    .describe('Functions may be deployed through the API. They run commands on this host.'),
-  secretsPath: z.string().min(1).optional().describe('Folder with a file for each secret.'),
+  unenforced: z
+    .enum(['refuse', 'ignore'])
+    .default('refuse')
+    .describe(
+      'What is deployed through the API and asks for what processes cannot be held to: a share of the CPU, GPUs, ' +
+        'constraints, a read-only file system.',
+    ),
+  secretsPath: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Folder of secrets: NAMESPACE/NAME, where the API keeps them too; functions of the configuration may also use NAME.',
+    ),
   secretsLink: z
     .string()
     .min(1)
@@ -86,6 +96,7 @@ export const processFunction = z.strictObject({
     .default(1)
     .describe('http: so many servers. Else so many times perReplica processes.'),
   perReplica: perReplica.optional().describe('As of the provider, for this function.'),
+  unenforced: z.array(z.string()).default([]).describe('What a deployment asks for and processes cannot be held to.'),
   secrets: z.array(z.string()).default([]).describe('Files of secretsPath, found under the folder SECRETS_PATH.'),
   limits: z
     .strictObject({
@@ -101,11 +112,36 @@ export const processFunction = z.strictObject({
     .describe('What prlimit of util-linux can hold a process to.'),
 });
 
+/** What is asked for beyond these is among `unenforced`. */
+function deployment(asked: Deployment): z.input<typeof processFunction> {
+  const { image, envProcess, secrets, limits = {}, constraints, readOnlyRootFilesystem } = asked;
+  const { memory, ...others } = limits;
+  const unenforced = [
+    ...Object.entries(others).map(([name, value]) => `limits.${name}: ${value}`),
+    ...constraints.map((constraint) => `constraints: ${constraint}`),
+    ...(readOnlyRootFilesystem ? ['readOnlyRootFilesystem'] : []),
+  ];
+  return {
+    image,
+    ...(envProcess !== undefined && { envProcess }),
+    secrets: [...secrets],
+    ...(memory !== undefined && { limits: { memory: bytesText(memory) } }),
+    unenforced,
+  };
+}
+
+/** `128Mi` → `128MiB`; a plain number is of bytes. */
+function bytesText(quantity: string): string {
+  return /\d$/.test(quantity) ? `${quantity}B` : `${quantity.replace(/^(.*)k$/, '$1K')}B`;
+}
+
 export default defineProvider({
   kind: 'process',
   summary: "Commands on this host, as OpenFaaS' watchdogs run them: one for each call, or servers that keep running.",
   config: processConfig,
   functionConfig: processFunction,
   examples: [{}, { secretsPath: './secrets', images: { 'ghcr.io/openfaas/alpine': {} } }],
+  scaling: { cpu: false },
+  deployment,
   create: (config, host) => new ProcessProvider(config, host),
 });

@@ -10,6 +10,7 @@ import type { processConfig, processFunction } from './index.ts';
 import { withinLimits } from './limited-call.ts';
 import { Reaper } from './reaper.ts';
 import type { Runner, RunnerOwner, RunnerStatus } from './runner.ts';
+import { KeptSecrets } from './kept-secrets.ts';
 import { linkSecrets, SecretsFolder } from './secrets.ts';
 import { Servers } from './servers.ts';
 import { type FunctionSettings, settingsOf } from './settings.ts';
@@ -24,8 +25,7 @@ interface Deployed {
 
 /** Runs functions as processes of this host. */
 export class ProcessProvider implements Provider {
-  /** Whether functions may be deployed by others than the configuration: they run commands on this host. */
-  readonly allowDeploy: boolean;
+  readonly secrets: KeptSecrets | undefined;
   readonly #config: z.output<typeof processConfig>;
   readonly #host: ProviderHost;
   readonly #reaper: Reaper;
@@ -35,9 +35,10 @@ export class ProcessProvider implements Provider {
   #isStopping = false;
 
   constructor(config: z.output<typeof processConfig>, host: ProviderHost) {
-    this.allowDeploy = config.allowDeploy;
     this.#config = config;
     this.#host = host;
+    const { secretsPath } = this;
+    this.secrets = secretsPath === undefined ? undefined : new KeptSecrets(secretsPath);
     this.#reaper = new Reaper(host.logger);
   }
 
@@ -57,9 +58,13 @@ export class ProcessProvider implements Provider {
   }
 
   async deploy(spec: FunctionSpec): Promise<void> {
-    const { secrets: names } = spec.config as z.output<typeof processFunction>;
+    const { secrets: names, unenforced } = spec.config as z.output<typeof processFunction>;
+    if (unenforced.length > 0 && this.#config.unenforced === 'refuse') {
+      const text = `function ${spec.name} asks for what processes cannot be held to (${unenforced.join(', ')})`;
+      throw new MillraceError('request.invalid', `${text}: leave it out, or set "unenforced: ignore" for the provider`);
+    }
     const settings = settingsOf(spec, this.#config, this.#host.baseFolder);
-    const secrets = names.length === 0 ? undefined : await this.#secretsOf(spec.name, names);
+    const secrets = names.length === 0 ? undefined : await this.#secretsOf(spec, names);
     const runner = this.#runnerOf(
       secrets === undefined ? settings : { ...settings, env: { ...settings.env, SECRETS_PATH: secrets.path } },
     );
@@ -143,9 +148,11 @@ export class ProcessProvider implements Provider {
     this.#host.report({ ...told, name, message: status.message });
   }
 
-  async #secretsOf(name: string, names: readonly string[]): Promise<SecretsFolder> {
+  async #secretsOf({ name, deployment }: FunctionSpec, names: readonly string[]): Promise<SecretsFolder> {
+    const namespace = name.slice(name.lastIndexOf('.') + 1);
     try {
-      return await SecretsFolder.create(this.secretsPath, names);
+      // Those of the operator, beside the namespaces, are not for whoever may deploy.
+      return await SecretsFolder.create(this.secretsPath, namespace, names, deployment === undefined);
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
       throw new MillraceError(error.code, `function ${name}: ${error.message}`, { cause: error });

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 
 /** What a file of a secret may be called: it never leads out of the folder, and is none of a volume's own (`..data`). */
-const secretName = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
+export const secretName = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
  * The secrets of one function: a folder that only this user may open (0700), with a link to the file of each. Links and
@@ -18,9 +18,17 @@ export class SecretsFolder {
     this.path = path;
   }
 
-  /** @throws MillraceError when one of them is not there. */
-  static async create(secretsPath: string | undefined, names: readonly string[]): Promise<SecretsFolder> {
-    const files = await Promise.all(names.map((name) => fileOf(secretsPath, name)));
+  /**
+   * @param alsoShared whether files beside the folders of namespaces will do.
+   * @throws MillraceError when one of them is not there.
+   */
+  static async create(
+    secretsPath: string | undefined,
+    namespace: string,
+    names: readonly string[],
+    alsoShared: boolean,
+  ): Promise<SecretsFolder> {
+    const files = await Promise.all(names.map((name) => fileOf(secretsPath, namespace, name, alsoShared)));
     const folder = new SecretsFolder(await mkdtemp(join(runtimeFolder(), 'millrace-secrets-')));
     await Promise.all(files.map((file, index) => symlink(file, join(folder.path, names[index] ?? ''))));
     return folder;
@@ -36,7 +44,12 @@ function runtimeFolder(): string {
   return process.env['RUNTIME_DIRECTORY'] ?? process.env['XDG_RUNTIME_DIR'] ?? tmpdir();
 }
 
-async function fileOf(secretsPath: string | undefined, name: string): Promise<string> {
+async function fileOf(
+  secretsPath: string | undefined,
+  namespace: string,
+  name: string,
+  alsoShared: boolean,
+): Promise<string> {
   if (!secretName.test(name)) {
     throw new MillraceError(
       'config.invalid',
@@ -46,10 +59,12 @@ async function fileOf(secretsPath: string | undefined, name: string): Promise<st
   if (secretsPath === undefined) {
     throw new MillraceError('config.invalid', `secret "${name}": the provider has no secretsPath`);
   }
-  const file = join(secretsPath, name);
-  const found = await stat(file).catch(() => undefined); // What cannot be read is not there for the function either.
-  if (found?.isFile()) return file;
-  throw new MillraceError('config.invalid', `secret "${name}": there is no file ${file}`);
+  const files = [join(secretsPath, namespace, name), ...(alsoShared ? [join(secretsPath, name)] : [])];
+  for (const file of files) {
+    const found = await stat(file).catch(() => undefined); // What cannot be read is not there for the function either.
+    if (found?.isFile()) return file;
+  }
+  throw new MillraceError('config.invalid', `secret "${name}": there is no file ${files.join(' or ')}`);
 }
 
 /**
