@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { expect, it } from 'vitest';
+import { processFolder } from '../contract/process-bench.ts';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import { gone } from '../support/process-calls.ts';
 import { childrenOf, isRunning } from '../support/processes.ts';
@@ -19,12 +20,14 @@ functions:
   family: { command: [sh, -c, "trap '' TERM; sleep 600 & echo $$ $!; exec sleep 600"], mode: streaming, invoke: { timeout: 10m } }
   server: { command: [sh, -c, "trap '' TERM; sleep 600 & echo $$ $!; exec sleep 600"], mode: http }
   upper: { command: tr a-z A-Z }
+  cold: { command: cat, replicas: 0 }
+  cold-server: { command: [NODE, server.ts], cwd: SERVERS, mode: http, replicas: 0, env: { ROLE: echo } }
   limited: { command: sleep 0.5, env: { max_inflight: "1" } }
 `;
 
 function configFile(): string {
   const file = join(mkdtempSync(join(tmpdir(), 'millrace-process-')), 'millrace.yaml');
-  writeFileSync(file, yaml);
+  writeFileSync(file, yaml.replace('SERVERS', processFolder).replace('NODE', process.execPath));
   return file;
 }
 
@@ -70,6 +73,12 @@ it('a gateway that is stopped ends what runs, and answers until then as the watc
   const gateway = await busyGateway();
   const upper = await request(`${gateway.url}/function/upper/path`, { method: 'POST', body: 'hello' });
   expect([upper.statusCode, await upper.body.text()]).toEqual([200, 'HELLO']);
+  for (const name of ['cold', 'cold-server']) {
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => request(`${gateway.url}/function/${name}`, { method: 'POST', body: 'hello' })),
+    );
+    for (const { statusCode, body } of answers) expect([statusCode, await body.text()]).toEqual([200, 'hello']);
+  }
   const limited = await Promise.all([1, 2].map(() => request(`${gateway.url}/function/limited`)));
   const refused = limited.find(({ statusCode }) => statusCode === 429);
   expect(refused?.headers['x-openfaas-internal']).toBe('faas-middleware');

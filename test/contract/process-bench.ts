@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { ProviderBench, Role } from '../../core/testing/provider-contract.ts';
-import process from '../../plugins/providers/process/index.ts';
+import provider from '../../plugins/providers/process/index.ts';
 import { eventually } from '../support/gateway.ts';
 import { type Config, type StartedProvider, startProvider } from './provider-bench.ts';
 
@@ -11,7 +11,7 @@ export const server = (role: string): Config => ({
   mode: 'http',
   command: ['env', `ROLE=${role}`, nodeProgram, 'server.ts'],
 });
-const nodeProgram = globalThis.process.execPath;
+const nodeProgram = process.execPath;
 
 /** Roles as commands: they can say nothing but bytes. */
 const commands: Readonly<Record<Role, string>> = {
@@ -33,7 +33,7 @@ export interface ProcessBench extends ProviderBench, Omit<StartedProvider, 'stat
 
 /** A process provider whose functions run as `own` says: scripts, or servers where its mode is `http`. */
 export async function processBench(config: Config = {}, own: Config = {}): Promise<ProcessBench> {
-  const started = await startProvider(process, { grace: '300ms', ...config }, processFolder);
+  const started = await startProvider(provider, { grace: '300ms', ...config }, processFolder);
   const deployReady: ProcessBench['deployReady'] = async (name, functionConfig, env) => {
     const told = started.statuses.length;
     const entry = await started.deployFunction(name, functionConfig, env);

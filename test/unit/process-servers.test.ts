@@ -83,7 +83,7 @@ describe('a server', () => {
   });
   it('is called when it says that it is ready, not before', async () => {
     const bench = await setup();
-    const config = { ...server('echo'), ready: { path: '/_/ready', period: '20ms' } };
+    const config = { ...server('echo'), ready: { path: '/_/ready', interval: '20ms' } };
     const entry = await bench.deployFunction('f.test', config, { READY: 'later' });
     expect(bench.statuses.at(-1)).toMatchObject({ state: 'scaling', availableReplicas: 0 });
     expect(await send(entry)).toMatchObject({ status: 502, failure: 'connection', retryAfterSeconds: 1 });
@@ -94,7 +94,7 @@ describe('a server', () => {
   });
   it('that is not well any more is replaced', async () => {
     const bench = await setup();
-    const health = { path: '/_/ready', period: '50ms', failures: 2 };
+    const health = { path: '/_/ready', interval: '50ms', failures: 2 };
     const entry = await bench.deployReady('f.test', { ...server('echo'), health });
     const pid = await pidOf(entry);
     await bytesOf(await send(entry, { path: '/sicken' }));

@@ -132,13 +132,16 @@ export class ForkCall implements CallWatcher {
   }
 
   #take(chunk: Buffer): void {
-    const { mode, maxOutput } = this.#settings;
     this.#bytes += chunk.length;
-    if (mode === 'streaming') {
-      this.#stream(chunk);
-      return;
+    if (this.#answer) this.#push(this.#answer, chunk);
+    else if (!this.#isAnswered) {
+      if (this.#settings.mode === 'streaming') this.#stream(chunk);
+      else this.#keep(chunk);
     }
-    if (this.#isAnswered) return;
+  }
+
+  #keep(chunk: Buffer): void {
+    const { maxOutput } = this.#settings;
     if (this.#bytes <= maxOutput) this.#chunks.push(chunk);
     else {
       const message = `the answer is larger than ${maxOutput} bytes (maxOutput)`;
@@ -147,21 +150,25 @@ export class ForkCall implements CallWatcher {
     }
   }
 
+  /** Its first bytes have come: it is answered. */
   #stream(chunk: Buffer): void {
-    if (!this.#answer) {
-      const stdout = this.#group?.stdout;
-      this.#answer = new Readable({
-        read: () => void stdout?.resume(),
-        destroy: (error, done) => {
-          stdout?.resume();
-          this.#group?.end(); // Nobody reads it any more. After the last chunk this finds nothing to end.
-          done(error);
-        },
-      });
-      this.#answer.on('error', () => undefined); // Whoever reads it is told as well.
-      this.#settle(this.#good(this.#answer));
-    }
-    if (!this.#answer.destroyed && !this.#answer.push(chunk)) this.#group?.stdout.pause();
+    const stdout = this.#group?.stdout;
+    const answer = new Readable({
+      read: () => void stdout?.resume(),
+      destroy: (error, done) => {
+        stdout?.resume();
+        this.#group?.end(); // Nobody reads it any more. After the last chunk this finds nothing to end.
+        done(error);
+      },
+    });
+    answer.on('error', () => undefined); // Whoever reads it is told as well.
+    this.#answer = answer;
+    this.#settle(this.#good(answer));
+    this.#push(answer, chunk);
+  }
+
+  #push(answer: Readable, chunk: Buffer): void {
+    if (!answer.destroyed && !answer.push(chunk)) this.#group?.stdout.pause();
   }
 
   #finish(ending: Ending): void {

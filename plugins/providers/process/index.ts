@@ -4,11 +4,19 @@ import { defineProvider } from '../../../core/contracts/definition.ts';
 import type { Deployment } from '../../../core/contracts/deployment.ts';
 import { ProcessProvider } from './provider.ts';
 
-const probe = z.strictObject({
-  path: z.string().regex(/^\//, 'expected a path such as /_/ready').describe('GET of it is answered 2xx.'),
-  period: timeLimit('1s').describe('From one look to the next.'),
-  timeout: timeLimit('1s').describe('For one look.'),
-  failures: z.int().min(1).max(1000).default(3).describe('So many in a row, and the process is replaced.'),
+const probeFields = (path: string, interval: string) => ({
+  path: z
+    .string()
+    .regex(/^\/[\x21-\x22\x24-\x7e]*$/, 'expected a path such as /_/ready')
+    .default(path)
+    .describe('200 to 399 is a good answer to GET of it.'),
+  interval: timeLimit(interval).describe('From the end of one look to the beginning of the next.'),
+  timeout: timeLimit('1s').describe('No answer within it is a bad one.'),
+});
+const ready = z.strictObject(probeFields('/_/ready', '100ms'));
+const health = z.strictObject({
+  ...probeFields('/_/health', '2s'),
+  failures: z.int().min(1).max(100).default(3).describe('After so many bad ones in a row the server is replaced.'),
 });
 
 /** What an image stands for, and what a function may say itself. */
@@ -39,11 +47,8 @@ const runFields = {
     .min(0)
     .optional()
     .describe('Calls at once in one replica; more are answered 429 by the function. 0: no such limit.'),
-  ready: probe
-    .pick({ path: true, period: true, timeout: true })
-    .optional()
-    .describe('http: when a server may be called. Without it: when it accepts a connection.'),
-  health: probe.optional().describe('http: a server that fails it is replaced. Without it: when it ends.'),
+  ready: ready.optional().describe('http: when a server may be called. Without it: when it accepts a connection.'),
+  health: health.optional().describe('http: whether a server is well. Without it: as long as it has not ended.'),
 };
 
 const perReplica = z.int().min(1).max(10_000);
@@ -99,6 +104,7 @@ export const processFunction = z.strictObject({
         .optional()
         .describe('Of each process (RLIMIT_DATA, stacks of threads included: Node needs 256MiB to begin with).'),
       cpuTime: duration()
+        .refine((ms) => ms >= 1000, 'expected at least 1s')
         .optional()
         .describe('Of each process, in whole seconds (RLIMIT_CPU): of one call, or of the life of a server.'),
     })

@@ -12,6 +12,9 @@ export async function freePort(hostname: string, wanted = 0): Promise<number> {
   return port;
 }
 
+/** One that is stopped neither accepts nor refuses, ms. */
+const connectMs = 1000;
+
 /** Whether somebody accepts a connection there. */
 export function accepts(hostname: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -20,6 +23,6 @@ export function accepts(hostname: string, port: number): Promise<boolean> {
       socket.destroy();
       resolve(accepted);
     };
-    socket.once('connect', done(true)).once('error', done(false));
+    socket.once('connect', done(true)).once('error', done(false)).setTimeout(connectMs, done(false));
   });
 }

@@ -128,7 +128,7 @@ export class ProcessProvider implements Provider {
       report: (status) => this.#report(name, runner, status),
       log: (pid, text, callId) => this.#host.functionLog({ function: name, instance: `${name}-${pid}`, text, callId }),
     };
-    const runner: Runner = settings.mode === 'http' ? new Servers(settings, owner) : new Forks(settings, owner);
+    const runner = settings.mode === 'http' ? new Servers(settings, owner) : new Forks(settings, owner);
     return runner;
   }
 

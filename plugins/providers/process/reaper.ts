@@ -17,6 +17,9 @@ done
 for id in $groups; do kill -s KILL -- "-$id"; done 2>/dev/null
 `;
 
+/** A shell that ends at once must not keep a core busy with being started. */
+const restartMs = 100;
+
 /**
  * What outlives a gateway that is killed: one small shell, which notices that the pipe to it has been closed, and ends
  * all groups of processes that the gateway had begun, grandchildren included. One for each provider, so that a call
@@ -33,6 +36,7 @@ export class Reaper {
   }
 
   start(): void {
+    if (this.#stopped) return;
     const shell = spawn('/bin/sh', ['-c', script], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
@@ -45,7 +49,7 @@ export class Reaper {
     shell.on('exit', () => {
       if (this.#stopped) return;
       this.#logger.warn('the reaper of processes has ended: starting another one');
-      this.start();
+      setTimeout(() => this.start(), restartMs).unref();
     });
     if (this.#groups.size > 0) shell.stdin.write([...this.#groups].map((id) => `+ ${id}\n`).join(''));
   }

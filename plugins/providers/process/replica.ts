@@ -10,7 +10,7 @@ import type { RunnerOwner } from './runner.ts';
 import type { FunctionSettings, Upstream } from './settings.ts';
 
 /** From one try to connect to the next, while a server starts, ms. */
-const connectPeriodMs = 25;
+const connectMs = 25;
 
 /** What a replica tells its owner. */
 export interface ReplicaOwner extends RunnerOwner {
@@ -133,10 +133,10 @@ export class Replica implements UpstreamOfAttempt {
     this.readySince = this.#owner.clock.monotonic();
     this.#owner.ready(this);
     if (!health) return;
-    for (let failures = 0; await sleep(health.period, this.#over.signal);) {
+    for (let failures = 0; await sleep(health.interval, this.#over.signal);) {
       failures = (await this.#answers(health)) ? 0 : failures + 1;
       if (failures < health.failures || this.state !== 'ready') continue;
-      this.#giveUp(group, `it did not answer GET ${health.path} with 2xx, ${failures} times in a row`);
+      this.#giveUp(group, `it did not answer GET ${health.path} well, ${failures} times in a row`);
       return;
     }
   }
@@ -147,7 +147,7 @@ export class Replica implements UpstreamOfAttempt {
     const { signal } = this.#over;
     for (const endsAt = clock.monotonic() + startMs; clock.monotonic() < endsAt && this.state === 'starting';) {
       if (ready ? await this.#answers(ready) : await accepts(this.#upstream.hostname, port)) return true;
-      if (!(await sleep(ready?.period ?? connectPeriodMs, signal))) return false;
+      if (!(await sleep(ready?.interval ?? connectMs, signal))) return false;
     }
     return false;
   }
@@ -156,7 +156,7 @@ export class Replica implements UpstreamOfAttempt {
     try {
       const answer = await this.#probe?.request({ method: 'GET', path, signal: AbortSignal.timeout(timeout) });
       await answer?.body.dump();
-      return answer !== undefined && answer.statusCode >= 200 && answer.statusCode < 300;
+      return answer !== undefined && answer.statusCode < 400;
     } catch {
       return false; // Not there yet, or not well: either is the answer.
     }

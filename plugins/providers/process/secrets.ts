@@ -29,7 +29,7 @@ export class SecretsFolder {
     alsoShared: boolean,
   ): Promise<SecretsFolder> {
     const files = await Promise.all(names.map((name) => fileOf(secretsPath, namespace, name, alsoShared)));
-    const folder = new SecretsFolder(await mkdtemp(join(tmpdir(), 'millrace-secrets-')));
+    const folder = new SecretsFolder(await mkdtemp(join(runtimeFolder(), 'millrace-secrets-')));
     await Promise.all(files.map((file, index) => symlink(file, join(folder.path, names[index] ?? ''))));
     return folder;
   }
@@ -37,6 +37,11 @@ export class SecretsFolder {
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
   }
+}
+
+/** Where systemd has one, not in /tmp, from which it removes what is old. */
+function runtimeFolder(): string {
+  return process.env['RUNTIME_DIRECTORY'] ?? process.env['XDG_RUNTIME_DIR'] ?? tmpdir();
 }
 
 async function fileOf(

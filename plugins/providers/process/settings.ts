@@ -127,14 +127,14 @@ function upstreamOf(url: string | undefined): Upstream {
   return { hostname: parsed.hostname, port: parsed.port === '' ? undefined : Number(parsed.port) };
 }
 
-const standardProbe = { period: 1000, timeout: 1000 };
+const readyProbe = { interval: 100, timeout: 1000 };
 
 function readyAt(path: string | undefined): Own['ready'] {
-  return path === undefined ? undefined : { path, ...standardProbe };
+  return path === undefined ? undefined : { path, ...readyProbe };
 }
 
 function healthOf(health: Own['health'], healthMs: number | undefined): Own['health'] {
-  return health && healthMs !== undefined && healthMs > 0 ? { ...health, period: healthMs } : health;
+  return health && healthMs !== undefined && healthMs > 0 ? { ...health, interval: healthMs } : health;
 }
 
 /** The watchdogs have no limit where it is 0. */
