@@ -1,11 +1,12 @@
 /**
  * Broker → function → acknowledgement, next to a bare loop over the same client library: `npm run bench:connectors --
- * [--messages 20000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
+ * [--messages 40000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
  */
-import { execFile } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
-import { sources } from './connectors/sources.ts';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { type Source, sources, step, warmUp } from './connectors/sources.ts';
 import { floors, median } from './measure.ts';
 import { circumstances, writeSection } from './page.ts';
 import { Servers } from './sides/servers.ts';
@@ -13,7 +14,7 @@ import { Servers } from './sides/servers.ts';
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    messages: { type: 'string', default: '20000' },
+    messages: { type: 'string', default: '40000' },
     rounds: { type: 'string', default: '7' },
     write: { type: 'boolean', default: false },
   },
@@ -25,11 +26,22 @@ const kinds = positionals.length > 0 ? positionals : Object.keys(sources);
 const bar = 1.5;
 
 /** CPU of the consumer, µs a message. */
-async function consume(kind: string, side: 'bare' | 'ours', url: string, name: string): Promise<number> {
-  const program = join(import.meta.dirname, 'connectors/consume.ts');
-  const args = [program, kind, side, url, name, String(messages)];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 180_000 });
-  return Number(stdout);
+async function consume(
+  kind: string,
+  source: Source,
+  side: 'bare' | 'ours',
+  url: string,
+  name: string,
+): Promise<number> {
+  await source.fill?.(url, name, warmUp + messages);
+  const send = await source.sender?.(url, name);
+  const args = [join(import.meta.dirname, 'connectors/consume.ts'), kind, side, url, name, String(messages)];
+  const consumer = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], timeout: 180_000 });
+  for await (const line of createInterface(consumer.stdout)) {
+    if (line === 'more') await send?.(step);
+    else return Number(line);
+  }
+  throw new Error(`the consumer of ${name} ended before it was done`);
 }
 
 const floor = await floors();
@@ -39,14 +51,13 @@ const rows: string[] = [];
   for (const kind of kinds) {
     const source = sources[kind];
     if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
-    const url = await servers.url(source.broker);
+    const url = await servers.url(source.broker, source.settings);
     const found = { bare: [] as number[], ours: [] as number[] };
     for (let round = 0; round < rounds; round++) {
       // In turn, and back again, so that what else the machine does meets both alike.
       for (const side of round % 2 === 0 ? (['bare', 'ours'] as const) : (['ours', 'bare'] as const)) {
         const name = `bench-${kind}-${side}-${round}`;
-        await source.fill(url, name, messages);
-        found[side].push(await consume(kind, side, url, name));
+        found[side].push(await consume(kind, source, side, url, name));
       }
       console.log(`${round} ${kind}: bare ${found.bare.at(-1)} µs, ours ${found.ours.at(-1)} µs a message`);
     }

@@ -1,33 +1,41 @@
 /**
  * One side of a comparison, in a process of its own: `node bench/connectors/consume.ts KIND bare|ours URL NAME COUNT`.
- * Prints the CPU time of the process from the first message to the last one, µs for each.
+ * Prints the CPU time of the process over so many messages, µs for each; `warmUp` others go before. For sources with a
+ * sender it prints `more` each time that `step` messages are to be sent.
  */
+// First, as in core/main.ts.
+import '../../core/v8-flags.ts';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { builtIns, testDefaults } from '../../test/support/gateway.ts';
-import { sources } from './sources.ts';
+import { sources, step, warmUp } from './sources.ts';
 
 const [kind = '', side, url = '', name = '', count = '0'] = process.argv.slice(2);
 const source = sources[kind];
 if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
-const all = Number(count);
-/** So many go before: code is compiled, connections are warm. */
-const warmUp = Math.floor(all / 4);
+const all = warmUp + Number(count);
 let seen = 0;
 let begun = process.cpuUsage();
 const done = Promise.withResolvers<void>();
 const handle = async (): Promise<void> => {
   if (++seen === warmUp) begun = process.cpuUsage();
   if (seen === all) done.resolve();
+  if (source.sender && seen % step === 0) console.log('more');
 };
 
+/** From now on nothing is lost that is sent. */
+function listens(): void {
+  if (source?.sender) console.log('more\n'.repeat(4).trim());
+}
+
 if (side === 'bare') {
-  void source.bare(url, name, handle).catch(done.reject);
+  void source.bare(url, name, handle).then(listens, done.reject);
 } else {
   (globalThis as { benchHandle?: typeof handle }).benchHandle = handle;
   const folder = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
@@ -46,9 +54,15 @@ connectors: { bench: { ${source.connector(name)}, function: handle, credit: 64 }
   );
   const { config, problems } = await loadConfig(join(folder, 'millrace.yaml'), builtIns(), testDefaults);
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
-  await new Gateway(compose(config, pino({ level: 'warn' })), folder).start();
+  const gateway = new Gateway(compose(config, pino({ level: 'warn' })), folder);
+  await gateway.start();
+  for (let state = ''; state !== 'running'; await sleep(10)) {
+    const rows = (await (await fetch(`${gateway.url}/system/connectors`)).json()) as { name: string; state: string }[];
+    state = rows.find((row) => row.name === 'bench')?.state ?? '';
+  }
+  listens();
 }
 await done.promise;
 const { user, system } = process.cpuUsage(begun);
-console.log(((user + system) / (all - warmUp)).toFixed(2));
+console.log(((user + system) / Number(count)).toFixed(2));
 process.exit(0);

@@ -1,16 +1,29 @@
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import amqplib from 'amqplib';
 import { Redis } from 'ioredis';
 import { Kafka, logLevel } from 'kafkajs';
+import { connectAsync } from 'mqtt';
 import { AckPolicy, connect } from 'nats';
 import type { BrokerKind } from '../../test/support/brokers.ts';
+
+/** So many messages go before those that are measured: V8 has compiled both sides by then, which costs the most of a start. */
+export const warmUp = 20_000;
+/** So many messages are asked for at once of a `sender`, and four times as many are under way. */
+export const step = 250;
 
 /** A broker with messages for a consumer, and the consumer that one would write over its client library. */
 export interface Source {
   readonly broker: BrokerKind;
+  readonly settings?: readonly string[];
   /** Makes `name` at the broker and puts so many messages into it. */
-  fill(url: string, name: string, count: number): Promise<void>;
-  /** A bare loop: up to 64 at once, each acknowledged when `handle` has resolved. Never ends. */
+  fill?(url: string, name: string, count: number): Promise<void>;
+  /** Of a broker that keeps nothing for whoever is not there yet: sends so many, each time that it is called. */
+  sender?(url: string, name: string): Promise<(count: number) => Promise<void>>;
+  /**
+   * A bare loop: up to 64 at once, each acknowledged when `handle` has resolved. Never ends, unless there is a `sender`:
+   * then it resolves when it listens.
+   */
   bare(url: string, name: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;
   /** The same by Millrace, as YAML. */
   readonly connection: (url: string) => string;
@@ -134,5 +147,50 @@ export const sources: Readonly<Record<string, Source>> = {
     },
     connection: (url) => `kind: redis, url: "${url}"`,
     connector: (name) => `kind: redis, stream: { key: ${name}, group: ours }`,
+  },
+  mqtt: {
+    broker: 'mqtt',
+    // Or the broker waits 40 ms with each packet for the acknowledgement of the one before.
+    settings: ['set_tcp_nodelay true', 'max_inflight_messages 64'],
+    sender: async (url, name) => {
+      const mqtt = await connectAsync(url, { protocolVersion: 5 });
+      (mqtt.stream as Socket).setNoDelay();
+      return async (count) => {
+        await Promise.all(Array.from({ length: count }, () => mqtt.publishAsync(name, body, { qos: 1 })));
+      };
+    },
+    bare: async (url, name, handle) => {
+      const properties = { receiveMaximum: 64, sessionExpiryInterval: 60 };
+      const mqtt = await connectAsync(url, { protocolVersion: 5, clientId: name, clean: false, properties });
+      mqtt.handleMessage = async ({ payload }, done) => {
+        await handle(Buffer.from(payload));
+        done();
+      };
+      // Or each acknowledgement waits 40 ms for that of a packet.
+      (mqtt.stream as Socket).setNoDelay();
+      await mqtt.subscribeAsync(name, { qos: 1 });
+    },
+    connection: (url) => `kind: mqtt, url: "${url}", clientId: ours`,
+    connector: (name) => `kind: mqtt, subscribe: [{ topic: ${name}, qos: 1 }]`,
+  },
+  nats: {
+    broker: 'nats',
+    sender: async (url, name) => {
+      const nats = await connect({ servers: url });
+      return async (count) => {
+        for (let sent = 0; sent < count; sent++) nats.publish(name, body);
+        await nats.flush();
+      };
+    },
+    bare: async (url, name, handle) => {
+      const nats = await connect({ servers: url });
+      const messages = nats.subscribe(name, { queue: 'bare' });
+      await nats.flush();
+      void (async () => {
+        for await (const { data } of messages) await handle(data);
+      })();
+    },
+    connection: (url) => `kind: nats, servers: "${url}"`,
+    connector: (name) => `kind: nats, delivery: at-most-once, subjects: [${name}]`,
   },
 };

@@ -9,9 +9,9 @@ import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { SourceMessage } from '../../core/contracts/message.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
 import type { AmqpConnectorConfig } from './config.ts';
-import { sourceMessageOf } from './message.ts';
+import { sourceMessageOf, waysTo } from './message.ts';
 import { Orphans } from './orphans.ts';
-import { Replies, replyTo } from './replies.ts';
+import { type Reply, Replies, replyTo } from './replies.ts';
 import type { Session } from './session.ts';
 import { QueueSource, type Source, StreamSource } from './source.ts';
 import { declareTopology, expectType, Missing } from './topology.ts';
@@ -41,6 +41,7 @@ export class AmqpConnector implements Connector {
   readonly #counters;
   readonly #replies: Replies;
   readonly #source: Source;
+  readonly #wayOf: ReturnType<typeof waysTo>;
   readonly #loans = new Set<Loan>();
   readonly #orphans = new Orphans<Loan>();
   /** What came and waits for credit; never more than the broker lends. */
@@ -48,6 +49,9 @@ export class AmqpConnector implements Connector {
   readonly #stop = new AbortController();
   /** Aborts when nothing is settled any more. */
   readonly #end = new AbortController();
+  /** Names what has no name of its own: this and a number. */
+  readonly #id = randomUUID();
+  #received = 0;
   #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
   #serving: Promise<void> | undefined;
   #session: Session | undefined;
@@ -60,6 +64,7 @@ export class AmqpConnector implements Connector {
     this.#host = host;
     this.#amqp = amqp;
     this.#replies = new Replies(host, amqp);
+    this.#wayOf = waysTo(config.queue.name);
     this.#source =
       config.queue.type === 'stream' ? new StreamSource(config, host, amqp) : new QueueSource(config.queue.name, amqp);
     const { metrics } = host;
@@ -193,8 +198,14 @@ export class AmqpConnector implements Connector {
       return;
     }
     const { queue } = this.#config;
-    const whereabouts = { queue: queue.name, stream: this.#source.generation, now: this.#host.clock.now() };
-    const loan: Loan = { message, session, source: sourceMessageOf(message, whereabouts), isRunning: false };
+    const source = sourceMessageOf(message, {
+      queue: queue.name,
+      id: `${this.#id}:${++this.#received}`,
+      way: this.#wayOf(message.fields),
+      stream: this.#source.generation,
+      now: this.#host.clock.now(),
+    });
+    const loan: Loan = { message, session, source, isRunning: false };
     const running = this.#source.mayRun(message) ? this.#orphans.claim(loan) : undefined;
     this.#loans.add(running ?? loan);
     if (running) {
@@ -222,11 +233,12 @@ export class AmqpConnector implements Connector {
 
   #give(loan: Loan): void {
     loan.isRunning = true;
-    const settle = (verdict: Verdict, delivery: Delivery): Promise<void> => this.#settle(loan, verdict, delivery);
+    const settle = (verdict: Verdict, delivery: Delivery): void | Promise<void> =>
+      this.#settle(loan, verdict, delivery);
     this.#out?.subscriber.next(this.#host.message(loan.source, { kind: 'settles', settle }));
   }
 
-  async #settle(loan: Loan, verdict: Verdict, { invocation, request }: Delivery): Promise<void> {
+  #settle(loan: Loan, verdict: Verdict, { invocation, request }: Delivery): void | Promise<void> {
     // Said twice, an acknowledgement would end the channel.
     if (!loan.isRunning) return;
     if (verdict.kind === 'retry') {
@@ -237,14 +249,24 @@ export class AmqpConnector implements Connector {
       return;
     }
     // Of what is in a queue it cannot be told yet what comes of it.
-    const reply =
-      this.#config.replies && request.mode === 'sync' ? replyTo(loan.message, verdict, invocation?.callId) : undefined;
+    const isAnswered = this.#config.replies && request.mode === 'sync';
+    const reply = isAnswered ? replyTo(loan.message, verdict, invocation?.callId) : undefined;
+    if (reply) return this.#answer(loan, reply);
+    this.#acknowledge(loan);
+  }
+
+  async #answer(loan: Loan, reply: Reply): Promise<void> {
     try {
-      if (reply) await this.#replies.send(reply, this.#end.signal);
-    } finally {
-      loan.isRunning = false;
-      this.#orphans.remove(loan);
+      await this.#replies.send(reply, this.#end.signal);
+    } catch (error) {
+      this.#ended(loan);
+      throw error;
     }
+    this.#acknowledge(loan);
+  }
+
+  #acknowledge(loan: Loan): void {
+    this.#ended(loan);
     const { session, message } = loan;
     this.#loans.delete(loan);
     if (!session?.isOpen) {
@@ -257,6 +279,11 @@ export class AmqpConnector implements Connector {
     }
     this.#counters.acknowledged.inc();
     this.#source.settled(message, session);
+  }
+
+  #ended(loan: Loan): void {
+    loan.isRunning = false;
+    this.#orphans.remove(loan);
   }
 
   /** The same message once more, with the credit that it needs for that. */

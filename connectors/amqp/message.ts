@@ -1,6 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { ConsumeMessage } from 'amqplib';
 import type { SourceMessage } from '../../core/contracts/message.ts';
+
+type Header = readonly [name: string, values: readonly string[]];
 
 /** Attributes of a CloudEvent, in the AMQP binding and in that of JMS: `cloudEvents:type`, `cloudEvents_type`. */
 const eventPrefix = /^cloudEvents[:_]/;
@@ -11,8 +13,28 @@ const own = /^x-amqp-/i;
 /** The last ms that a date can be. */
 const endOfTime = 8.64e15;
 
+const printable = /^[\t\x20-\x7e]*$/;
+/** What a message says of itself, and the headers that this becomes. */
+const said = [
+  ['contentType', 'content-type'],
+  ['contentEncoding', 'content-encoding'],
+  ['messageId', 'x-amqp-message-id'],
+  ['correlationId', 'x-amqp-correlation-id'],
+  ['replyTo', 'x-amqp-reply-to'],
+  ['timestamp', 'x-amqp-timestamp'],
+  ['expiration', 'x-amqp-expiration'],
+  ['priority', 'x-amqp-priority'],
+  ['type', 'x-amqp-type'],
+  ['userId', 'x-amqp-user-id'],
+  ['appId', 'x-amqp-app-id'],
+] as const;
+
 export interface Whereabouts {
   readonly queue: string;
+  /** What it is called if it has no name of its own. */
+  readonly id: string;
+  /** By what way it came, as headers. */
+  readonly way: Readonly<Record<string, string>>;
   /** Which stream of that name it is: one that was made anew has the same offsets. Unset for other queues. */
   readonly stream?: string | undefined;
   /** Wall clock, ms. */
@@ -20,19 +42,36 @@ export interface Whereabouts {
 }
 
 /** A message as the pipeline takes it, with properties and application headers as headers. */
-export function sourceMessageOf(message: ConsumeMessage, { queue, stream, now }: Whereabouts): SourceMessage {
+export function sourceMessageOf(message: ConsumeMessage, { queue, id, way, stream, now }: Whereabouts): SourceMessage {
   const { content, fields, properties } = message;
   const offset = offsetOf(message);
-  const body = new Uint8Array(content);
   return {
     topic: fields.routingKey || fields.exchange || queue,
-    id: textOf(properties.messageId) ?? (offset === undefined ? randomUUID() : `${queue}:${offset}`),
+    id: textOf(properties.messageId) ?? (offset === undefined ? id : `${queue}:${offset}`),
     dedupId: stream === undefined ? undefined : `${stream}:${offset}`,
     at: timeOf(properties.timestamp) ?? now,
     // A list, because it may be read once more: what is not taken is given again.
-    headers: [...headersOf(message, queue)],
-    body,
+    headers: headersOf(message),
+    extra: way,
+    body: new Uint8Array(content.buffer, content.byteOffset, content.byteLength),
     attempt: 1 + (Number(properties.headers?.['x-delivery-count']) || 0),
+  };
+}
+
+/** How messages come to a queue, as headers: those of one after another are mostly the same, and then the same object. */
+export function waysTo(queue: string): (fields: ConsumeMessage['fields']) => Readonly<Record<string, string>> {
+  let last:
+    | { readonly exchange: string; readonly routingKey: string; readonly way: Record<string, string> }
+    | undefined;
+  return ({ exchange, routingKey }) => {
+    if (last?.exchange === exchange && last.routingKey === routingKey) return last.way;
+    const way = {
+      'x-amqp-exchange': headerValueOf(exchange),
+      'x-amqp-routing-key': headerValueOf(routingKey),
+      'x-amqp-queue': headerValueOf(queue),
+    };
+    last = { exchange, routingKey, way };
+    return way;
   };
 }
 
@@ -51,35 +90,25 @@ export function fingerprintOf({ content, fields, properties }: ConsumeMessage): 
 }
 
 /** Later ones count: what is ours comes last. */
-function* headersOf({ fields, properties }: ConsumeMessage, queue: string): Generator<[string, string[]]> {
+function headersOf({ fields, properties }: ConsumeMessage): readonly Header[] {
+  const headers: Header[] = [];
   for (const [name, value] of Object.entries(properties.headers ?? {})) {
     if (own.test(name)) continue;
     const values = (Array.isArray(value) && !value.some(isTable) ? value : [value]).flatMap(
       (each) => textOf(each) ?? [],
     );
-    if (values.length > 0) yield [name.replace(eventPrefix, 'ce-'), values];
+    if (values.length > 0) headers.push([name.replace(eventPrefix, 'ce-'), values]);
   }
-  const said: Readonly<Record<string, unknown>> = {
-    'content-type': properties.contentType,
-    'content-encoding': properties.contentEncoding,
-    'x-amqp-message-id': properties.messageId,
-    'x-amqp-correlation-id': properties.correlationId,
-    'x-amqp-reply-to': properties.replyTo,
-    'x-amqp-timestamp': properties.timestamp,
-    'x-amqp-expiration': properties.expiration,
-    'x-amqp-priority': properties.priority,
-    'x-amqp-type': properties.type,
-    'x-amqp-user-id': properties.userId,
-    'x-amqp-app-id': properties.appId,
-    'x-amqp-exchange': fields.exchange,
-    'x-amqp-routing-key': fields.routingKey,
-    'x-amqp-queue': queue,
-    'x-amqp-redelivered': fields.redelivered ? true : undefined,
-  };
-  for (const [name, value] of Object.entries(said)) {
-    const text = textOf(value);
-    if (text !== undefined) yield [name, [text]];
+  for (const [property, name] of said) {
+    const text = textOf(properties[property]);
+    if (text !== undefined) headers.push([name, [text]]);
   }
+  if (fields.redelivered) headers.push(['x-amqp-redelivered', ['true']]);
+  return headers;
+}
+
+function headerValueOf(text: string): string {
+  return printable.test(text) ? text : encodeURIComponent(text);
 }
 
 /** Seconds, as AMQP has it; or milliseconds, as many producers write it. */

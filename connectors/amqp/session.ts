@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Channel, ConsumeMessage } from 'amqplib';
 import { MillraceError } from '../../core/contracts/errors.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
+import { Acknowledgements } from './acknowledgements.ts';
 import { answered, closeChannel } from './channel.ts';
 import { offsetOf } from './message.ts';
 
@@ -31,6 +32,7 @@ export class Session {
   readonly ended: Promise<Error>;
   readonly #options: SessionOptions;
   readonly #channel: Channel;
+  readonly #acknowledgements: Acknowledgements;
   readonly #end: (reason: Error) => void;
   #isOpen = true;
   #watch: NodeJS.Timeout | undefined;
@@ -56,6 +58,7 @@ export class Session {
   private constructor(options: SessionOptions, channel: Channel) {
     this.#options = options;
     this.#channel = channel;
+    this.#acknowledgements = new Acknowledgements(channel, options.prefetch, (error) => this.end(error));
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.ended = promise;
     let fault: Error | undefined;
@@ -80,13 +83,15 @@ export class Session {
   /** Returns whether it was said; it is not when the broker has taken the message back. */
   acknowledge(message: ConsumeMessage): boolean {
     if (!this.#isOpen) return false;
-    this.#channel.ack(message);
+    this.#acknowledgements.settled(message);
     return true;
   }
 
   /** Lets others have it. */
   handBack(message: ConsumeMessage): void {
-    if (this.#isOpen) this.#channel.nack(message, false, true);
+    if (!this.#isOpen) return;
+    this.#acknowledgements.handedBack(message);
+    this.#channel.nack(message, false, true);
   }
 
   /** Takes nothing more; what came can still be acknowledged. */
@@ -104,6 +109,7 @@ export class Session {
   end(reason: Error): void {
     if (!this.#isOpen) return;
     this.#end(reason);
+    this.#acknowledgements.flush();
     void closeChannel(this.#channel);
   }
 
@@ -111,6 +117,7 @@ export class Session {
   async close(): Promise<void> {
     if (!this.#isOpen) return;
     this.#end(new Error('it was closed'));
+    this.#acknowledgements.flush();
     await closeChannel(this.#channel);
   }
 
@@ -137,6 +144,7 @@ export class Session {
       const text = `the queue ${queue} is ${isStream ? 'no' : 'a'} stream: correct its \`type\``;
       return this.end(new MillraceError('config.invalid', text));
     }
+    this.#acknowledgements.received(message);
     hear(message, this);
   }
 

@@ -1,4 +1,4 @@
-import type { Consumer, JsMsg } from 'nats';
+import type { Msg } from 'nats';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
@@ -9,17 +9,23 @@ import { gatherCredit } from '../../core/kit/credit.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
 import { declareConsumer } from './consumer.ts';
+import { type Lent, lentOf, sourceMessageOf } from './message.ts';
+import { Puller } from './puller.ts';
 
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
 const requestMs = 5000;
-/** The client library takes no less. */
 const leastRequestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
+/** What can be said of a message, in the protocol's own words. */
+const words = { done: Buffer.from('+ACK'), handedBack: Buffer.from('-NAK'), working: Buffer.from('+WPI') } as const;
 
 /** A message that the server has lent us. */
 interface Loan {
-  readonly message: JsMsg;
+  readonly message: Msg;
+  readonly lent: Lent;
+  /** Nothing more may be said of it. */
+  isSaid: boolean;
   /** Monotonic ms: until then nobody else is given it. */
   until: number;
 }
@@ -33,13 +39,16 @@ export class JetstreamConnector implements Connector {
   readonly #config: JetstreamConnectorConfig;
   readonly #host: ConnectorHost;
   readonly #nats: NatsConnection;
+  readonly #puller: Puller;
   readonly #counters;
   readonly #loans = new Set<Loan>();
   readonly #stop = new AbortController();
   /** How many wait to be tried again. */
   #returning = 0;
   #taking: Promise<void> | undefined;
-  readonly #acknowledging: JsMsg[] = [];
+  /** Credits that the request under way was made with, and that no message has come for. */
+  #unused = 0;
+  readonly #acknowledging: Loan[] = [];
   #sending: Promise<void> | undefined;
   #working: NodeJS.Timeout | undefined;
   #lag: number | undefined;
@@ -50,6 +59,8 @@ export class JetstreamConnector implements Connector {
     this.#config = config;
     this.#host = host;
     this.#nats = nats;
+    const { stream, durable } = config;
+    this.#puller = new Puller({ nats, stream, durable, receive: (message) => this.#receive(message) });
     const { metrics } = host;
     this.#counters = {
       received: metrics.counter('received_total', 'Messages that the server gave, each time it gave them.'),
@@ -93,7 +104,7 @@ export class JetstreamConnector implements Connector {
     await Promise.race([this.#taking, sleep(deadlineMs, given.signal)]);
     given.abort();
     // What is left goes to another gateway at once.
-    if (this.#nats.connected) for (const { message } of this.#loans) message.nak();
+    if (this.#nats.connected) for (const loan of this.#loans) say(loan, words.handedBack);
     this.#loans.clear();
   }
 
@@ -101,121 +112,83 @@ export class JetstreamConnector implements Connector {
   async #take(credit: Credit): Promise<void> {
     const { signal } = this.#stop;
     let pauseMs: number = retryPauseMs.first;
-    let consumer: Consumer | undefined;
+    let isThere = false;
     while (await credit.take(signal)) {
       const wanted = await gatherCredit(credit, batch, signal);
-      let unused = wanted;
+      this.#unused = wanted;
       try {
-        consumer ??= await this.#consumer();
-        await this.#ask(consumer, wanted, () => unused--);
+        if (!isThere) this.#lag = (await declareConsumer(this.#nats, this.#config)).num_pending;
+        // What is to be tried again may wait for the very credit that is asked with.
+        await this.#puller.ask(wanted, this.#returning > 0 ? leastRequestMs : requestMs, signal);
         // Looked at again when it gave nothing: one that somebody has removed may say nothing of it.
-        if (unused === wanted) consumer = undefined;
+        isThere = this.#unused < wanted;
         pauseMs = retryPauseMs.first;
         this.#lastError = undefined;
       } catch (error) {
         // The consumer may be gone as well: it is looked for again, and made.
-        consumer = undefined;
+        isThere = false;
         this.#lastError = messageOf(error);
         this.#host.logger.warn({ err: error, stream: this.#config.stream }, 'no messages could be had; asking again');
         await this.#pause(pauseMs * (0.5 + Math.random() / 2));
         pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
       }
-      for (; unused > 0; unused--) credit.giveBack();
+      for (; this.#unused > 0; this.#unused--) credit.giveBack();
     }
   }
 
-  async #consumer(): Promise<Consumer> {
-    const info = await declareConsumer(this.#nats, this.#config);
-    this.#lag = info.num_pending;
-    return this.#nats.client.jetstream().consumers.getPullConsumerFor(info);
-  }
-
-  /** Gives on what comes, with a word of each. */
-  async #ask(consumer: Consumer, wanted: number, came: () => void): Promise<void> {
-    const { signal } = this.#stop;
-    const { lost } = this.#nats;
-    // What is to be tried again may wait for the very credit that is asked with.
-    const expires = this.#returning > 0 ? leastRequestMs : requestMs;
-    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires }));
-    const end = (): void => messages.stop();
-    for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true });
-    try {
-      if (signal.aborted || lost.aborted) messages.stop();
-      for await (const message of messages) {
-        came();
-        this.#receive(message);
-      }
-    } finally {
-      for (const each of [signal, lost]) each.removeEventListener('abort', end);
-    }
-  }
-
-  #receive(message: JsMsg): void {
+  #receive(message: Msg): void {
+    const lent = lentOf(message);
     this.#counters.received.inc();
-    if (message.redelivered) this.#counters.redelivered.inc();
-    this.#lag = message.info.pending;
-    const loan: Loan = { message, until: this.#host.clock.monotonic() + this.#config.ackWait };
+    if (lent.deliveries > 1) this.#counters.redelivered.inc();
+    this.#lag = lent.pending;
+    const until = this.#host.clock.monotonic() + this.#config.ackWait;
+    const loan: Loan = { message, lent, isSaid: false, until };
     this.#loans.add(loan);
+    this.#unused--;
     this.#give(loan);
   }
 
   #give(loan: Loan): void {
-    const { message } = loan;
-    const { stream } = this.#config;
-    const { streamSequence: sequence, deliveryCount, timestampNanos } = message.info;
-    const delivery = this.#host.message(
-      {
-        topic: message.subject,
-        id: `${stream}:${sequence}`,
-        // A stream that was made anew counts from 1 again.
-        dedupId: `${stream}:${sequence}:${timestampNanos}`,
-        at: Math.floor(timestampNanos / 1_000_000),
-        headers: message.headers ?? [],
-        extra: { 'x-nats-stream': stream, 'x-nats-sequence': String(sequence) },
-        // A copy: the bytes that came share their memory with other messages.
-        body: new Uint8Array(message.data),
-        attempt: deliveryCount,
-      },
-      { kind: 'settles', settle: (verdict) => this.#settle(loan, verdict) },
-    );
+    const delivery = this.#host.message(sourceMessageOf(this.#config.stream, loan.message, loan.lent), {
+      kind: 'settles',
+      settle: (verdict) => this.#settle(loan, verdict),
+    });
     this.#out?.subscriber.next(delivery);
   }
 
-  async #settle(loan: Loan, verdict: Verdict): Promise<void> {
+  #settle(loan: Loan, verdict: Verdict): void | Promise<void> {
     if (verdict.kind === 'retry') {
       // Not handed back: the server would count that as an attempt. It is kept until what is in its way has passed.
       if (!this.#stop.signal.aborted) void this.#again(loan, verdict.delayMs);
       return;
     }
-    const { message } = loan;
-    if (!this.#holds(loan)) {
-      this.#counters.stale.inc();
-      this.#host.logger.warn({ sequence: message.info.streamSequence }, 'a message was done too late: others have it');
-      return;
-    }
-    try {
-      await this.#acknowledged(message);
-      this.#counters.acknowledged.inc();
-    } finally {
-      this.#loans.delete(loan);
-    }
+    if (this.#holds(loan)) return this.#acknowledge(loan);
+    this.#counters.stale.inc();
+    this.#host.logger.warn({ sequence: loan.lent.sequence }, 'a message was done too late: others have it');
   }
 
   /**
    * Resolves when the server has the word. Those of one turn go in one write, which the client would make for each, and
    * are confirmed together: by the answer to a ping behind them.
    */
-  #acknowledged(message: JsMsg): Promise<void> {
-    this.#acknowledging.push(message);
-    this.#sending ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-      this.#sending = undefined;
-      const messages = this.#acknowledging.splice(0);
-      return this.#nats.while((client) => {
-        for (const each of messages) each.ack();
+  #acknowledge(loan: Loan): Promise<void> {
+    this.#acknowledging.push(loan);
+    this.#sending ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#acknowledgeAll());
+    return this.#sending;
+  }
+
+  async #acknowledgeAll(): Promise<void> {
+    this.#sending = undefined;
+    const loans = this.#acknowledging.splice(0);
+    try {
+      await this.#nats.while((client) => {
+        for (const loan of loans) say(loan, words.done);
         return client.flush();
       });
-    });
-    return this.#sending;
+      this.#counters.acknowledged.inc(loans.length);
+    } finally {
+      for (const loan of loans) this.#loans.delete(loan);
+    }
   }
 
   /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */
@@ -243,7 +216,7 @@ export class JetstreamConnector implements Connector {
     for (const loan of this.#loans) {
       // Whoever slept through its time (a stopped process, a laptop) may not prolong what others have by now.
       if (now >= loan.until) continue;
-      loan.message.working();
+      if (!loan.isSaid) loan.message.respond(words.working);
       loan.until = now + this.#config.ackWait;
     }
   }
@@ -253,4 +226,11 @@ export class JetstreamConnector implements Connector {
     // All that lost the same server do not come back in the same moment.
     if (isBack) await sleep(Math.random() * 100);
   }
+}
+
+/** Once: what comes after that would be about a message that the server may have given to others. */
+function say(loan: Loan, word: Uint8Array): void {
+  if (loan.isSaid) return;
+  loan.isSaid = true;
+  loan.message.respond(word);
 }

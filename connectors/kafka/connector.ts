@@ -20,6 +20,10 @@ const commitMs = 1000;
 const commitAfter = 500;
 const lookMs = 5000;
 
+interface Reached {
+  offset: number;
+}
+
 /** A message that is not settled. */
 interface Held {
   readonly feed: Feed;
@@ -38,7 +42,7 @@ export class KafkaConnector implements Connector {
   readonly #kafka: KafkaConnection;
   readonly #counters;
   /** The highest offset that was received of each partition, whoever had it since. */
-  readonly #reached = new Map<string, number>();
+  readonly #reached = new Map<string, Reached>();
   readonly #idle = new Set<() => void>();
   readonly #closing = new AbortController();
   readonly #stop = new AbortController();
@@ -145,6 +149,9 @@ export class KafkaConnector implements Connector {
   #open(topic: string, partition: number, from: number | 'earliest' | 'latest'): Feed {
     const { credit } = this.#out ?? {};
     if (!credit) throw new Error('partitions came before anybody asked for messages');
+    const name = nameOf({ topic, partition });
+    const reached = this.#reached.get(name) ?? { offset: -1 };
+    this.#reached.set(name, reached);
     return new Feed(topic, partition, {
       config: this.#config,
       logger: this.#host.logger,
@@ -152,24 +159,22 @@ export class KafkaConnector implements Connector {
       from,
       credit,
       isCurrent: () => this.#member?.isCurrent() ?? false,
-      receive: (feed, message, receipt) => this.#receive(feed, message, receipt),
+      receive: (feed, message, receipt) => this.#receive(feed, message, receipt, reached),
       outOfRange: () => this.#counters.outOfRange.inc(),
     });
   }
 
-  #receive(feed: Feed, message: KafkaMessage, receipt: Receipt): void {
-    const name = nameOf(feed);
-    const reached = this.#reached.get(name) ?? -1;
+  #receive(feed: Feed, message: KafkaMessage, receipt: Receipt, reached: Reached): void {
     this.#counters.received.inc();
-    if (message.offset <= reached) this.#counters.redelivered.inc();
-    else this.#reached.set(name, message.offset);
+    if (message.offset <= reached.offset) this.#counters.redelivered.inc();
+    else reached.offset = message.offset;
     this.#give({ feed, message, receipt, attempt: 1 });
   }
 
   #give(held: Held): void {
     const { feed, message, attempt } = held;
     const { keyed } = this.#config.concurrency;
-    const given = { attempt, keyed, now: this.#host.clock.now() };
+    const given = { attempt, keyed, clock: this.#host.clock };
     let isSaid = false;
     const delivery = this.#host.message(sourceMessageOf(feed.topic, feed.partition, message, given), {
       kind: 'settles',

@@ -155,13 +155,16 @@ export class Feed {
   }
 
   async #page(watermark: Watermark, signal: AbortSignal): Promise<void> {
-    const { credit, source, isCurrent, receive } = this.#parts;
+    const { credit, source, isCurrent, receive, config } = this.#parts;
+    const { perPartition } = config.concurrency;
     if (!(await this.#room(watermark, signal))) return;
     const { messages, next, end } = await source.read(watermark.position, { maxBytes: pageBytes, waitMs });
     this.#end = end;
     this.#readAt = performance.now();
     for (const message of messages) {
-      if (!(await this.#room(watermark, signal)) || !(await credit.take(signal))) return;
+      // Mostly there is both, and a promise for each message would cost more than reading it.
+      if (watermark.unsettled >= perPartition && !(await this.#room(watermark, signal))) return;
+      if (!credit.tryTake() && !(await credit.take(signal))) return;
       if (signal.aborted) return credit.giveBack();
       if (!isCurrent()) {
         // Others may have it by now. The next heartbeat tells.

@@ -1,3 +1,4 @@
+import type { Clock } from '../../core/contracts/clock.ts';
 import type { SourceMessage } from '../../core/contracts/message.ts';
 import type { KafkaMessage } from '../../plugins/connections/kafka/driver.ts';
 
@@ -22,7 +23,7 @@ export function sourceMessageOf(
   topic: string,
   partition: number,
   { offset, timestamp, key: keyBytes, value, headers }: KafkaMessage,
-  { attempt, keyed, now }: { readonly attempt: number; readonly keyed: boolean; readonly now: number },
+  { attempt, keyed, clock }: { readonly attempt: number; readonly keyed: boolean; readonly clock: Pick<Clock, 'now'> },
 ): SourceMessage {
   const key = keyBytes === null ? undefined : textOf(keyBytes);
   const extra: Record<string, string> = {
@@ -39,7 +40,7 @@ export function sourceMessageOf(
     // A topic that was made anew counts from 0 again.
     dedupId: `${topic}:${partition}:${offset}:${timestamp}`,
     // Its producer may have dated it anyhow, or not at all.
-    at: timestamp >= 0 && timestamp <= lastDate ? timestamp : now,
+    at: timestamp >= 0 && timestamp <= lastDate ? timestamp : clock.now(),
     key,
     orderKey: keyed && key !== undefined ? `${topic}:${key}` : undefined,
     headers: headers.length === 0 ? noHeaders : headersOf(headers),

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { IConnackPacket, IPublishPacket } from 'mqtt';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep } from '../../core/contracts/clock.ts';
@@ -32,6 +33,11 @@ export class MqttConnector implements Connector, MqttListener {
   readonly #window = new Window();
   readonly #waiting: Taken[] = [];
   readonly #stop = new AbortController();
+  /** Nothing of the broker's own names a message for longer than it takes to acknowledge it: this and a number do. */
+  readonly #id = randomUUID();
+  #given = 0;
+  /** What is safe is told at the end of this turn of the event loop. */
+  #telling: NodeJS.Immediate | undefined;
   #taking = false;
   /** Messages of QoS 0 that are not settled. */
   #loose = 0;
@@ -96,6 +102,7 @@ export class MqttConnector implements Connector, MqttListener {
       });
       return () => {
         this.#stop.abort();
+        this.#acknowledge();
         for (const { loan } of this.#waiting.splice(0)) if (!loan) this.#drop();
         this.#makeRoom(true);
       };
@@ -195,7 +202,9 @@ export class MqttConnector implements Connector, MqttListener {
         'a message came that this connector does not ask for; it is taken all the same',
       );
     }
-    this.#wait({ message: sourceMessageOf(message, this.#host.clock.now(), this.#config.contentType), loan });
+    const id = `${this.#id}:${++this.#given}`;
+    const { contentType } = this.#config;
+    this.#wait({ message: sourceMessageOf(message, { id, at: this.#host.clock.now(), contentType }), loan });
   }
 
   #wait(taken: Taken): void {
@@ -233,14 +242,19 @@ export class MqttConnector implements Connector, MqttListener {
   }
 
   #safe(loan: Loan): void {
-    if (this.#window.settle(loan)) this.#acknowledge();
-    else this.#counters.stale.inc();
+    if (!this.#window.settle(loan)) return this.#counters.stale.inc();
+    failpoint('mqtt.before-ack');
+    // The connection may end right behind the last one.
+    if (this.#stop.signal.aborted) return this.#acknowledge();
+    // Together: each acknowledgement would be a packet of its own.
+    this.#telling ??= setImmediate(() => this.#acknowledge());
   }
 
   #acknowledge(): void {
+    clearImmediate(this.#telling);
+    this.#telling = undefined;
     const messages = this.#window.acknowledgeable;
     if (messages.length === 0) return;
-    failpoint('mqtt.before-ack');
     // While the connection is away they stay: the broker gives them again, and they are known then.
     if (!this.#link?.acknowledge(messages)) return this.#makeRoom(this.#window.held <= this.#most);
     failpoint('mqtt.after-ack');

@@ -1,8 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import type { IPublishPacket } from 'mqtt';
 import type { SourceMessage } from '../../core/contracts/message.ts';
 
 type Header = readonly [name: string, values: readonly string[]];
+
+const encoder = new TextEncoder();
 
 /** The trace context is an extension of events by the same name, and a header of its own. */
 const traceContext = new Set(['traceparent', 'tracestate']);
@@ -11,25 +12,32 @@ const traceContext = new Set(['traceparent', 'tracestate']);
  * What a message says. Version 5 has user properties, which are headers, and those of an event its attributes
  * (https://github.com/cloudevents/spec, MQTT binding); version 3.1.1 says nothing but topic and payload.
  */
-export function sourceMessageOf(message: IPublishPacket, at: number, contentType: string | undefined): SourceMessage {
-  const { topic, payload, qos, retain, dup, properties } = message;
+export function sourceMessageOf(
+  message: IPublishPacket,
+  { id, at, contentType }: { readonly id: string; readonly at: number; readonly contentType: string | undefined },
+): SourceMessage {
+  const { topic, payload, dup, properties } = message;
   return {
     topic,
-    // Nothing of the broker's own names a message for longer than it takes to acknowledge it.
-    id: randomUUID(),
+    id,
     at,
     headers: headersOf(properties, contentType),
-    extra: {
-      'x-mqtt-qos': String(qos),
-      'x-mqtt-retain': String(retain),
-      'x-mqtt-duplicate': String(dup),
-      ...(properties?.responseTopic !== undefined && { 'x-mqtt-response-topic': encoded(properties.responseTopic) }),
-      ...(properties?.correlationData && { 'x-mqtt-correlation-data': base64Of(properties.correlationData) }),
-    },
-    // A copy: the bytes that came share their memory with other messages.
-    body: new Uint8Array(Buffer.from(payload)),
+    extra: extraOf(message),
+    body: typeof payload === 'string' ? encoder.encode(payload) : viewOf(payload),
     attempt: dup ? 2 : 1,
   };
+}
+
+function extraOf({ qos, retain, dup, properties }: IPublishPacket): Record<string, string> {
+  const extra: Record<string, string> = {
+    'x-mqtt-qos': String(qos),
+    'x-mqtt-retain': String(retain),
+    'x-mqtt-duplicate': String(dup),
+  };
+  const { responseTopic, correlationData } = properties ?? {};
+  if (responseTopic !== undefined) extra['x-mqtt-response-topic'] = encoded(responseTopic);
+  if (correlationData) extra['x-mqtt-correlation-data'] = base64Of(correlationData);
+  return extra;
 }
 
 function headersOf(properties: IPublishPacket['properties'], standard: string | undefined): readonly Header[] {
@@ -50,6 +58,10 @@ function headersOf(properties: IPublishPacket['properties'], standard: string | 
 /** As the HTTP binding of events has attributes: what is no printable ASCII, the space, and two more, in percent signs. */
 function encoded(value: string): string {
   return value.replaceAll(/[^\u0021\u0023\u0024\u0026-\u007E]+/gu, (text) => encodeURIComponent(text));
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function base64Of(bytes: Uint8Array): string {

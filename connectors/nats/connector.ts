@@ -29,6 +29,9 @@ export class NatsConnector implements Connector {
   readonly #counters;
   /** Messages that wait for credit. */
   readonly #waiting: Msg[] = [];
+  /** The server names no message: this and a number do. */
+  readonly #id = randomUUID();
+  #given = 0;
   #taking = false;
   #isRunning = false;
 
@@ -121,11 +124,10 @@ export class NatsConnector implements Connector {
     return this.#host.message(
       {
         topic: message.subject,
-        id: randomUUID(),
+        id: `${this.#id}:${++this.#given}`,
         at: this.#host.clock.now(),
         headers: message.headers ?? [],
-        // A copy: the bytes that came share their memory with other messages.
-        body: new Uint8Array(message.data),
+        body: viewOf(message.data),
         attempt: 1,
       },
       {
@@ -143,15 +145,15 @@ export class NatsConnector implements Connector {
       return this.#reply(message, new Uint8Array(0), duplicate ? { ...accepted, 'X-Duplicate': 'true' } : accepted);
     }
     const { outcome } = verdict;
-    const headers: Record<string, string | readonly string[]> = { ...endToEnd(outcome.headers), ...about };
-    if (outcome.status >= 400) {
-      this.#counters.failed.inc();
-      Object.assign(headers, errorHeaders(outcome.status, outcome.error?.message ?? `status ${outcome.status}`));
-    }
+    if (outcome.status >= 400) this.#counters.failed.inc();
     if (!message.reply) {
       // A stream that nobody reads would hold its function.
       if (isStream(outcome.body)) outcome.body.destroy();
       return;
+    }
+    const headers: Record<string, string | readonly string[]> = { ...endToEnd(outcome.headers), ...about };
+    if (outcome.status >= 400) {
+      Object.assign(headers, errorHeaders(outcome.status, outcome.error?.message ?? `status ${outcome.status}`));
     }
     if (isStream(outcome.body)) return this.#replyWithStream(message, outcome.body, headers);
     this.#reply(message, bytesOf(outcome.body), headers);
@@ -196,6 +198,11 @@ export class NatsConnector implements Connector {
     // The server counts the headers as well.
     return (this.#nats.client.info?.max_payload ?? 2 ** 20) - 16_384;
   }
+}
+
+/** A Buffer keeps to itself what `slice` means. */
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** As clients of NATS services read them (ADR-32): a code and a line. */

@@ -1,45 +1,55 @@
 import type { Group, Standing } from './group.ts';
 import type { Loan } from './loans.ts';
 
-interface Waiting {
-  readonly loan: Loan;
-  readonly resolve: (standing: Standing) => void;
-  readonly reject: (error: unknown) => void;
+/** Who acknowledges. Nothing of it may throw. */
+interface Teller {
+  /** Whose the entry was; it is acknowledged if it was this consumer's own. */
+  told(loan: Loan, standing: Standing): void;
+  /** That is not known. */
+  untold(loan: Loan, error: unknown): void;
 }
 
-/** What is acknowledged in the same moment goes to the server in one call. */
+/** What is acknowledged in the same moment goes to the server in one call, and has one promise for all of it. */
 export class Acknowledgements {
   readonly #group: Group;
-  #waiting: Waiting[] = [];
+  readonly #teller: Teller;
+  #waiting: { readonly loans: Loan[]; readonly over: Promise<void> } | undefined;
 
-  constructor(group: Group) {
+  constructor(group: Group, teller: Teller) {
     this.#group = group;
+    this.#teller = teller;
   }
 
-  /** Whose the entry was; it is acknowledged if it was this consumer's own. Rejects when that is not known. */
-  add(loan: Loan): Promise<Standing> {
-    return new Promise((resolve, reject) => {
-      if (this.#waiting.length === 0) setImmediate(() => this.#send());
-      this.#waiting.push({ loan, resolve, reject });
+  /** Resolves once the teller knows; never rejects. */
+  add(loan: Loan): Promise<void> {
+    this.#waiting ??= this.#begin();
+    this.#waiting.loans.push(loan);
+    return this.#waiting.over;
+  }
+
+  #begin(): { readonly loans: Loan[]; readonly over: Promise<void> } {
+    const loans: Loan[] = [];
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    setImmediate(() => {
+      this.#waiting = undefined;
+      resolve(this.#send(loans));
     });
+    return { loans, over };
   }
 
-  #send(): void {
-    const all = this.#waiting;
-    this.#waiting = [];
-    for (const [key, some] of Map.groupBy(all, ({ loan }) => loan.key)) void this.#sendOf(key, some);
+  async #send(loans: readonly Loan[]): Promise<void> {
+    const byKey = Map.groupBy(loans, ({ key }) => key);
+    await Promise.all([...byKey].map(([key, some]) => this.#sendOf(key, some)));
   }
 
-  async #sendOf(key: string, waiting: readonly Waiting[]): Promise<void> {
+  async #sendOf(key: string, loans: readonly Loan[]): Promise<void> {
+    let standings: readonly Standing[];
     try {
-      const standings = await this.#group.say(
-        'ack',
-        key,
-        waiting.map(({ loan }) => loan),
-      );
-      for (const [at, { resolve }] of waiting.entries()) resolve(standings[at] ?? 'lost');
+      standings = await this.#group.say('ack', key, loans);
     } catch (error) {
-      for (const { reject } of waiting) reject(error);
+      for (const loan of loans) this.#teller.untold(loan, error);
+      return;
     }
+    for (const [at, loan] of loans.entries()) this.#teller.told(loan, standings[at] ?? 'lost');
   }
 }

@@ -11,6 +11,8 @@ export interface EntryContent {
 /** Fields that are the body where none is named, in this order. */
 const usualBodies = ['body', 'data', 'payload'] as const;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+const noHeaders: EntryContent['headers'] = new Map();
 const attribute = /^ce[-_]([a-z0-9]+)$/;
 
 /**
@@ -19,6 +21,10 @@ const attribute = /^ce[-_]([a-z0-9]+)$/;
  * under the name with `_base64` at its end, as CloudEvents has it. An entry that is a CloudEvent needs no body.
  */
 export function contentOf(fields: Fields, bodyField: string | undefined): EntryContent {
+  const [first, only] = fields;
+  // Most are a body and nothing else.
+  if (only && fields.length === 2 && isBody(String(first), bodyField))
+    return { headers: noHeaders, body: viewOf(only) };
   const byName = new Map<string, Buffer[]>();
   for (let at = 0; at + 1 < fields.length; at += 2) {
     const name = fields[at]?.toString() ?? '';
@@ -31,13 +37,21 @@ export function contentOf(fields: Fields, bodyField: string | undefined): EntryC
   const event = eventIn(byName);
   const [body, ...more] = byName.get(chosen ?? '') ?? [];
   if (more.length > 0 || (!body && !event)) {
-    return { headers: new Map([['content-type', ['application/json']]]), body: Buffer.from(jsonOf(byName)) };
+    return { headers: new Map([['content-type', ['application/json']]]), body: encoder.encode(jsonOf(byName)) };
   }
   const headers = new Map<string, readonly string[]>();
   for (const [name, values] of byName) {
     if (name !== chosen) headers.set(headerOf(name, event), values.map(headerValueOf));
   }
-  return { headers, body: body ?? new Uint8Array(0) };
+  return { headers, body: body ? viewOf(body) : new Uint8Array(0) };
+}
+
+function isBody(name: string, bodyField: string | undefined): boolean {
+  return bodyField === undefined ? usualBodies.some((usual) => usual === name) : name === bodyField;
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Attributes with a prefix, as in the bindings of HTTP and Kafka, or without one, as in the JSON format. */

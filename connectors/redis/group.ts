@@ -90,7 +90,8 @@ export class Group {
   async say(word: Word, key: string, entries: readonly Pick<Entry, 'id' | 'count'>[], ms = 0): Promise<Standing[]> {
     const told: Standing[] = [];
     for (let at = 0; at < entries.length; at += most) {
-      const part = entries.slice(at, at + most).flatMap(({ id, count }) => [id, count]);
+      const part: (string | number)[] = [];
+      for (const { id, count } of entries.slice(at, at + most)) part.push(id, count);
       try {
         const answers = await this.#redis.evaluate(sayOf, [key], [this.name, this.consumer, word, ms, ...part]);
         if ((answers as number[]).includes(underOurName)) this.#warnOfTwin();

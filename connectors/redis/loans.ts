@@ -6,6 +6,8 @@ import type { Entry } from './group.ts';
 export interface Loan extends Omit<Entry, 'count'> {
   /** How often the group has given it. */
   count: number;
+  /** Until it is acknowledged, or found to be pending here no longer. */
+  isHere: boolean;
   /** Set once it has been emitted. */
   delivery: Delivery | undefined;
 }
@@ -14,28 +16,25 @@ export interface Loan extends Omit<Entry, 'count'> {
 export class Loans {
   readonly #byKey = new Map<string, Map<string, Loan>>();
 
-  /** Whether it had not been here. */
-  add({ key, id, count, fields }: Entry): boolean {
+  /** The loan of an entry that had not been here. */
+  add({ key, id, count, fields }: Entry): Loan | undefined {
     const ofKey = this.#byKey.get(key) ?? new Map<string, Loan>();
     this.#byKey.set(key, ofKey);
     const present = ofKey.get(id);
     // In a stream that was made anew another entry may have its id: then what is here is the loan of nothing.
-    const isSame = present !== undefined && areEqual(present.fields, fields);
-    if (isSame) present.count = count;
-    else ofKey.set(id, { key, id, count, fields, delivery: undefined });
-    return !isSame;
-  }
-
-  find(key: string, id: string): Loan | undefined {
-    return this.#byKey.get(key)?.get(id);
-  }
-
-  has(loan: Loan): boolean {
-    return this.find(loan.key, loan.id) === loan;
+    if (present && areEqual(present.fields, fields)) {
+      present.count = count;
+      return undefined;
+    }
+    if (present) present.isHere = false;
+    const loan: Loan = { key, id, count, fields, isHere: true, delivery: undefined };
+    ofKey.set(id, loan);
+    return loan;
   }
 
   delete(loan: Loan): void {
-    if (this.has(loan)) this.#byKey.get(loan.key)?.delete(loan.id);
+    if (loan.isHere) this.#byKey.get(loan.key)?.delete(loan.id);
+    loan.isHere = false;
   }
 
   idsOf(key: string): Iterable<string> {
@@ -48,6 +47,7 @@ export class Loans {
   }
 
   clear(): void {
+    for (const loans of this.#byKey.values()) for (const loan of loans.values()) loan.isHere = false;
     this.#byKey.clear();
   }
 }

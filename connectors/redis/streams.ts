@@ -5,14 +5,14 @@ import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
-import { messageOf } from '../../core/contracts/errors.ts';
+import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { failpoint } from '../../core/delivery/failpoint.ts';
 import { gatherCredit } from '../../core/kit/credit.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { type RedisConnectorConfig, standardClaimIdleMs, type StreamSettings } from './config.ts';
 import { contentOf } from './entry.ts';
-import { type Entry, Group, isWithoutGroup } from './group.ts';
+import { type Entry, Group, isWithoutGroup, type Standing } from './group.ts';
 import { Loans, type Loan } from './loans.ts';
 import { Reader } from './reader.ts';
 import { warnIfVolatile } from './server.ts';
@@ -77,7 +77,14 @@ export class StreamConnector implements Connector {
     this.#bodyField = config.body;
     this.#group = new Group(stream, config.consumer ?? `${hostname()}:${host.name}`, redis, host.logger);
     this.#reader = new Reader(this.#group, redis);
-    this.#acknowledgements = new Acknowledgements(this.#group);
+    this.#acknowledgements = new Acknowledgements(this.#group, {
+      told: (loan, standing) => this.#told(loan, standing),
+      untold: (loan, error) => {
+        // Whoever waits for the word to be said waits for as long as the server is away.
+        this.#owed.add(loan);
+        this.#lastError = messageOf(error);
+      },
+    });
     const { metrics } = host;
     this.#counters = {
       received: metrics.counter('received_total', 'Messages that the server gave, each time it gave them.'),
@@ -232,14 +239,13 @@ export class StreamConnector implements Connector {
 
   /** Those of several streams may be more than there was credit for: these wait for it. */
   async #receive(entries: readonly Entry[], purse: { left: number }): Promise<void> {
-    const fresh = entries.filter((entry) => this.#loans.add(entry));
-    for (const { key, id, count } of fresh) {
-      const loan = this.#loans.find(key, id);
+    const fresh = entries.flatMap((entry) => this.#loans.add(entry) ?? []);
+    for (const loan of fresh) {
       this.#counters.received.inc();
-      if (count > 1) this.#counters.redelivered.inc();
+      if (loan.count > 1) this.#counters.redelivered.inc();
       if (purse.left > 0) purse.left--;
       else if (!(await this.#out?.credit.take(this.#stop.signal))) return;
-      if (loan && this.#loans.has(loan) && !this.#stop.signal.aborted) this.#give(loan);
+      if (loan.isHere && !this.#stop.signal.aborted) this.#give(loan);
       else this.#out?.credit.giveBack();
     }
   }
@@ -248,7 +254,7 @@ export class StreamConnector implements Connector {
     const { key, id, count, fields } = loan;
     const { headers, body } = contentOf(fields, this.#bodyField);
     const now = this.#host.clock.now();
-    const dated = Number(id.split('-')[0]);
+    const dated = Number.parseInt(id, 10);
     loan.delivery = this.#host.message(
       {
         topic: key,
@@ -259,8 +265,7 @@ export class StreamConnector implements Connector {
         at: dated > 1e12 && dated < now + 86_400_000 ? dated : now,
         headers,
         extra: { 'x-redis-stream': printable.test(key) ? key : encodeURI(key), 'x-redis-id': id },
-        // A copy: the bytes that came share their memory with other entries, and are needed again.
-        body: new Uint8Array(body),
+        body,
         attempt: count,
       },
       { kind: 'settles', settle: (verdict) => this.#settle(loan, verdict) },
@@ -268,37 +273,31 @@ export class StreamConnector implements Connector {
     this.#out?.subscriber.next(loan.delivery);
   }
 
-  async #settle(loan: Loan, verdict: Verdict): Promise<void> {
-    if (!this.#loans.has(loan)) return this.#isStale(loan);
+  #settle(loan: Loan, verdict: Verdict): void | Promise<void> {
+    if (!loan.isHere) return this.#isStale(loan);
     if (verdict.kind === 'retry') {
       // Not handed back: the group would count that as an attempt. It is kept until what is in its way has passed.
       if (!this.#stop.signal.aborted) void this.#again(loan, verdict.delayMs);
       return;
     }
     failpoint('source.before-ack');
-    try {
-      await this.#acknowledge(loan);
-      failpoint('source.after-ack');
-    } catch (error) {
-      // Whoever waits for the word to be said waits for as long as the server is away.
-      this.#owed.add(loan);
-      this.#lastError = messageOf(error);
-    }
+    return this.#acknowledgements.add(loan);
   }
 
-  async #acknowledge(loan: Loan): Promise<void> {
-    const standing = await this.#acknowledgements.add(loan);
+  #told(loan: Loan, standing: Standing): void {
     // Of one that was said before, only the answer may have got lost.
     const isOurs = standing === 'own' || (standing === 'nobody' && this.#owed.has(loan));
     this.#loans.delete(loan);
     this.#owed.delete(loan);
     if (isOurs) this.#counters.acknowledged.inc();
     else this.#isStale(loan);
+    failpoint('source.after-ack');
   }
 
   /** Says what could not be said: otherwise all that ended while the server was away would be run again. */
   async #sayOwed(): Promise<void> {
-    await Promise.all([...this.#owed].map((loan) => this.#acknowledge(loan)));
+    await Promise.all([...this.#owed].map((loan) => this.#acknowledgements.add(loan)));
+    if (this.#owed.size > 0) throw new MillraceError('connection.unavailable', this.#lastError ?? 'not acknowledged');
   }
 
   #isStale({ key, id }: Loan): void {
@@ -311,10 +310,10 @@ export class StreamConnector implements Connector {
     const { signal } = this.#stop;
     this.#returning++;
     await sleep(delayMs, signal);
-    const isTaken = this.#loans.has(loan) && (await this.#out?.credit.take(signal));
+    const isTaken = loan.isHere && (await this.#out?.credit.take(signal));
     this.#returning--;
     if (!isTaken) return;
-    if (this.#loans.has(loan)) this.#give(loan);
+    if (loan.isHere) this.#give(loan);
     else this.#out?.credit.giveBack();
   }
 
@@ -334,7 +333,7 @@ export class StreamConnector implements Connector {
     for (const [key, loans] of this.#loans.byKey()) {
       const standing = await this.#group.say('keep', key, loans);
       for (const [at, loan] of loans.entries()) {
-        if (standing[at] !== 'lost' || !this.#loans.has(loan)) continue;
+        if (standing[at] !== 'lost' || !loan.isHere) continue;
         this.#loans.delete(loan);
         loan.delivery?.abort('lease-lost');
       }

@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type Registry, Counter, Gauge } from 'prom-client';
+import { type Registry, Gauge } from 'prom-client';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { PluginHost, PluginMetrics, PluginType } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
+import { PlainCounter } from '../observe/plain-counter.ts';
 import { createContainer, provide, token, type DependencyContainer } from './container.ts';
 
 /** What the process shares with every plugin instance. */
@@ -145,9 +146,8 @@ export class PluginInstance {
     // Two instances of a kind share a metric and differ in its label.
     return {
       counter(name, help) {
-        const known = registry.getSingleMetric(fullName(name)) as Counter | undefined;
-        const counter = known ?? new Counter({ name: fullName(name), help, labelNames: [type], registers: [registry] });
-        return counter.labels(instance);
+        const known = registry.getSingleMetric(fullName(name)) as PlainCounter | undefined;
+        return (known ?? new PlainCounter(fullName(name), help, type, registry)).of(instance);
       },
       gauge(name, help) {
         const known = registry.getSingleMetric(fullName(name)) as Gauge | undefined;

@@ -62,7 +62,13 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       unsaid(delivery, error);
     }
     if (!saying) return said(delivery, verdict);
-    return saying.catch((error: unknown) => unsaid(delivery, error)).then(() => said(delivery, verdict));
+    return saying.then(
+      () => said(delivery, verdict),
+      (error: unknown) => {
+        unsaid(delivery, error);
+        return said(delivery, verdict);
+      },
+    );
   }
 
   function said(delivery: Delivery, verdict: Verdict): Verdict {

@@ -145,7 +145,9 @@ describe('the messages of a session that are not acknowledged', () => {
 
 describe('what a message of MQTT says', () => {
   const headersOf = (properties: NonNullable<IPublishPacket['properties']>, standard?: string): object =>
-    Object.fromEntries(sourceMessageOf(packet(1, '', { properties }), 0, standard).headers);
+    Object.fromEntries(
+      sourceMessageOf(packet(1, '', { properties }), { id: 'm', at: 0, contentType: standard }).headers,
+    );
   it('is headers, and of an event its attributes', () => {
     expect(headersOf({ userProperties: { type: 'x', many: ['1', '2'] } })).toEqual({ type: ['x'], many: ['1', '2'] });
     expect(
