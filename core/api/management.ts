@@ -14,6 +14,7 @@ import { openApiOf } from './openapi.ts';
 import { queueRoutes } from './queues.ts';
 import { addRoutes, type ApiRoute, route } from './route.ts';
 import { secretRoutes } from './secrets.ts';
+import { uiRoutes } from './ui.ts';
 import type { ManagementServices } from './services.ts';
 
 let document: ReturnType<typeof openApiOf> | undefined;
@@ -44,6 +45,7 @@ export const apiRoutes: readonly ApiRoute[] = [
   ...connectorRoutes,
   ...eventRoutes,
   openApiRoute,
+  ...uiRoutes,
 ];
 
 /** Adds the API to the public listener: `/invocations`, `/system`, `/healthz`, `/readyz`. */
