@@ -2,6 +2,7 @@
  * One side of a comparison, in a process of its own: `node bench/connectors/consume.ts KIND bare|ours URL NAME COUNT`.
  * Prints the CPU time of the process from the first message to the last one, µs for each.
  */
+import '../../core/v8-flags.ts'; // As `millrace serve` has them, and either side alike.
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

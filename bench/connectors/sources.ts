@@ -10,7 +10,10 @@ export interface Source {
   readonly broker: BrokerKind;
   /** Makes `name` at the broker and puts so many messages into it. */
   fill(url: string, name: string, count: number): Promise<void>;
-  /** A bare loop: up to 64 at once, each acknowledged when `handle` has resolved. Never ends. */
+  /**
+   * A bare loop: up to 64 at once, or as the client library gives them, each acknowledged when `handle` has resolved. Never
+   * ends.
+   */
   bare(url: string, name: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;
   /** The same by Millrace, as YAML. */
   readonly connection: (url: string) => string;
