@@ -71,8 +71,8 @@ const text = `Written by \`npm run bench:connectors -- --write\` on ${circumstan
 Floors of the machine: ${floor}.
 
 Method: a broker with ${messages.toLocaleString('en')} messages of 256 bytes, and a consumer in a process of its own, with at most 64 unacknowledged
-and a function on the main thread that does nothing. CPU of the consumer's process, all of its threads, over the last three
-quarters of them; ${rounds} times of each in turn (there and back), medians. The ratio is the median of the ratios within a
+and a function on the main thread that does nothing (kafkajs gives them one by one). CPU of the consumer's process, all of its threads, over the last three
+quarters of them, when most of it is compiled; ${rounds} times of each in turn (there and back), medians. The ratio is the median of the ratios within a
 round. Bare: the loop that one would write over the same client library, each message acknowledged when its handler has
 resolved. The bar: at most ${bar} × the CPU of that.
 

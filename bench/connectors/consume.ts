@@ -3,8 +3,7 @@
  * Prints the CPU time of the process over so many messages, µs for each; `warmUp` others go before. For sources with a
  * sender it prints `more` each time that `step` messages are to be sent.
  */
-// First, as in core/main.ts.
-import '../../core/v8-flags.ts';
+import '../../core/v8-flags.ts'; // As `millrace serve` has them, and either side alike.
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -21,7 +21,8 @@ export interface Source {
   /** Of a broker that keeps nothing for whoever is not there yet: sends so many, each time that it is called. */
   sender?(url: string, name: string): Promise<(count: number) => Promise<void>>;
   /**
-   * A bare loop: up to 64 at once, each acknowledged when `handle` has resolved. Never ends, unless there is a `sender`:
+   * A bare loop: up to 64 at once, or as the client library gives them, each acknowledged when `handle` has resolved. Never
+   * ends, unless there is a `sender`:
    * then it resolves when it listens.
    */
   bare(url: string, name: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;

@@ -3,7 +3,8 @@ import { randomFillSync } from 'node:crypto';
 const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 /** Every two characters, so that an id is put together from half as many pieces. */
 const pairs = Array.from({ length: 1024 }, (_, number) => `${alphabet[number >> 5]}${alphabet[number & 31]}`);
-const pool = new Uint8Array(4096);
+/** Large, since to ask for randomness costs more than the randomness. */
+const pool = new Uint8Array(65_536);
 let used = pool.length;
 let lastTime = -1;
 let timePart = '';

@@ -30,7 +30,7 @@ export function headersOfMessage(
     const [only] = all;
     headers[name.toLowerCase()] = all.length === 1 && only !== undefined ? carried(only) : all.map(carried);
   }
-  const subject = printable.test(topic) ? topic : encodeURI(topic);
+  const subject = subjectOf(topic);
   // Binary or structured.
   const isEvent = headers['ce-specversion'] !== undefined;
   if (!isEvent && !String(headers['content-type']).startsWith('application/cloudevents')) {
@@ -41,6 +41,18 @@ export function headersOfMessage(
   headers['x-topic'] = subject;
   for (const name in extra) headers[name] = extra[name] ?? '';
   return headers;
+}
+
+let lastTopic = '';
+let lastSubject = '';
+
+/** Messages mostly come by the topic of the one before. */
+function subjectOf(topic: string): string {
+  if (topic !== lastTopic) {
+    lastSubject = printable.test(topic) ? topic : encodeURI(topic);
+    lastTopic = topic;
+  }
+  return lastSubject;
 }
 
 function carried(value: string): string {
