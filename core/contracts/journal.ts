@@ -36,7 +36,8 @@ export interface Journal {
   /**
    * Resolves with the entry's position once it is as durable as the broker is told to make it. After a rejection it may
    * have been taken all the same, now or a little later, and on a retry even twice: whoever writes numbers the entries.
-   * The ledger awaits each append before the next one.
+   * The ledger awaits each append before the next one, and never changes `data` again: a follower may be handed the same
+   * bytes.
    */
   append(data: Uint8Array): Promise<number>;
   /**

@@ -38,10 +38,10 @@ export function recordOf({ id, lane, body, envelope, ...rest }: NewMessage, ref:
   };
 }
 
-/** The body is a copy: a holder that changes it must not change the next attempt's. Undefined: those are other bytes. */
+/** Undefined: those are other bytes. */
 export function unpackMessage({ id, lane }: Pick<NewRecord, 'id' | 'lane'>, bytes: Uint8Array): NewMessage | undefined {
   const found = unpack(id, bytes);
-  return found && { lane, ...(found.head as MessageHead), body: found.body.slice() };
+  return found && { lane, ...(found.head as MessageHead), body: found.body };
 }
 
 export function packResult(id: string, envelope: Envelope, { status, headers, body }: StoredResult): Uint8Array {
@@ -72,7 +72,7 @@ export function unpackResult(
   const found = unpack(id, bytes);
   if (!found) return undefined;
   const { envelope, status, headers } = found.head as ResultHead;
-  return { envelope, result: { status, headers, body: found.body.slice() } };
+  return { envelope, result: { status, headers, body: found.body } };
 }
 
 /** Of a message or of a result. Undefined: those are other bytes. */
@@ -96,6 +96,7 @@ function pack(head: Head, body: Uint8Array): Uint8Array {
   return packed;
 }
 
+/** The body is a copy: a holder that changes it must not change the next attempt's. */
 function unpack(id: string, bytes: Uint8Array): { readonly head: Head; readonly body: Uint8Array } | undefined {
   const buffer = bufferOf(bytes);
   const end = buffer.byteLength < 4 ? Infinity : 4 + buffer.readUInt32BE();

@@ -84,6 +84,26 @@ export function journalContract({ name, create, trims }: JournalContractOptions)
       expect(times[0]).toEqual(times[1]);
       for (const follower of followers) follower.stop();
     },
+    'hands out what it has written as all others see it, alone and among them': async ({ journal, another }) => {
+      const other = await another();
+      const followers = await Promise.all([journal, other].map((each) => Follower.begin(each, each.origin)));
+      let count = 0;
+      const write = async (to: Journal, entries: number): Promise<void> => {
+        for (const end = count + entries; count < end; count++) await to.append(Buffer.from(`${count}`));
+      };
+      for (const entries of [20, 1, 2, 5]) {
+        await write(journal, entries);
+        await write(other, entries);
+      }
+      followers.push(await Follower.begin(await another(), journal.origin));
+      for (const follower of followers) {
+        expect(await follower.texts(count)).toEqual(Array.from({ length: count }, (_, index) => `${index}`));
+      }
+      const [own, others, later] = followers.map(({ entries }) => entries.map(({ position, at }) => [position, at]));
+      expect(own).toEqual(later);
+      expect(others).toEqual(later);
+      for (const follower of followers) follower.stop();
+    },
     'hands out nothing more once it is told to stop': async ({ journal }) => {
       const follower = await Follower.begin(journal, journal.origin);
       await journal.append(Buffer.from('a'));

@@ -40,10 +40,10 @@ export interface TopicFacts {
  */
 export interface KafkaPartition {
   /**
-   * Resolves with the offset of the first one, once all replicas that are in sync have them. After a rejection they may
-   * have been taken all the same: this is no idempotent producer, since those who ask recognise what comes twice.
+   * Resolves with where the first one is, once all replicas that are in sync have them. After a rejection they may have
+   * been taken all the same: this is no idempotent producer, since those who ask recognise what comes twice.
    */
-  append(records: readonly KafkaValue[]): Promise<number>;
+  append(records: readonly KafkaValue[]): Promise<KafkaPlace>;
   /** What there is from that offset on, at least one record if there is one; waits for it as long as `waitMs`. */
   fetch(offset: number, options: { readonly maxBytes: number; readonly waitMs: number }): Promise<KafkaRecord[]>;
   /** As above, without what transactions took back and what they have not decided yet. */
@@ -62,6 +62,12 @@ export interface KafkaValue {
   readonly value: Uint8Array;
   readonly key?: Uint8Array | undefined;
   readonly headers?: Readonly<Record<string, Uint8Array>> | undefined;
+}
+
+export interface KafkaPlace {
+  readonly offset: number;
+  /** As of `KafkaRecord`, of all that came with it; undefined where the topic keeps the sender's. */
+  readonly timestamp: number | undefined;
 }
 
 export interface KafkaRecord {

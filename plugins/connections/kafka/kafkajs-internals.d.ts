@@ -10,6 +10,8 @@ declare module 'kafkajs/src/broker/index.js' {
   interface PartitionAnswer {
     readonly partition: number;
     readonly baseOffset: string;
+    /** -1 where the topic keeps the sender's time. */
+    readonly logAppendTime: string;
     readonly offset: string;
   }
   interface RecordAnswer {

@@ -1,7 +1,7 @@
 import { sleep } from '../../../core/contracts/clock.ts';
 import { bufferOf } from '../../../core/kit/body.ts';
 import type { Channel } from './channel.ts';
-import type { KafkaPage, KafkaPartition, KafkaRecord, KafkaValue } from './driver.ts';
+import type { KafkaPage, KafkaPartition, KafkaPlace, KafkaRecord, KafkaValue } from './driver.ts';
 import { KeptChannel } from './kept-channel.ts';
 import { decodePage } from './page.ts';
 import { askRaw } from './raw-request.ts';
@@ -37,7 +37,7 @@ export class Partition implements KafkaPartition {
     this.#channel = new KeptChannel(() => owner.dialLeader());
   }
 
-  async append(records: readonly KafkaValue[]): Promise<number> {
+  async append(records: readonly KafkaValue[]): Promise<KafkaPlace> {
     const { topics } = await this.#ask(answerMs, (channel, timeoutMs) =>
       channel.ask(
         (broker) =>
@@ -45,7 +45,9 @@ export class Partition implements KafkaPartition {
         timeoutMs,
       ),
     );
-    return Number(topics[0]?.partitions[0]?.baseOffset);
+    const { baseOffset, logAppendTime } = topics[0]?.partitions[0] ?? {};
+    const timestamp = Number(logAppendTime);
+    return { offset: Number(baseOffset), timestamp: timestamp < 0 ? undefined : timestamp };
   }
 
   async fetch(offset: number, { maxBytes, waitMs }: { maxBytes: number; waitMs: number }): Promise<KafkaRecord[]> {

@@ -1,10 +1,12 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import { sleepUnless } from '../../../core/contracts/clock.ts';
+import { sleep, sleepUnless } from '../../../core/contracts/clock.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { JournalReader } from '../../../core/contracts/journal.ts';
 import type { KafkaConnection } from '../../connections/kafka/connection.ts';
 import type { KafkaPartition, KafkaRecord } from '../../connections/kafka/driver.ts';
+import type { Place } from './place.ts';
 
 export interface FollowOptions {
   readonly kafka: KafkaConnection;
@@ -16,13 +18,6 @@ export interface FollowOptions {
   readonly place: Place;
 }
 
-/** How far a topic has been read, by whoever read it last, and whether it may be another one by now. */
-export interface Place {
-  /** The next entry to be read. */
-  next: number;
-  doubtful: boolean;
-}
-
 const pauseMs = { first: 50, last: 2000 } as const;
 const fetching = { maxBytes: 2 ** 20, waitMs: 1000 } as const;
 /** A topic that is not known for so long, while brokers answer, was removed. A broker that has just started may not know yet. */
@@ -30,7 +25,7 @@ const removedMs = 15_000;
 
 /** Reads a topic in order for ever, without a consumer group: whatever goes wrong, it goes on where it was. */
 export async function follow(options: FollowOptions): Promise<void> {
-  const { kafka, topic, signal } = options;
+  const { kafka, topic, place, signal } = options;
   setMaxListeners(0, signal);
   const partition = kafka.driver.open(topic, 0);
   const close = (): void => partition.close();
@@ -44,7 +39,10 @@ export async function follow(options: FollowOptions): Promise<void> {
     const message = `the topic ${topic} cannot be read: ${messageOf(error)}`;
     throw new MillraceError('queue.unavailable', message, { cause: error, retryAfterSeconds: 1 });
   }
+  // Whoever appends is not whose code an entry runs.
+  const forget = place.listen(AsyncLocalStorage.bind((record: KafkaRecord) => reading.own(record)));
   void reading.run().finally(() => {
+    forget();
     signal.removeEventListener('abort', close);
     close();
   });
@@ -57,6 +55,8 @@ class Reading {
   /** The last entry that was read: if it is another one later, so is the topic. */
   #last: KafkaRecord | undefined;
   #unknownSince: number | undefined;
+  /** It is the topic that was read, as far as is known, and goes on at `#next`. */
+  #sure = true;
   #over = false;
 
   constructor(options: FollowOptions, partition: KafkaPartition) {
@@ -69,6 +69,11 @@ class Reading {
   /** Resolves when the broker has been asked once. */
   async begin(): Promise<void> {
     await this.#partition.bounds();
+  }
+
+  /** An entry of this gateway was taken: where nothing before it is still to be read, it need not be asked for. */
+  own(record: KafkaRecord): void {
+    if (record.offset === this.#next && this.#sure && this.#isOn) this.#hand(record);
   }
 
   async run(): Promise<void> {
@@ -90,14 +95,35 @@ class Reading {
   }
 
   async #step(): Promise<void> {
-    if (this.#options.place.doubtful) await this.#recognise();
-    if (this.#over) return;
+    await this.#rest();
+    if (this.#options.place.doubtful) await this.#makeSure(() => this.#recognise());
+    if (!this.#isOn) return;
     const fetched = await this.#fetch(this.#next, fetching.waitMs);
     this.#unknownSince = undefined;
-    if (!fetched) return this.#outOfRange();
+    if (!fetched) return this.#makeSure(() => this.#outOfRange());
     for (const record of fetched) {
-      if (this.#options.signal.aborted || this.#over) return;
-      this.#hand(record);
+      if (!this.#isOn) return;
+      // What is ours may have been handed out meanwhile.
+      if (record.offset >= this.#next) this.#hand(record);
+    }
+  }
+
+  get #isOn(): boolean {
+    return !this.#over && !this.#options.signal.aborted;
+  }
+
+  /** Until `look` has found it to be the same topic still, nothing of our own is handed out at `#next`. */
+  async #makeSure(look: () => Promise<void>): Promise<void> {
+    this.#sure = false;
+    await look();
+    this.#sure = true;
+  }
+
+  /** For as long as our own appends tell what there is to be asked for. */
+  async #rest(): Promise<void> {
+    const { place, signal } = this.#options;
+    for (let ms = place.restMs(this.#next); ms > 0; ms = place.restMs(this.#next)) {
+      if (!(await sleep(ms, signal))) return;
     }
   }
 

@@ -3,7 +3,8 @@ import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { Journal, JournalReader } from '../../../core/contracts/journal.ts';
 import type { KafkaConnection } from '../../connections/kafka/connection.ts';
 import type { KafkaPartition, TopicFacts } from '../../connections/kafka/driver.ts';
-import { follow, type Place } from './follower.ts';
+import { follow } from './follower.ts';
+import { Place } from './place.ts';
 import { RangeReader } from './range-reader.ts';
 
 /** What a broker counts of an entry besides its bytes: the head of its batch and of its record. */
@@ -26,7 +27,7 @@ export class KafkaJournal implements Journal {
   readonly #closing = new AbortController();
   #ways: Ways | undefined;
   #maxBytes = largestBytes;
-  readonly #place: Place = { next: 0, doubtful: false };
+  readonly #place = new Place();
 
   constructor(kafka: KafkaConnection, topic: string, logger: Logger) {
     this.#kafka = kafka;
@@ -59,10 +60,15 @@ export class KafkaJournal implements Journal {
 
   async append(data: Uint8Array): Promise<number> {
     const { next } = this.#place;
-    const offset = await this.#ask(({ writing }) => writing.append([{ value: data }]));
-    // Where something had been read before there is room for nothing else, unless it is another topic of that name.
-    if (offset < next) this.#place.doubtful = true;
-    return offset;
+    try {
+      const written = await this.#ask(({ writing }) => writing.append([{ value: data }]));
+      this.#place.wrote(written, data, next);
+      return written.offset;
+    } catch (error) {
+      // The broker may have gone, and the topic with it.
+      this.#place.doubtful = true;
+      throw error;
+    }
   }
 
   async follow(from: number, reader: JournalReader, signal: AbortSignal): Promise<void> {
