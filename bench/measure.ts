@@ -19,8 +19,13 @@ export interface Subject {
   stop(): Promise<void>;
 }
 
-export async function startSubject(args: readonly string[]): Promise<Subject> {
-  const child = spawn('taskset', ['-c', '0', process.execPath, ...args], {
+export function startSubject(args: readonly string[]): Promise<Subject> {
+  return startProgram([process.execPath, ...args], 0);
+}
+
+/** Any program that says where it listens as a gateway does, on one core. */
+export async function startProgram(command: readonly string[], core: number): Promise<Subject> {
+  const child = spawn('taskset', ['-c', String(core), ...command], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -31,7 +36,7 @@ export async function startSubject(args: readonly string[]): Promise<Subject> {
     createInterface({ input: child.stdout }).on('line', (line) => {
       if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });
     });
-    child.once('exit', (code) => reject(new Error(`${args.join(' ')} ended with ${code}`)));
+    child.once('exit', (code) => reject(new Error(`${command.join(' ')} ended with ${code}`)));
   });
   return {
     child,

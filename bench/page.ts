@@ -8,6 +8,7 @@ const file = join(import.meta.dirname, '..', 'docs/benchmarks.md');
 const headings = {
   queues: '\n## Queues next to BullMQ\n',
   connectors: '\n## Connectors next to bare client loops\n',
+  proxy: '\n## Functions behind a URL next to reverse proxies\n',
 } as const;
 type Section = keyof typeof headings;
 
@@ -34,8 +35,8 @@ export function circumstances(): string {
 type Parts = Readonly<Record<'page' | Section, string>>;
 
 function partsOf(text: string): Parts {
-  const parts = { page: text, queues: '', connectors: '' };
-  for (const section of ['connectors', 'queues'] as const) {
+  const parts = { page: text, queues: '', connectors: '', proxy: '' };
+  for (const section of ['proxy', 'connectors', 'queues'] as const) {
     const at = parts.page.indexOf(headings[section]);
     if (at < 0) continue;
     parts[section] = parts.page.slice(at);
@@ -44,6 +45,6 @@ function partsOf(text: string): Parts {
   return parts;
 }
 
-function write({ page, queues, connectors }: Parts): void {
-  writeFileSync(file, page + queues + connectors);
+function write({ page, queues, connectors, proxy }: Parts): void {
+  writeFileSync(file, page + queues + connectors + proxy);
 }
