@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { scopes } from '../auth/principal.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionEntry } from '../contracts/provider.ts';
 import { version } from '../version.ts';
@@ -23,7 +24,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/functions',
-    auth: 'management',
+    auth: ['deploy', 'operate'],
     tag,
     summary: 'The deployed functions.',
     query: z.strictObject({ namespace: namespaceText }),
@@ -37,7 +38,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/function/{name}',
-    auth: 'management',
+    auth: ['deploy', 'operate'],
     tag,
     summary: 'One function.',
     params: z.strictObject({ name: functionName }),
@@ -55,7 +56,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/info',
-    auth: 'management',
+    auth: scopes,
     tag,
     summary: 'What this gateway is.',
     responses: { 200: { description: 'Release and platform.', schema: infoView } },

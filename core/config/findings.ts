@@ -10,6 +10,13 @@ export interface Findings {
   readonly problems: Problem[];
   /** Every value that must not be seen. */
   readonly secrets: string[];
+  /**
+   * The text of a file that the configuration names, without its trailing newline; a relative path is meant from its
+   * folder. What it says belongs to the configuration: a change of it is a change of that.
+   *
+   * @throws Error with a message for people.
+   */
+  readonly read: (path: string) => string;
 }
 
 /** Keeps the values of secret fields in mind, and warns of those that anybody can read in the file. */

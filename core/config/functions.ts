@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
-import type { RetryPolicy } from '../contracts/policy.ts';
+import { functionAuths, type RetryPolicy } from '../contracts/policy.ts';
+import { annotatedAuth, authAnnotation } from '../functions/auth.ts';
 import { frozen, mapEntries, without, qualified } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { parsePart, problem } from './issues.ts';
@@ -37,9 +38,13 @@ export function functionsOf(
     const common = parsePart(functionSchema, entry, at, source);
     if (parsed.problems.length > 0 || !common.value) continue; // The root schema has told about the common part.
     gatherSecrets(schema, own, at, findings);
-    const { env, labels, annotations, invoke } = common.value;
+    const { env, labels, annotations, auth, invoke } = common.value;
     const fullName = qualified(name, context.namespace);
     if (found.has(fullName)) problems.push(problem(at, `function ${fullName} is defined twice`, source));
+    if (annotatedAuth(annotations) === 'unknown') {
+      const text = `expected ${functionAuths.join(', ')}, got "${annotations[authAnnotation]}"`;
+      problems.push(problem([...at, 'annotations', authAnnotation], text, source));
+    }
     const made: FunctionConfig = {
       name: fullName,
       provider: plugin.name,
@@ -48,6 +53,7 @@ export function functionsOf(
       labels,
       annotations,
       policy: {
+        auth,
         timeoutMs: invoke.timeout,
         concurrency: invoke.concurrency,
         waiting: invoke.waiting,

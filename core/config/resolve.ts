@@ -3,6 +3,7 @@ import type { PluginDefinition, PluginType } from '../contracts/definition.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Registry } from '../host/registry.ts';
+import { authOf } from './auth.ts';
 import { connectionOf, unusedConnections } from './connections.ts';
 import { frozen, isMap, mapEntries, namesOf, qualified, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
@@ -67,6 +68,7 @@ export async function resolveConfig(
   const config: Config = {
     gateway: {
       ...gateway,
+      auth: authOf(gateway.auth, findings),
       callbacks: { ...gateway.callbacks, retry: retryOf(gateway.callbacks.retry, ['gateway', 'callbacks', 'retry']) },
     },
     observability,

@@ -1,8 +1,9 @@
 import { Subject, type Observable } from 'rxjs';
 import type { Clock } from '../contracts/clock.ts';
-import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { FunctionAuth, FunctionPolicy } from '../contracts/policy.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
+import { authOf } from './auth.ts';
 
 /** The namespace of Millrace's own functions. Nobody outside can name them. */
 export const systemNamespace = 'millrace';
@@ -14,6 +15,8 @@ export interface CatalogChange {
 
 /** What the pipeline needs of one function, beside what it is. */
 export interface CatalogEntry extends FunctionEntry {
+  /** Undefined: the gateway's default. */
+  readonly auth: FunctionAuth | undefined;
   readonly slots: FunctionSlots;
 }
 
@@ -56,8 +59,9 @@ export class Catalog {
     const status = this.#early.get(spec.name) ?? before?.status ?? unknownStatus(spec.name);
     this.#early.delete(spec.name);
     const slots = before?.slots ?? new FunctionSlots(1, this.#clock);
+    const auth = authOf(spec, policy);
     return this.#put(
-      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, slots },
+      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, auth, slots },
       before ? 'changed' : 'added',
     );
   }

@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify';
+import { Authenticator, type AuthParts } from '../auth/authenticator.ts';
+import { Refusals } from '../auth/refusals.ts';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import type { ConnectionStats, ManagementServices } from '../api/services.ts';
@@ -11,6 +13,7 @@ import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
+import type { FunctionAuth } from '../contracts/policy.ts';
 import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
 import { createId } from '../delivery/ids.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
@@ -64,6 +67,9 @@ export class Gateway {
   readonly #functions: Functions;
   readonly #stopAsked = new AbortController();
   readonly #reloads: (result: ReloadOutcome) => void;
+  readonly #refusals: Refusals;
+  readonly #keySets: AuthParts['keySets'] = new Map();
+  #authenticator: Authenticator;
   #callbacks: CallbackSender;
   /** Senders with other settings, which may have something under way. */
   readonly #formerCallbacks: CallbackSender[] = [];
@@ -93,6 +99,8 @@ export class Gateway {
     const resultBody = this.#config.gateway.limits.body;
     this.#sources = new Sources({ ...this.#parts, running: this.#running, resultBody });
     this.#functions = new Functions(catalog, this.#plugins, logger);
+    this.#refusals = new Refusals(metrics, logger, clock);
+    this.#authenticator = this.#newAuthenticator();
     this.#callbacks = this.#callbackSender();
     this.#reloads = reloadMetrics(metrics, clock);
   }
@@ -121,7 +129,7 @@ export class Gateway {
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
     const server = new PublicServer({
-      auth: gateway.auth,
+      authenticator: this.#authenticator,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
     });
@@ -211,7 +219,10 @@ export class Gateway {
   /** The gateway's own settings, for whoever asks from now on. */
   #inForce(config: Config, { settings, queues }: Changes, server: PublicServer): void {
     this.#config = config;
-    if (settings.includes('gateway.auth')) server.setAuth(config.gateway.auth);
+    if (settings.includes('gateway.auth')) {
+      this.#authenticator = this.#newAuthenticator();
+      server.setAuthenticator(this.#authenticator);
+    }
     if (settings.includes('gateway.callbacks')) {
       this.#formerCallbacks.push(this.#callbacks);
       this.#callbacks = this.#callbackSender();
@@ -270,6 +281,12 @@ export class Gateway {
     return this.#state === 'stopping' || this.#state === 'stopped';
   }
 
+  #newAuthenticator(): Authenticator {
+    const { clock, logger } = this.#parts;
+    const parts = { clock, logger, refusals: this.#refusals, keySets: this.#keySets };
+    return new Authenticator(this.#config.gateway.auth, parts);
+  }
+
   #callbackSender(): CallbackSender {
     const { allow, timeout, secret } = this.#config.gateway.callbacks;
     const { clock } = this.#parts;
@@ -308,6 +325,12 @@ export class Gateway {
     return instance.within(() => trigger(slots));
   }
 
+  /** What became of calls of a function that is gone may have been for few. */
+  #functionAuth(lane: string): FunctionAuth {
+    const entry = this.#parts.catalog.get(lane);
+    return entry ? (entry.auth ?? this.#config.gateway.functions.auth) : 'token';
+  }
+
   #connections(): readonly ConnectionStats[] {
     const { instances, connections } = this.#plugins;
     return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
@@ -317,6 +340,7 @@ export class Gateway {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
     const inForce = (): Config => this.#config;
+    const authenticator = (): Authenticator => this.#authenticator;
     return {
       catalog,
       clock,
@@ -328,6 +352,12 @@ export class Gateway {
       running: this.#running,
       get standardRetry() {
         return inForce().standardRetry;
+      },
+      get functionAuth() {
+        return inForce().gateway.functions.auth;
+      },
+      get authenticator() {
+        return authenticator();
       },
       limits: {
         asyncBody: limits.asyncBody,
@@ -350,6 +380,10 @@ export class Gateway {
       catalog,
       namespace: this.#config.gateway.namespace,
       events: events.all,
+      callers: {
+        principal: (...asked) => this.#authenticator.principal(...asked),
+        functionAuth: (lane) => this.#functionAuth(lane),
+      },
       invocationCount: (name) => meter.invocationCount(name),
       nextId: () => createId(clock.now()),
       waitingRooms: () =>
