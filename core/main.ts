@@ -23,6 +23,7 @@ import { registerQueues } from './cli/queues.ts';
 import { registerSchema } from './cli/schema.ts';
 import { registerServe } from './cli/serve.ts';
 import { registerTest } from './cli/test.ts';
+import { registerToken } from './cli/token.ts';
 import { Registry } from './host/registry.ts';
 import { version } from './version.ts';
 
@@ -49,6 +50,7 @@ registerTest(program, context);
 registerPlan(program, context);
 registerSchema(program, context);
 registerPlugins(program, context);
+registerToken(program);
 registerConfigShow(program, context);
 registerGenerate(program, context);
 registerFunctions(program);
