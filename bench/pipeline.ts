@@ -131,6 +131,7 @@ function bareServices(): PipelineServices {
       result: { store: false, ttlMs: 0 },
       onSuccess: [],
       onFailure: [],
+      scale: undefined,
     },
     provider,
   );
@@ -149,6 +150,9 @@ function bareServices(): PipelineServices {
     standardRetry: retry,
     limits: { asyncBody: 1, resultBody: 1, waiting: 1, depth: 16, dedupWindowMs: 1 },
     checkCallback: () => undefined,
+    callbackFunction: () => undefined,
+    waitingRoom: { now: 0 },
+    wake: async () => undefined,
     stopping: () => false,
   };
 }

@@ -4,7 +4,7 @@ import { systemClock } from '../../core/contracts/clock.ts';
 import type { Verdict } from '../../core/contracts/delivery.ts';
 import type { Durability } from '../../core/contracts/invocation.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
-import { CreditPool } from '../../core/delivery/credit.ts';
+import { PacedCredit } from '../../core/delivery/credit.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
 import { plainMessage } from '../../test/support/plain-message.ts';
@@ -63,7 +63,7 @@ export function queueSide(queue: Queue, close: () => Promise<void>): Side {
     durability: queue.durability,
     accept: (count) => parallel(count, () => queue.enqueue([message()])),
     drain: async (count) => {
-      const credit = new CreditPool(concurrency);
+      const credit = new PacedCredit(concurrency);
       let left = count;
       const { promise: drained, resolve } = Promise.withResolvers<void>();
       const subscription = lanes.deliveries(lane, credit).subscribe((delivery) => {

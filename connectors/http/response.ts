@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { pipeline } from 'node:stream/promises';
 import type { Accepted } from '../../core/contracts/delivery.ts';
 import { errorCodes } from '../../core/contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../../core/contracts/invocation.ts';
@@ -7,6 +6,7 @@ import type { StoredResult } from '../../core/contracts/queue.ts';
 import { hopByHop } from '../../core/kit/headers.ts';
 import { refusalText, type Refusal } from '../../core/kit/outcome.ts';
 import { bufferOf } from '../../core/kit/body.ts';
+import { writeStream } from './stream.ts';
 
 /** Names and values in turn, as Node takes them: a list costs less than an object that is read once. */
 type HeaderList = string[];
@@ -23,25 +23,37 @@ export function writeOutcome(
   const headers = answerHeaders(outcome.headers, product);
   if (invocation) headers.push('x-call-id', invocation.callId, 'x-start-time', startTime(invocation));
   headers.push('x-duration-seconds', (outcome.durationMs / 1000).toFixed(6));
-  if (outcome.failure !== undefined) headers.push('x-openfaas-internal', 'millrace');
+  if (outcome.failure !== undefined) {
+    // What OpenFaaS's own gateway says of a function that it cannot reach.
+    headers.push('x-openfaas-internal', outcome.failure === 'connection' ? 'proxy' : 'millrace');
+  }
   if (outcome.retryAfterSeconds !== undefined) headers.push('retry-after', String(outcome.retryAfterSeconds));
   if (outcome.headers['content-type'] === undefined && body !== null) {
     headers.push('content-type', request.headers['content-type'] ?? 'text/plain; charset=utf-8');
   }
+  const length = lengthTold(outcome);
+  const isHead = request.method === 'HEAD';
   if (body === null || typeof body === 'string' || body instanceof Uint8Array) {
-    return writeWhole(response, status, headers, body ?? '');
+    return writeWhole(response, status, headers, body ?? '', isHead ? length : undefined);
   }
+  if (length !== undefined) headers.push('content-length', String(length));
   if (!head(response, status, headers)) {
     body.destroy();
     return;
   }
-  if (request.method === 'HEAD') {
+  if (isHead) {
     body.destroy();
     response.end();
     return;
   }
-  // The status has gone out: all that can be said about a broken stream is to break the connection.
-  return pipeline(body, response).catch(() => void response.destroy());
+  return writeStream(response, body, length);
+}
+
+/** What the function says of the length of its answer, where it may say that; of a whole answer only HEAD needs it. */
+function lengthTold({ status, headers }: Outcome): number | undefined {
+  const text = headers['content-length'];
+  if (typeof text !== 'string' || !/^\d{1,15}$/.test(text) || status === 204 || status === 304) return undefined;
+  return Number(text);
 }
 
 /** 202: it is durable, and this is how to ask for it later. */
@@ -98,10 +110,17 @@ function startTime({ headers, acceptedAt }: Invocation): string {
   return typeof text === 'string' ? text : `${acceptedAt}000000`;
 }
 
-function writeWhole(response: ServerResponse, status: number, headers: HeaderList, body: string | Uint8Array): void {
+/** `length`: that of the body that is not sent, for HEAD. */
+function writeWhole(
+  response: ServerResponse,
+  status: number,
+  headers: HeaderList,
+  body: string | Uint8Array,
+  length?: number,
+): void {
   const hasBody = status !== 204 && status !== 304;
   if (hasBody) {
-    const length = typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
+    length ??= typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength;
     headers.push('content-length', String(length));
   }
   if (!head(response, status, headers)) return;

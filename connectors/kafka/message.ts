@@ -11,6 +11,9 @@ const own: ReadonlySet<string> = new Set([
   'x-kafka-tombstone',
 ]);
 
+const noHeaders: SourceMessage['headers'] = [];
+const noBytes = new Uint8Array(0);
+
 /** The last moment that a Date can be. */
 const lastDate = 8.64e15;
 
@@ -22,6 +25,14 @@ export function sourceMessageOf(
   { attempt, keyed, now }: { readonly attempt: number; readonly keyed: boolean; readonly now: number },
 ): SourceMessage {
   const key = keyBytes === null ? undefined : textOf(keyBytes);
+  const extra: Record<string, string> = {
+    'x-kafka-topic': topic,
+    'x-kafka-partition': String(partition),
+    'x-kafka-offset': String(offset),
+  };
+  if (key !== undefined) extra['x-kafka-key'] = printable.test(key) ? key : percentOf(keyBytes ?? noBytes);
+  // What removes its key from a compacted topic is not the same as an empty message.
+  if (value === null) extra['x-kafka-tombstone'] = 'true';
   return {
     topic,
     id: `${topic}:${partition}:${offset}`,
@@ -31,17 +42,9 @@ export function sourceMessageOf(
     at: timestamp >= 0 && timestamp <= lastDate ? timestamp : now,
     key,
     orderKey: keyed && key !== undefined ? `${topic}:${key}` : undefined,
-    headers: headersOf(headers),
-    extra: {
-      'x-kafka-topic': topic,
-      'x-kafka-partition': String(partition),
-      'x-kafka-offset': String(offset),
-      ...(key !== undefined && { 'x-kafka-key': printable.test(key) ? key : percentOf(keyBytes ?? new Uint8Array()) }),
-      // What removes its key from a compacted topic is not the same as an empty message.
-      ...(value === null && { 'x-kafka-tombstone': 'true' }),
-    },
-    // A copy: the bytes that came share their memory with other messages.
-    body: new Uint8Array(value ?? []),
+    headers: headers.length === 0 ? noHeaders : headersOf(headers),
+    extra,
+    body: value ?? noBytes,
     attempt,
   };
 }

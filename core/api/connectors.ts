@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Triggered } from '../contracts/connector.ts';
 import { type ApiRoute, route } from './route.ts';
 import { dnsLabel } from '../config/units.ts';
+import { isoTime } from '../kit/time.ts';
 import { connectorView, refusals } from './schemas.ts';
 
 const tag = 'connectors';
@@ -54,5 +55,5 @@ export const connectorRoutes: readonly ApiRoute[] = [
 ];
 
 function viewOf(triggered: readonly Triggered[]): z.input<typeof triggeredView>[] {
-  return triggered.map(({ id, duplicate, at }) => ({ id, duplicate, at: new Date(at).toISOString() }));
+  return triggered.map(({ id, duplicate, at }) => ({ id, duplicate, at: isoTime(at) }));
 }

@@ -2,7 +2,8 @@ import type { z } from 'zod';
 import type { Headers } from '../contracts/invocation.ts';
 import type { FoundLetter } from './dead-letter-pages.ts';
 import { viewOfError } from './invocations.ts';
-import { type deadLetterView, isoTime } from './schemas.ts';
+import { isoTime } from '../kit/time.ts';
+import type { deadLetterView } from './schemas.ts';
 
 /** Names of headers whose values open doors. */
 const sensitive = /authorization|cookie|secret|token|passw|api-?key|credential|signature/i;

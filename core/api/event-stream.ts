@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import type { MillraceEvent } from '../observe/events.ts';
-import { isoTime } from './schemas.ts';
+import { isoTime } from '../kit/time.ts';
 
 /**
  * Writes events to one client as Server-Sent Events. A client that reads slowly loses the oldest ones, and is told how

@@ -1,22 +1,29 @@
 import { z } from 'zod';
 import { scopes } from '../auth/principal.ts';
-import { MillraceError } from '../contracts/errors.ts';
-import type { FunctionEntry } from '../contracts/provider.ts';
+import type { FunctionEntry, FunctionSpec } from '../contracts/provider.ts';
 import { version } from '../version.ts';
-import { deployedFunctions, qualified, shown } from './names.ts';
+import { isoTime } from '../kit/time.ts';
+import { deployedFunction, deployedFunctions } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
-import { functionName, functionStatusView, refusals } from './schemas.ts';
+import { functionName, functionStatusView, namespaceText, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
-import { didYouMean } from '../config/suggest.ts';
 
 const tag = 'functions';
-// faas-cli sends an empty namespace when it was given none.
-const namespaceText = z.string().max(63).optional();
 const releaseView = z.object({ release: z.string(), sha: z.string() });
 const infoView = z.object({
   provider: z.object({ provider: z.string(), orchestration: z.string(), version: releaseView }),
   version: releaseView,
   arch: z.string(),
+});
+
+const loadView = z.object({
+  function: z.string(),
+  replicas: z.int(),
+  availableReplicas: z.int(),
+  inFlight: z.int().meta({ description: 'Calls that run or wait in the gateway.' }),
+  queueDepth: z.int().meta({ description: 'Queued invocations that may run, or are being run.' }),
+  rps: z.number().meta({ description: 'Calls a second, over the last seconds.' }),
+  cpuMillicores: z.number().meta({ description: 'Of its replicas, where the provider knows.' }),
 });
 
 /** What OpenFaaS clients ask about functions. */
@@ -44,13 +51,24 @@ export const functionRoutes: readonly ApiRoute[] = [
     params: z.strictObject({ name: functionName }),
     query: z.strictObject({ namespace: namespaceText, usage: z.string().max(5).optional() }),
     responses: { 200: { description: 'Its state.', schema: functionStatusView }, ...refusals('function.missing') },
-    handle: ({ params, query }, { services }) => {
-      const name = query.namespace ? `${params.name}.${query.namespace}` : qualified(params.name, services);
-      const functions = deployedFunctions(services);
-      const entry = functions.find((candidate) => candidate.name === name);
-      if (entry) return viewOfFunction(entry, services);
-      const known = functions.map((candidate) => candidate.name);
-      throw new MillraceError('function.missing', `no function ${shown(name)} is deployed${didYouMean(name, known)}`);
+    handle: ({ params, query }, { services }) =>
+      viewOfFunction(deployedFunction(params.name, query.namespace, services), services),
+  }),
+  route({
+    method: 'GET',
+    path: '/system/scaling/{name}',
+    auth: 'operate',
+    tag,
+    summary: 'What a function has to bear, for scalers such as the metrics-api trigger of KEDA.',
+    params: z.strictObject({ name: functionName }),
+    query: z.strictObject({ namespace: namespaceText }),
+    responses: { 200: { description: 'Numbers of now.', schema: loadView }, ...refusals('function.missing') },
+    handle: async ({ params, query }, { services }): Promise<z.input<typeof loadView>> => {
+      const { name, status } = deployedFunction(params.name, query.namespace, services);
+      const { inFlight, queued, perSecond, cpu } = await services.load(name);
+      const { replicas, availableReplicas } = status;
+      const load = { inFlight, queueDepth: queued ?? 0, rps: perSecond, cpuMillicores: cpu };
+      return { function: name, replicas, availableReplicas, ...load };
     },
   }),
   route({
@@ -88,6 +106,32 @@ function viewOfFunction(entry: FunctionEntry, services: ManagementServices): z.i
     provider: providerName,
     queue: policy.queue,
     ...(status.message !== undefined && { message: status.message }),
+    ...(spec.deployment && askedFor(spec.deployment)),
+  };
+}
+
+/** What a client deployed, without what is empty: clients compare it to what they would send. */
+function askedFor({
+  createdAt,
+  image,
+  envProcess,
+  envVars,
+  constraints,
+  secrets,
+  limits,
+  requests,
+  readOnlyRootFilesystem,
+}: NonNullable<FunctionSpec['deployment']>): Partial<z.input<typeof functionStatusView>> {
+  return {
+    image,
+    createdAt: isoTime(createdAt),
+    ...(envProcess !== undefined && { envProcess }),
+    ...(Object.keys(envVars).length > 0 && { envVars }),
+    ...(constraints.length > 0 && { constraints: [...constraints] }),
+    ...(secrets.length > 0 && { secrets: [...secrets] }),
+    ...(limits && { limits }),
+    ...(requests && { requests }),
+    ...(readOnlyRootFilesystem && { readOnlyRootFilesystem }),
   };
 }
 

@@ -1,21 +1,53 @@
 import type { FastifyReply } from 'fastify';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { z } from 'zod';
+import { functionChallenge } from '../auth/authenticator.ts';
 import { isWithin, namespaceOf, reachOf } from '../auth/principal.ts';
 import { errorCodes, type ErrorCode, MillraceError } from '../contracts/errors.ts';
 import { finalStates } from '../contracts/invocation.ts';
 import type { AttemptError, MessageRecord, StoredResult } from '../contracts/queue.ts';
 import { isId } from '../delivery/ids.ts';
-import { functionChallenge } from '../functions/auth.ts';
 import { endToEnd, headerOf } from '../kit/headers.ts';
 import { asRefusal, errorBody } from './error-reply.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
-import { idParams, invocationView, isoTime, refusals, waitText } from './schemas.ts';
+import { idParams, invocationView, refusals, waitText } from './schemas.ts';
 import { bufferOf } from '../kit/body.ts';
+import { isoTime } from '../kit/time.ts';
 
 const tag = 'invocations';
+const cancelled = z.object({
+  id: z.string(),
+  state: z.enum(['cancelled', 'running']),
+  cancelling: z.boolean().optional(),
+});
 const waitQuery = z.strictObject({ wait: waitText });
 const gone = 'it has outlived the time for which its end is kept';
+
+function cancelRoute(path: string, summary: string): ApiRoute {
+  return route({
+    method: 'DELETE',
+    path,
+    auth: 'function',
+    tag,
+    summary,
+    params: idParams,
+    responses: {
+      202: { description: 'It is cancelled, or being cancelled.', schema: cancelled },
+      ...refusals('invocation.unknown', 'invocation.finished', 'invocation.gone'),
+    },
+    handle: async ({ params: { id } }, context) => {
+      const record = await knownRecord(id, context);
+      const result = await context.services.invocations.cancel(id);
+      // Asked for twice, it is still what was asked for.
+      if (result === 'cancelled' || record.state === 'cancelled') {
+        return context.reply.code(202).send({ id, state: 'cancelled' });
+      }
+      if (result === 'running') return context.reply.code(202).send({ id, state: 'running', cancelling: true });
+      if (result === 'unknown') throw unknownInvocation();
+      throw new MillraceError('invocation.finished', 'the invocation has already finished');
+    },
+  });
+}
 
 /**
  * State, result and end of one invocation. As public as calling the function is: an id holds 80 random bits, so whoever
@@ -59,36 +91,9 @@ export const invocationRoutes: readonly ApiRoute[] = [
     handle: async ({ params, query }, context) =>
       answerResult(context.reply, await recordAfter(params.id, query.wait, context)),
   }),
-  route({
-    method: 'DELETE',
-    path: '/invocations/{id}',
-    auth: 'function',
-    tag,
-    summary: 'Cancels an invocation: one that waits never runs, one that runs is aborted.',
-    params: idParams,
-    responses: {
-      202: {
-        description: 'It is cancelled, or being cancelled.',
-        schema: z.object({
-          id: z.string(),
-          state: z.enum(['cancelled', 'running']),
-          cancelling: z.boolean().optional(),
-        }),
-      },
-      ...refusals('invocation.unknown', 'invocation.finished', 'invocation.gone'),
-    },
-    handle: async ({ params: { id } }, context) => {
-      const record = await knownRecord(id, context);
-      const result = await context.services.invocations.cancel(id);
-      // Asked for twice, it is still what was asked for.
-      if (result === 'cancelled' || record.state === 'cancelled') {
-        return context.reply.code(202).send({ id, state: 'cancelled' });
-      }
-      if (result === 'running') return context.reply.code(202).send({ id, state: 'running', cancelling: true });
-      if (result === 'unknown') throw unknownInvocation();
-      throw new MillraceError('invocation.finished', 'the invocation has already finished');
-    },
-  }),
+  cancelRoute('/invocations/{id}', 'Cancels an invocation: one that waits never runs, one that runs is aborted.'),
+  // As OpenFaaS Pro has it. A call id that the gateway gave is the id of the invocation.
+  cancelRoute('/async-function/{id}', 'Cancels an invocation by the `X-Call-Id` that the gateway gave it.'),
 ];
 
 /** The record now, or when it is final if that comes first; throws when there is none or none any more. */

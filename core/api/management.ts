@@ -4,13 +4,17 @@ import { scopes } from '../auth/principal.ts';
 import { connectionRoutes } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
+import { deploymentRoutes } from './deployments.ts';
 import { eventRoutes } from './events.ts';
 import { functionRoutes } from './functions.ts';
 import { healthRoutes } from './health.ts';
 import { invocationRoutes } from './invocations.ts';
+import { logRoutes } from './logs.ts';
+import { namespaceRoutes } from './namespaces.ts';
 import { openApiOf } from './openapi.ts';
 import { queueRoutes } from './queues.ts';
 import { addRoutes, type ApiRoute, route } from './route.ts';
+import { secretRoutes } from './secrets.ts';
 import type { ManagementServices } from './services.ts';
 
 let document: ReturnType<typeof openApiOf> | undefined;
@@ -33,6 +37,10 @@ export const apiRoutes: readonly ApiRoute[] = [
   ...queueRoutes,
   ...deadLetterRoutes,
   ...functionRoutes,
+  ...deploymentRoutes,
+  ...secretRoutes,
+  ...namespaceRoutes,
+  ...logRoutes,
   ...connectionRoutes,
   ...connectorRoutes,
   ...eventRoutes,

@@ -5,7 +5,7 @@ import { isScoped, reachOfRequest, type RouteAuth } from './route-auth.ts';
 import type { ManagementServices } from './services.ts';
 import { servicesWithin } from './within.ts';
 
-type Method = 'GET' | 'POST' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 type Parts = z.ZodObject | z.ZodType<undefined>;
 
 /** What a documented answer is: JSON of a schema, or another media type. */

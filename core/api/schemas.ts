@@ -22,6 +22,14 @@ export const functionName = z
   .regex(/^[-a-zA-Z_0-9.]+$/, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
   .meta({ examples: ['echo', 'echo.openfaas-fn'] });
 
+/** `?namespace=`: faas-cli sends an empty one when it was given none. */
+export const namespaceText = z.string().max(63).optional();
+
+/** `?follow=`: as Go's clients and people spell it. */
+export const flagText = z
+  .enum(['true', 'false', '1', '0', ''], 'expected true, false, 1 or 0')
+  .transform((text) => text === 'true' || text === '1');
+
 export const deadReason = z.enum(deadReasons);
 
 export const idParams = z.strictObject({
@@ -129,6 +137,14 @@ export const functionStatusView = z.object({
   provider: z.string(),
   queue: z.string(),
   message: z.string().optional(),
+  createdAt: time.optional(),
+  envProcess: z.string().optional(),
+  envVars: z.record(z.string(), z.string()).optional(),
+  constraints: z.array(z.string()).optional(),
+  secrets: z.array(z.string()).optional().meta({ description: 'Their names.' }),
+  limits: z.record(z.string(), z.string()).optional(),
+  requests: z.record(z.string(), z.string()).optional(),
+  readOnlyRootFilesystem: z.boolean().optional(),
 });
 
 export const connectorView = z.object({
@@ -168,9 +184,4 @@ export function refusals(...codes: ErrorCode[]): Record<number, ResponseDocument
     };
   }
   return responses;
-}
-
-/** ISO 8601 of a wall-clock time. */
-export function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
 }

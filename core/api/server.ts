@@ -3,6 +3,7 @@ import { createServer, type RequestListener, type Server, STATUS_CODES } from 'n
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../auth/authenticator.ts';
+import type { Requested } from '../observe/function-metrics.ts';
 import { limitBodyIdleTime } from './body-idle.ts';
 import { errorBody, replyWithError } from './error-reply.ts';
 import { apiGuard, type Guard } from './guard.ts';
@@ -15,6 +16,8 @@ export interface PublicServerOptions {
   readonly logger: Logger;
   /** Where it is going to listen: decides whether it may ask nobody who he is. */
   readonly listenHost: string;
+  /** Told of each answer to `/system` and `/async-function`. */
+  readonly requested?: Requested | undefined;
   /** Bytes of a body of the API's own routes; functions have limits of their own. */
   readonly bodyLimit?: number | undefined;
   /** How long a request body may pause, ms. */
@@ -120,9 +123,25 @@ export class PublicServer {
     );
     server.addHook('onRoute', (route) => {
       protect(route, (...asked) => this.#guard(...asked));
+      this.#measure(route);
       routes.push(route);
     });
     return { name, server, routes };
+  }
+
+  /** Not calls of functions: those are counted by their function, and a hook would cost each of them. */
+  #measure(route: RouteOptions): void {
+    const { requested } = this.#options;
+    if (!requested || !/^\/(?:system|async-function)(?:\/|$)/.test(route.url)) return;
+    const path = route.url.replace(/\/\*$/, '');
+    const others = route.onResponse === undefined ? [] : [route.onResponse].flat();
+    route.onResponse = [
+      (request, reply, done) => {
+        requested(request.method, path, reply.raw.statusCode, reply.elapsedTime / 1000);
+        done();
+      },
+      ...others,
+    ];
   }
 
   #listener(handler: RequestListener): Server {

@@ -2,9 +2,12 @@ import type { Observable } from 'rxjs';
 import type { Principal } from '../auth/principal.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Invocations } from '../contracts/definition.ts';
+import type { Deployment, FunctionSecrets } from '../contracts/deployment.ts';
 import type { FunctionAuth } from '../contracts/policy.ts';
 import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
+import type { FunctionLogs } from '../functions/logs.ts';
+import type { Load } from '../functions/scaler.ts';
 import type { MillraceEvent } from '../observe/events.ts';
 
 /** Calls that wait in the gateway for a slot of their function, and those that have one. */
@@ -53,6 +56,22 @@ export interface Readiness {
   readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
 }
 
+/** Functions and namespaces that are made through the API. All reject with a MillraceError. */
+export interface DeploymentServices {
+  /** Resolves once it is kept and its provider has taken it. */
+  deploy(deployment: Deployment, how: 'create' | 'update'): Promise<void>;
+  remove(name: string): Promise<void>;
+  namespaces(): readonly Namespace[];
+  putNamespace(namespace: Namespace, how: 'create' | 'update'): Promise<void>;
+  removeNamespace(name: string): Promise<void>;
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
 /** All that the management API needs of the gateway. The host implements it. */
 export interface ManagementServices {
   /** By instance name. */
@@ -60,10 +79,20 @@ export interface ManagementServices {
   /** `cancel` also aborts a run in this process. */
   readonly invocations: Invocations;
   readonly catalog: { list(): readonly FunctionEntry[]; get(name: string): FunctionEntry | undefined };
+  readonly deployments: DeploymentServices;
+  readonly logs: Pick<FunctionLogs, 'lines' | 'follow'>;
   readonly events: Observable<MillraceEvent>;
   readonly callers: Callers;
   /** The namespace of functions that are named without one. */
   readonly namespace: string;
+  /** Of the provider that takes deployments; undefined where there is none, or it keeps none. */
+  secrets(): FunctionSecrets | undefined;
+  /** Resolves once the provider has been told; rejects with `request.conflict` where it has no replicas. */
+  scale(name: string, replicas: number): Promise<void>;
+  /** What AlertManager says of a function: it needs more replicas, or no more than the least. */
+  alert(name: string, firing: boolean): Promise<void>;
+  /** What a function has to bear now. */
+  load(name: string): Promise<Load>;
   waitingRooms(): readonly WaitingRoomStats[];
   workQueues(): readonly (WorkQueueStats & { readonly provider: string })[];
   connections(): readonly ConnectionStats[];

@@ -1,8 +1,9 @@
 import { filter } from 'rxjs';
 import { isWithin, namespaceOf, type Reach } from '../auth/principal.ts';
+import type { FunctionSecrets } from '../contracts/deployment.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters } from '../contracts/queue.ts';
-import type { ManagedQueue, ManagementServices } from './services.ts';
+import type { DeploymentServices, ManagedQueue, ManagementServices } from './services.ts';
 
 const none: DeadLetterPage = { items: [], cursor: undefined };
 /** Read at once where the letters of other namespaces may be most of them. */
@@ -30,6 +31,15 @@ export function servicesWithin(reach: Reach, services: ManagementServices): Mana
     },
     events: services.events.pipe(filter(({ function: lane }) => lane !== undefined && has(lane))),
     namespace: services.namespace,
+    deployments: deploymentsWithin(services.deployments, (namespace) => isWithin(reach, namespace)),
+    logs: {
+      lines: (name, ...asked) => (has(name) ? services.logs.lines(name, ...asked) : []),
+      follow: (name, ...asked) => (has(name) ? services.logs.follow(name, ...asked) : () => undefined),
+    },
+    secrets: () => secretsWithin(services.secrets(), (namespace) => isWithin(reach, namespace)),
+    scale: (name, replicas) => (has(name) ? services.scale(name, replicas) : Promise.reject(missingFunction(name))),
+    alert: (name, firing) => (has(name) ? services.alert(name, firing) : Promise.reject(missingFunction(name))),
+    load: (name) => (has(name) ? services.load(name) : Promise.reject(missingFunction(name))),
     waitingRooms: () => services.waitingRooms().filter((room) => has(room.function)),
     workQueues: () => services.workQueues().filter(({ name }) => has(name)),
     connections: () => [],
@@ -48,6 +58,63 @@ export function servicesWithin(reach: Reach, services: ManagementServices): Mana
   function entryWithin<Found extends { readonly name: string }>(entry: Found | undefined): Found | undefined {
     return entry && has(entry.name) ? entry : undefined;
   }
+}
+
+/**
+ * What is to be made in another namespace is refused whether or not it is there. Everything else about others is as if
+ * they were not there.
+ */
+function deploymentsWithin(deployments: DeploymentServices, has: (namespace: string) => boolean): DeploymentServices {
+  return {
+    deploy: async (deployment, how) => {
+      const { service, namespace } = deployment;
+      if (has(namespace)) return deployments.deploy(deployment, how);
+      throw how === 'update' ? missingFunction(`${service}.${namespace}`) : elsewhere(namespace);
+    },
+    remove: async (name) => {
+      if (!has(namespaceOf(name))) throw missingFunction(name);
+      return deployments.remove(name);
+    },
+    namespaces: () => deployments.namespaces().filter(({ name }) => has(name)),
+    putNamespace: async (namespace, how) => {
+      const { name } = namespace;
+      if (has(name)) return deployments.putNamespace(namespace, how);
+      throw how === 'update' ? missingNamespace(name) : elsewhere(name);
+    },
+    removeNamespace: async (name) => {
+      if (!has(name)) throw missingNamespace(name);
+      return deployments.removeNamespace(name);
+    },
+  };
+}
+
+function secretsWithin(
+  secrets: FunctionSecrets | undefined,
+  has: (namespace: string) => boolean,
+): FunctionSecrets | undefined {
+  return (
+    secrets && {
+      list: async (namespace) => (has(namespace) ? secrets.list(namespace) : []),
+      create: async (secret, value) => {
+        if (!has(secret.namespace)) throw elsewhere(secret.namespace);
+        return secrets.create(secret, value);
+      },
+      update: async (secret, value) => has(secret.namespace) && secrets.update(secret, value),
+      remove: async (secret) => has(secret.namespace) && secrets.remove(secret),
+    }
+  );
+}
+
+function elsewhere(namespace: string): MillraceError {
+  return new MillraceError('request.forbidden', `insufficient permissions: not for namespace ${namespace}`);
+}
+
+function missingFunction(name: string): MillraceError {
+  return new MillraceError('function.missing', `no function ${name} is deployed`);
+}
+
+function missingNamespace(name: string): MillraceError {
+  return new MillraceError('namespace.missing', `no namespace ${name} exists`);
 }
 
 function queueWithin(queue: ManagedQueue, has: (lane: string) => boolean): ManagedQueue {

@@ -9,6 +9,9 @@ export interface AuthParts extends IssuerParts {
   readonly refusals: Refusals;
 }
 
+/** What the answer to a call of a function without credentials asks for; faas-cli knows the realm. */
+export const functionChallenge = 'Bearer realm="IAM function invoke"';
+
 const nobodyAsked = allowedAll('anybody');
 /** Three parts of base64url (RFC 7515 §7.1). */
 const webToken = /^[\w-]+\.[\w-]+\.[\w-]*$/;

@@ -4,7 +4,7 @@ import type { BasicCredentials } from '../auth/basic.ts';
 import { everyNamespace, type Scope, scopes } from '../auth/principal.ts';
 import { digestOf } from '../auth/token.ts';
 import { messageOf } from '../contracts/errors.ts';
-import type { Findings } from './findings.ts';
+import type { FileFindings, Findings } from './findings.ts';
 import { problem } from './issues.ts';
 import type { Path } from './tree.ts';
 import { dnsLabel, duration, secret } from './units.ts';
@@ -158,7 +158,7 @@ export interface AuthConfig {
 }
 
 /** With what the files of `secretMountPath` say, and of tokens the digests only. */
-export function authOf(auth: 'none' | z.output<typeof authSchema>, findings: Findings): 'none' | AuthConfig {
+export function authOf(auth: 'none' | z.output<typeof authSchema>, findings: FileFindings): 'none' | AuthConfig {
   if (auth === 'none') return auth;
   const { basic, tokens, oidc } = auth;
   uniqueNames(tokens?.map(({ name }) => name) ?? [], ['gateway', 'auth', 'tokens'], 'name', findings);
@@ -172,7 +172,7 @@ export function authOf(auth: 'none' | z.output<typeof authSchema>, findings: Fin
 
 function credentialsOf(
   { user = '', password = '', secretMountPath: folder }: z.output<typeof basicSchema>,
-  findings: Findings,
+  findings: FileFindings,
 ): BasicCredentials {
   if (folder === undefined) return { user, password };
   const credentials = { user: fileIn(folder, userFile, findings), password: fileIn(folder, passwordFile, findings) };
@@ -181,7 +181,7 @@ function credentialsOf(
 }
 
 /** Without its trailing newline, of which editors and `echo` leave one. */
-function fileIn(folder: string, name: string, { read, problems, source }: Findings): string {
+function fileIn(folder: string, name: string, { read, problems, source }: FileFindings): string {
   const path = join(folder, name);
   const at = ['gateway', 'auth', 'basic', 'secretMountPath'];
   try {

@@ -82,7 +82,7 @@ export function changesOf(before: Config, after: Config): Changes {
     connectors,
     functions,
     policies,
-    settings: settings.filter((path) => live.has(path)),
+    settings: [...settings.filter((path) => live.has(path)), ...deployability(before, after)],
     because,
     needsRestart: [
       ...settings
@@ -137,6 +137,13 @@ export function linesOf(changes: Changes): readonly ChangeLine[] {
   ];
 }
 
+/** Whether a provider takes deployments is asked at each of them. */
+function deployability(before: Config, after: Config): string[] {
+  return [...after.providers.values()]
+    .filter(({ name, allowDeploy }) => (before.providers.get(name)?.allowDeploy ?? allowDeploy) !== allowDeploy)
+    .map(({ name }) => `providers.${name}.allowDeploy`);
+}
+
 function difference<Part>(
   before: ReadonlyMap<string, Part>,
   after: ReadonlyMap<string, Part>,
@@ -155,6 +162,7 @@ function difference<Part>(
 }
 
 function samePlugin(one: PluginConfig, other: PluginConfig): boolean {
+  if (one === other) return true;
   const { definition, kind, connection, config } = one;
   return (
     // Of a kind that another module brings now: its code is another one.
@@ -170,6 +178,7 @@ function sameConnector(one: ConnectorConfig, other: ConnectorConfig): boolean {
 }
 
 function sameDeployment(one: FunctionConfig, other: FunctionConfig): boolean {
+  if (one === other) return true;
   const { policy: _, ...deployed } = one;
   const { policy: __, ...wanted } = other;
   return isDeepStrictEqual(deployed, wanted);

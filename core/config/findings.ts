@@ -10,6 +10,10 @@ export interface Findings {
   readonly problems: Problem[];
   /** Every value that must not be seen. */
   readonly secrets: string[];
+}
+
+/** The same, of a configuration that stands in files. */
+export interface FileFindings extends Findings {
   /**
    * The text of a file that the configuration names, without its trailing newline; a relative path is meant from its
    * folder. What it says belongs to the configuration: a change of it is a change of that.

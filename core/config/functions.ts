@@ -1,11 +1,19 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
-import { functionAuths, type RetryPolicy } from '../contracts/policy.ts';
-import { annotatedAuth, authAnnotation } from '../functions/auth.ts';
-import { frozen, mapEntries, without, qualified } from './entries.ts';
+import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
+import { systemNamespace } from '../contracts/provider.ts';
+import { annotatedOf, retryAsAnnotated } from './annotations.ts';
+import { frozen, isMap, mapEntries, without, qualified } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { parsePart, problem } from './issues.ts';
-import { type FunctionConfig, functionSchema, type PluginConfig, retryPolicyOf, retrySchema } from './schema.ts';
+import {
+  type FunctionConfig,
+  functionSchema,
+  type PluginConfig,
+  retryPolicyOf,
+  retrySchema,
+  scalePolicyOf,
+} from './schema.ts';
 import { didYouMean } from './suggest.ts';
 
 const commonKeys = Object.keys(functionSchema.shape);
@@ -25,50 +33,91 @@ export function functionsOf(
   context: FunctionContext,
   findings: Findings,
 ): ReadonlyMap<string, FunctionConfig> {
-  const { source, problems } = findings;
   const found = new Map<string, FunctionConfig>();
   for (const [name, entry] of mapEntries(entries)) {
-    const at = ['functions', name];
-    const plugin = providerOf(entry, at, context, findings);
-    if (!plugin) continue;
-    const schema = z.strictObject((plugin.definition as ProviderDefinition).functionConfig.shape);
-    const own = without(entry, commonKeys);
-    const parsed = parsePart(schema, own, at, source, commonKeys);
-    for (const one of parsed.problems) problems.push(one);
-    const common = parsePart(functionSchema, entry, at, source);
-    if (parsed.problems.length > 0 || !common.value) continue; // The root schema has told about the common part.
-    gatherSecrets(schema, own, at, findings);
-    const { env, labels, annotations, auth, invoke } = common.value;
-    const fullName = qualified(name, context.namespace);
-    if (found.has(fullName)) problems.push(problem(at, `function ${fullName} is defined twice`, source));
-    if (annotatedAuth(annotations) === 'unknown') {
-      const text = `expected ${functionAuths.join(', ')}, got "${annotations[authAnnotation]}"`;
-      problems.push(problem([...at, 'annotations', authAnnotation], text, source));
+    const made = functionOf(name, entry, ['functions', name], context, findings);
+    if (!made) continue;
+    if (found.has(made.name)) {
+      findings.problems.push(problem(['functions', name], `function ${made.name} is defined twice`, findings.source));
     }
-    const made: FunctionConfig = {
-      name: fullName,
-      provider: plugin.name,
-      config: parsed.value,
-      env,
-      labels,
-      annotations,
-      policy: {
-        auth,
-        timeoutMs: invoke.timeout,
-        concurrency: invoke.concurrency,
-        waiting: invoke.waiting,
-        queue: invoke.queue,
-        retry: context.retryOf(invoke.retry, [...at, 'invoke', 'retry']),
-        priority: invoke.priority,
-        maxAgeMs: invoke.maxAge,
-        result: { store: invoke.result.store, ttlMs: invoke.result.ttl },
-        onSuccess: invoke.onSuccess.map((next) => qualified(next.function, context.namespace)),
-        onFailure: invoke.onFailure.map((next) => qualified(next.function, context.namespace)),
-      },
-    };
-    found.set(fullName, frozen(made));
+    found.set(made.name, made);
   }
   return found;
+}
+
+/**
+ * One function, out of what was written of it; undefined, and told, when something is wrong. What `functionSchema` says of
+ * the entry by itself is for the caller to tell.
+ */
+export function functionOf(
+  name: string,
+  entry: Readonly<Record<string, unknown>>,
+  at: readonly string[],
+  context: FunctionContext,
+  findings: Findings,
+): FunctionConfig | undefined {
+  const { source, problems } = findings;
+  if (qualified(name, context.namespace).endsWith(`.${systemNamespace}`)) {
+    problems.push(problem(at, `the namespace "${systemNamespace}" is Millrace's own`, source));
+    return undefined;
+  }
+  const plugin = providerOf(entry, at, context, findings);
+  if (!plugin) return undefined;
+  const schema = (plugin.definition as ProviderDefinition).functionConfig.strict();
+  const own = without(entry, commonKeys);
+  const parsed = parsePart(schema, own, at, source, commonKeys);
+  problems.push(...parsed.problems);
+  const plain = parsePart(functionSchema, entry, at, source);
+  if (parsed.problems.length > 0 || !plain.value) return undefined;
+  gatherSecrets(schema, own, at, findings);
+  const { env, labels, annotations } = plain.value;
+  const annotated = annotatedOf(labels, annotations, env);
+  for (const { path, message } of annotated.problems) problems.push(problem([...at, ...path], message, source));
+  const invoke = { ...annotated.invoke, ...mapOf(entry['invoke']) };
+  const scale = { ...annotated.scale, ...mapOf(entry['scale']) };
+  const isScaled = Object.keys(scale).length > 0 || entry['scale'] !== undefined;
+  const common = parsePart(functionSchema, { invoke, ...(isScaled && { scale }) }, at, source);
+  problems.push(...common.problems);
+  if (!common.value || annotated.problems.length > 0) return undefined;
+  const retry = context.retryOf(common.value.invoke.retry, [...at, 'invoke', 'retry']);
+  // The YAML's own word wins over annotations.
+  const wishes = 'retry' in invoke ? undefined : annotated.retry;
+  return frozen({
+    name: qualified(name, context.namespace),
+    provider: plugin.name,
+    config: parsed.value,
+    env,
+    labels,
+    annotations,
+    policy: {
+      auth: plain.value.auth ?? annotated.auth,
+      ...policyOf(common.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
+    },
+  });
+}
+
+function policyOf(
+  { invoke, scale }: z.output<typeof functionSchema>,
+  retry: RetryPolicy,
+  namespace: string,
+): Omit<FunctionPolicy, 'auth'> {
+  return {
+    timeoutMs: invoke.timeout,
+    concurrency: invoke.concurrency,
+    waiting: invoke.waiting,
+    queue: invoke.queue,
+    retry,
+    priority: invoke.priority,
+    maxAgeMs: invoke.maxAge,
+    result: { store: invoke.result.store, ttlMs: invoke.result.ttl },
+    onSuccess: invoke.onSuccess.map((next) => qualified(next.function, namespace)),
+    onFailure: invoke.onFailure.map((next) => qualified(next.function, namespace)),
+    scale: scale && scalePolicyOf(scale),
+  };
+}
+
+function mapOf(value: unknown): Readonly<Record<string, unknown>> {
+  return isMap(value) ? value : {};
 }
 
 function providerOf(

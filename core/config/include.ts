@@ -38,7 +38,7 @@ export interface Merged extends Source {
   /** What `${file:…}` put in. */
   readonly secrets: readonly string[];
   readonly problems: readonly Problem[];
-  /** As `Findings` has it. */
+  /** As `FileFindings` has it. */
   readonly read: (path: string) => string;
 }
 

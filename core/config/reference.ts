@@ -277,7 +277,8 @@ function errorsPage(): string {
 # Errors
 
 Every error of the platform's own is JSON, \`{"error": {"code": …, "message": …}}\`, with header
-\`X-OpenFaaS-Internal: millrace\` on function routes, so that it can be told from a function's own answer. Codes are stable.
+\`X-OpenFaaS-Internal: millrace\` on function routes, so that it can be told from a function's own answer; \`proxy\` where
+the connection to the function failed. Codes are stable.
 
 | code | status | may pass by itself | meaning |
 |---|---|---|---|

@@ -6,7 +6,7 @@ import type { Registry } from '../host/registry.ts';
 import { authOf } from './auth.ts';
 import { connectionOf, unusedConnections } from './connections.ts';
 import { frozen, isMap, mapEntries, namesOf, qualified, without } from './entries.ts';
-import { type Findings, gatherSecrets } from './findings.ts';
+import { type FileFindings, gatherSecrets } from './findings.ts';
 import { functionsOf, retriesOf } from './functions.ts';
 import { parsePart, problem } from './issues.ts';
 import { lint } from './lint.ts';
@@ -19,6 +19,8 @@ import {
   connectorSchema,
   type PluginConfig,
   pluginSchema,
+  type ProviderConfig,
+  providerSchema,
   type RootConfig,
   retryPolicyOf,
   retrySchema,
@@ -27,6 +29,17 @@ import {
 import { didYouMean } from './suggest.ts';
 import { dnsLabel } from './units.ts';
 
+/** Messages of a broker that may be unsettled at once. */
+const standardCredit = 64;
+
+/** The keys that are the host's. */
+const hostSchemas = {
+  connections: pluginSchema,
+  queues: pluginSchema,
+  stores: pluginSchema,
+  providers: providerSchema,
+  connectors: connectorSchema,
+} as const;
 type Section = 'connections' | 'queues' | 'stores' | 'providers' | 'connectors';
 const typeOf: Readonly<Record<Section, PluginType>> = {
   connections: 'connection',
@@ -45,7 +58,7 @@ export async function resolveConfig(
   value: Record<string, unknown>,
   registry: Registry,
   defaults: ConfigDefaults,
-  findings: Findings,
+  findings: FileFindings,
 ): Promise<Config> {
   const { source, problems } = findings;
   withDefaults(value, defaults);
@@ -58,7 +71,7 @@ export async function resolveConfig(
   const connections = await pluginsOf('connections');
   const queues = await pluginsOf('queues');
   const stores = await pluginsOf('stores');
-  const providers = await pluginsOf('providers');
+  const providers = providersOf(root, await pluginsOf('providers'));
   const connectors = await pluginsOf('connectors');
   const retries = retriesOf(isMap(value['policies']) ? value['policies']['retry'] : undefined);
   const { namespace } = root.gateway;
@@ -107,7 +120,7 @@ export async function resolveConfig(
       if (!definition) continue;
       const traits = definition.type === 'connector' ? definition.messages : undefined;
       const messageKeys = traits ? Object.keys(messageSchema.shape) : [];
-      const hostKeys = Object.keys((section === 'connectors' ? connectorSchema : pluginSchema).shape);
+      const hostKeys = Object.keys(hostSchemas[section].shape);
       const commonKeys = [...hostKeys, ...messageKeys];
       const own = without(entry, commonKeys);
       const part = parsePart(definition.config, own, [section, name], source, commonKeys);
@@ -163,6 +176,15 @@ function salvaged(value: Readonly<Record<string, unknown>>): RootConfig {
   });
 }
 
+function providersOf(root: RootConfig, plugins: ReadonlyMap<string, PluginConfig>): Map<string, ProviderConfig> {
+  return new Map(
+    [...plugins].map(([name, plugin]) => {
+      const { allowDeploy } = root.providers[name] ?? providerSchema.parse({ kind: plugin.kind });
+      return [name, Object.freeze({ ...plugin, allowDeploy })];
+    }),
+  );
+}
+
 function connectorsOf(
   root: RootConfig,
   plugins: ReadonlyMap<string, PluginConfig>,
@@ -170,8 +192,10 @@ function connectorsOf(
 ): Map<string, ConnectorConfig> {
   return new Map(
     [...plugins].map(([name, plugin]) => {
-      const { enabled, credit } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
-      return [name, Object.freeze({ ...plugin, enabled, credit, messages: messages.get(name) })];
+      const { enabled, credit: written } = root.connectors[name] ?? connectorSchema.parse({ kind: plugin.kind });
+      const own = messages.get(name);
+      const credit = written ?? (own ? standardCredit : root.gateway.limits.inFlight);
+      return [name, Object.freeze({ ...plugin, enabled, credit, messages: own })];
     }),
   );
 }

@@ -1,5 +1,4 @@
 import { isIP } from 'node:net';
-import { authOf } from '../functions/auth.ts';
 import { problem, type Source } from './issues.ts';
 import type { Problem } from './problem.ts';
 import type { Config, FunctionConfig } from './schema.ts';
@@ -25,6 +24,8 @@ export function crossCheck(config: Config, declared: Declared): Problem[] {
     ...circles(config, declared),
     ...batches(config, declared),
     ...replies(config, declared),
+    ...deployments(config, declared),
+    ...scaling(config, declared),
   ];
 }
 
@@ -49,10 +50,8 @@ function callers({ gateway, functions }: Config, { source, functionPaths }: Decl
   if (gateway.auth !== 'none') return [];
   const text = 'takes a token, and gateway.auth is none: nobody has one. Set gateway.auth.tokens or basic';
   if (gateway.functions.auth === 'token') return [problem(['gateway', 'functions', 'auth'], text, source)];
-  return [...functions.values()].flatMap(({ name, annotations, policy }) =>
-    authOf({ annotations }, policy) === 'token'
-      ? [problem([...(functionPaths.get(name) ?? []), 'auth'], text, source)]
-      : [],
+  return [...functions.values()].flatMap(({ name, policy }) =>
+    policy.auth === 'token' ? [problem([...(functionPaths.get(name) ?? []), 'auth'], text, source)] : [],
   );
 }
 
@@ -92,6 +91,45 @@ function queuesOf(config: Config, { source, functionPaths, queues }: Declared): 
     }
   }
   return problems;
+}
+
+/** What is deployed through the API needs a provider that can take it, just one, and a store that keeps it. */
+function deployments({ gateway, providers, stores }: Config, { source }: Declared): Problem[] {
+  const problems: Problem[] = [];
+  const targets = [...providers.values()].filter(({ allowDeploy }) => allowDeploy);
+  for (const [index, { name, kind, definition }] of targets.entries()) {
+    const path = ['providers', name, 'allowDeploy'];
+    if (definition.type === 'provider' && !definition.deployment) {
+      problems.push(problem(path, `a provider of kind ${kind} takes no deployments`, source));
+    }
+    if (index > 0) {
+      problems.push(problem(path, `provider "${targets[0]?.name}" takes deployments already: only one may`, source));
+    }
+  }
+  const { store } = gateway.deployments;
+  if (targets.length > 0 && !stores.has(store)) {
+    const hint = didYouMean(store, [...stores.keys()]) || `; known: ${[...stores.keys()].join(', ') || 'none'}`;
+    problems.push(problem(['gateway', 'deployments', 'store'], `no store "${store}"${hint}`, source));
+  }
+  return problems;
+}
+
+/** Asking for replicas of a provider that has none would be a wish that nobody hears. */
+function scaling({ functions, providers }: Config, { source, functionPaths }: Declared): Problem[] {
+  return [...functions.values()].flatMap(({ name, provider, policy }) => {
+    const plugin = providers.get(provider);
+    if (!policy.scale || plugin?.definition.type !== 'provider') return [];
+    const { scaling: can } = plugin.definition;
+    const at = [...(functionPaths.get(name) ?? []), 'scale'];
+    if (!can) {
+      // Labels come with functions that ran elsewhere, and are no demand.
+      if (!source.place(at)) return [];
+      return [problem(at, `provider "${provider}" (${plugin.kind}) has no replicas to scale`, source)];
+    }
+    if (policy.scale.type !== 'cpu' || can.cpu) return [];
+    const text = `provider "${provider}" (${plugin.kind}) does not know what its functions use of the CPU`;
+    return [problem([...at, 'type'], text, source)];
+  });
 }
 
 /** Outcomes must have somewhere to go. */

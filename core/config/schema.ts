@@ -1,7 +1,8 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
-import { functionAuths, type FunctionPolicy, type RetryPolicy } from '../contracts/policy.ts';
+import type { Deployment } from '../contracts/deployment.ts';
+import { functionAuths, type FunctionPolicy, type RetryPolicy, type ScalePolicy } from '../contracts/policy.ts';
 import type { MessageSettings } from './messages.ts';
 import { type AuthConfig, authSchema } from './auth.ts';
 import { type ConfigTest, testSchema } from './tests.ts';
@@ -117,6 +118,12 @@ const gatewaySchema = z.strictObject({
         .describe(
           'Hosts, addresses and networks (CIDR) that may be called although they are private or on this machine.',
         ),
+      internal: z
+        .array(z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, 'expected a host name in lower case'))
+        .default(['gateway', 'gateway.openfaas', 'gateway.openfaas.svc', 'gateway.openfaas.svc.cluster.local'])
+        .describe(
+          'Hosts that mean this gateway: a callback to /function/NAME there runs the function, and is sent nowhere.',
+        ),
       secret: secret()
         .optional()
         .describe('Signs callbacks (HMAC-SHA256), so that their receiver can tell them from others.'),
@@ -124,6 +131,13 @@ const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe('Calls to X-Callback-Url with the outcome of an invocation.'),
+  deployments: z
+    .strictObject({
+      store: dnsLabel.default('default').describe('The store that keeps what is deployed through the API.'),
+      refresh: timeLimit('5s').describe('How often it is looked for what other gateways deployed.'),
+    })
+    .prefault({})
+    .describe('Functions and namespaces made through the API, where a provider has `allowDeploy`.'),
   reload: z
     .strictObject({
       watch: z
@@ -163,6 +177,33 @@ const invokeSchema = z.strictObject({
     .describe('Functions that get the last answer of what ended as a dead letter.'),
 });
 
+export const scaleSchema = z
+  .strictObject({
+    min: z.int().min(0).max(1000).default(1).describe('Never fewer replicas while it is not idle.'),
+    max: z.int().min(1).max(1000).default(20).describe('Never more.'),
+    zero: z
+      .boolean()
+      .default(false)
+      .describe('No replica while it is idle; the next call starts one, and waits for it.'),
+    zeroDuration: timeLimit('15m').describe('It is idle when nothing ran or waited for so long.'),
+    type: z
+      .enum(['capacity', 'rps', 'cpu', 'queue'])
+      .default('rps')
+      .describe(
+        'What is held against `target`: calls in flight and waiting (`capacity`), calls a second (`rps`), thousandths of a core (`cpu`), or what waits in its queue (`queue`).',
+      ),
+    target: z.number().positive().max(1e9).default(50).describe('What one replica is to bear.'),
+    targetProportion: z
+      .number()
+      .min(0.01)
+      .max(1)
+      .default(0.9)
+      .describe('The part of `target` at which there is to be another one.'),
+    downWindow: timeLimit('30s').describe('Scaled down to the most that was wanted within so long.'),
+    factor: z.int().min(0).max(100).default(20).describe('Per cent of `max` that an alert of AlertManager adds.'),
+  })
+  .refine(({ min, max }) => min <= max, { path: ['min'], message: 'more than `max`' });
+
 const textMap = z.record(z.string(), z.string()).default({});
 
 /** The keys of a function that are not its provider's. */
@@ -179,16 +220,36 @@ export const functionSchema = z.looseObject({
         '(`event-only`: connectors and queues run it). Also annotation `millrace.dev/auth`; else gateway.functions.auth.',
     ),
   invoke: invokeSchema.prefault({}).describe('How it is run, for calls and queued work alike.'),
+  scale: scaleSchema
+    .optional()
+    .describe('How many replicas it has; left out, as many as it was deployed with. For providers that can be told.'),
 });
 
 /** The keys of a connector that are not its plugin's. */
 export const connectorSchema = z.looseObject({
   kind: z.string().describe('Which plugin.'),
   enabled: z.boolean().default(true).describe('false: as if it were not there.'),
-  credit: z.int().min(1).max(100_000).default(64).describe('Deliveries that may be unsettled at once.'),
+  credit: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .optional()
+    .describe(
+      'Deliveries that may be unsettled at once; left out, 64 messages of a broker, or as many calls as `gateway.limits.inFlight`.',
+    ),
 });
 
 export const pluginSchema = z.looseObject({ kind: z.string().describe('Which plugin.') });
+
+/** The keys of a provider that are not its plugin's. */
+export const providerSchema = pluginSchema.extend({
+  allowDeploy: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Takes functions that are deployed through the API. Whoever may deploy can then run whatever this provider runs.',
+    ),
+});
 
 /** Everything that is not a plugin's own. */
 export const rootSchema = z.strictObject({
@@ -212,7 +273,7 @@ export const rootSchema = z.strictObject({
     .describe('Brokers; each is dialled once and shared by all that name it.'),
   queues: z.record(dnsLabel, pluginSchema).default({}).describe('Where asynchronous invocations are kept.'),
   stores: z.record(dnsLabel, pluginSchema).default({}).describe('Where small records are kept.'),
-  providers: z.record(dnsLabel, pluginSchema).default({}).describe('What runs functions.'),
+  providers: z.record(dnsLabel, providerSchema).default({}).describe('What runs functions.'),
   functions: z.record(functionName, functionSchema).default({}).describe('The functions.'),
   connectors: z.record(dnsLabel, connectorSchema).default({}).describe('What brings events to functions.'),
   tests: z.array(testSchema).default([]).describe('Messages with what must come of them: `millrace test`.'),
@@ -262,6 +323,10 @@ export interface PluginConfig {
   readonly connection: string | undefined;
 }
 
+export interface ProviderConfig extends PluginConfig {
+  readonly allowDeploy: boolean;
+}
+
 export interface ConnectorConfig extends PluginConfig {
   readonly enabled: boolean;
   readonly credit: number;
@@ -279,6 +344,8 @@ export interface FunctionConfig {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
   readonly policy: FunctionPolicy;
+  /** What was asked for, if it was deployed through the API. */
+  readonly deployment?: (Deployment & { readonly createdAt: number }) | undefined;
 }
 
 /** A configuration that has been checked as a whole. Never changed afterwards. */
@@ -288,7 +355,7 @@ export interface Config {
   readonly connections: ReadonlyMap<string, PluginConfig>;
   readonly queues: ReadonlyMap<string, PluginConfig>;
   readonly stores: ReadonlyMap<string, PluginConfig>;
-  readonly providers: ReadonlyMap<string, PluginConfig>;
+  readonly providers: ReadonlyMap<string, ProviderConfig>;
   readonly connectors: ReadonlyMap<string, ConnectorConfig>;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly tests: readonly ConfigTest[];
@@ -296,6 +363,12 @@ export interface Config {
   readonly standardRetry: RetryPolicy;
   /** Every value of a field that is marked secret. */
   readonly secrets: readonly string[];
+}
+
+/** `scale` of the YAML in the units of the code. */
+export function scalePolicyOf(scale: z.output<typeof scaleSchema>): ScalePolicy {
+  const { zeroDuration, downWindow, ...rest } = scale;
+  return { ...rest, zeroAfterMs: zeroDuration, downWindowMs: downWindow };
 }
 
 /** The retry policy of the YAML in the units of the code. */

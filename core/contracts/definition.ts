@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { Clock } from './clock.ts';
 import type { Connection } from './connection.ts';
 import type { Connector } from './connector.ts';
+import type { Deployment } from './deployment.ts';
 import type { Delivery, Settlement } from './delivery.ts';
 import type { AckMode, MessageTraits, SourceMessage } from './message.ts';
 import type { FunctionSpec, FunctionStatus, Provider } from './provider.ts';
@@ -166,6 +167,10 @@ export interface ProviderDefinition<
 > extends DefinitionBase<'provider', Schema> {
   /** The provider's own keys of a function in the YAML (`module`, `command`, `url`, …). */
   readonly functionConfig: FunctionSchema;
+  /** It can be told how many replicas a function has; `cpu`: and knows what they use. */
+  readonly scaling?: { readonly cpu: boolean } | undefined;
+  /** It can take what is deployed through the API: its own keys of such a function. */
+  deployment?(deployment: Deployment): z.input<FunctionSchema>;
   create(config: z.output<Schema>, host: ProviderHost): Provider;
 }
 

@@ -24,6 +24,13 @@ export const errorCodes = {
   'request.conflict': { status: 409, retryable: false, summary: 'The request does not fit the present state.' },
   'request.media-type': { status: 415, retryable: false, summary: 'The management API takes application/json only.' },
   'function.missing': { status: 404, retryable: true, summary: 'No function of that name is deployed.' },
+  'deploy.disabled': {
+    status: 403,
+    retryable: false,
+    summary: 'No provider of the configuration takes what is deployed through the API, or keeps secrets for it.',
+  },
+  'namespace.missing': { status: 404, retryable: false, summary: 'No namespace of that name exists.' },
+  'secret.missing': { status: 404, retryable: false, summary: 'No secret of that name exists.' },
   'function.not-ready': { status: 503, retryable: true, summary: 'The function did not become ready in time.' },
   'function.crashed': { status: 502, retryable: true, summary: 'The function ended without an answer.' },
   'function.failed': { status: 500, retryable: true, summary: 'The function threw an error.' },

@@ -25,6 +25,10 @@ export interface Invocation {
   /** The query string with its `?`, or empty. */
   readonly query: string;
   readonly headers: Headers;
+  /**
+   * Bytes are nobody's to change or to transfer: what fails goes on with them, and they may be a part of a larger buffer
+   * with other messages. A function is given its own.
+   */
   readonly body: Body;
   /** The connector that it came from, by instance name. */
   readonly source: string;

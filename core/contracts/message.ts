@@ -21,7 +21,10 @@ export interface SourceMessage {
   readonly headers: Iterable<readonly [name: string, values: readonly string[]]>;
   /** What the connector adds to them, names in lower case: `x-kafka-partition`. */
   readonly extra?: Readonly<Record<string, string>> | undefined;
-  /** Its own bytes: a client that uses its buffer again must have them copied. */
+  /**
+   * Nobody changes them. They may be a part of what the client received, unless it uses that again: whoever keeps them for
+   * longer than until the message is settled copies them.
+   */
   readonly body: Uint8Array;
   /** How often the broker gave it, this time included; 1 where it does not tell. */
   readonly attempt: number;

@@ -24,9 +24,29 @@ export interface RetryPolicy {
 export const functionAuths = ['public', 'token', 'event-only'] as const;
 export type FunctionAuth = (typeof functionAuths)[number];
 
+/** How many replicas a function has, where its provider can be told. */
+export interface ScalePolicy {
+  /** Never fewer while it is not idle. */
+  readonly min: number;
+  readonly max: number;
+  /** No replica once it has been idle for `zeroAfterMs`. */
+  readonly zero: boolean;
+  readonly zeroAfterMs: number;
+  /** What is held against `target`: calls in flight, calls a second, CPU, or what waits in its queue. */
+  readonly type: 'capacity' | 'rps' | 'cpu' | 'queue';
+  /** What one replica is to bear, in the unit of `type`; of CPU thousandths of a core. */
+  readonly target: number;
+  /** The part of `target` at which another replica is asked for: above 0, at most 1. */
+  readonly targetProportion: number;
+  /** It is scaled down to the most that was wanted within so long. */
+  readonly downWindowMs: number;
+  /** Per cent of `max` that an alert of AlertManager adds. */
+  readonly factor: number;
+}
+
 /** The one policy of a function, for calls and queued work alike. */
 export interface FunctionPolicy {
-  /** Undefined: as its annotation says, or the gateway's default. */
+  /** Undefined: the gateway's default. */
   readonly auth: FunctionAuth | undefined;
   readonly timeoutMs: number;
   /** Attempts at once, over all callers; also bounded by the provider's capacity. */
@@ -42,4 +62,6 @@ export interface FunctionPolicy {
   /** Functions (`name.namespace`) that get the outcome as a new invocation. */
   readonly onSuccess: readonly string[];
   readonly onFailure: readonly string[];
+  /** Undefined: as many replicas as it was deployed with, until somebody asks for others. */
+  readonly scale: ScalePolicy | undefined;
 }

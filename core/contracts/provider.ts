@@ -1,5 +1,9 @@
+import type { Deployment, FunctionSecrets } from './deployment.ts';
 import type { Invocation, Outcome } from './invocation.ts';
 import type { FunctionPolicy } from './policy.ts';
+
+/** The namespace of Millrace's own functions. Nobody outside can name them. */
+export const systemNamespace = 'millrace';
 
 /** `cold`: deployed, no replica runs. `failed`: it cannot run until it is deployed again (the reason is in `message`). */
 export type FunctionState = 'ready' | 'cold' | 'scaling' | 'paused' | 'failed';
@@ -13,6 +17,8 @@ export interface FunctionSpec<FunctionConfig = unknown> {
   readonly env: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
+  /** What was asked for, if it was deployed through the API; `createdAt`: wall clock, ms. */
+  readonly deployment?: (Deployment & { readonly createdAt: number }) | undefined;
 }
 
 /** What a provider tells the catalog about one of its functions, each time it changes. */
@@ -84,6 +90,10 @@ export interface Provider {
   invoke(entry: FunctionEntry, call: Call): Promise<Outcome>;
   /** Asks for replicas; progress is reported by status. Absent: the provider scales by itself. */
   scale?(name: string, replicas: number): Promise<void>;
+  /** CPU that the replicas of a function have used since it was deployed, ms; undefined where that is not known. */
+  cpuMs?(name: string): number | undefined;
+  /** Secrets of functions, where clients may keep them. */
+  readonly secrets?: FunctionSecrets | undefined;
   workQueues?(): readonly WorkQueueStats[];
   stop(deadlineMs: number): Promise<void>;
 }

@@ -23,6 +23,7 @@ export function callbackPolicy(queue: string, retry: RetryPolicy, timeoutMs: num
     result: { store: true, ttlMs: 3_600_000 },
     onSuccess: [],
     onFailure: [],
+    scale: undefined,
   };
 }
 

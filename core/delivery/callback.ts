@@ -4,6 +4,7 @@ import { Agent, request, type Dispatcher } from 'undici';
 import type { Clock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
+import { systemNamespace } from '../contracts/provider.ts';
 import { failed } from '../kit/outcome.ts';
 import { CallbackGuard, literalOf, type Lookup, type ResolvedAddress } from './callback-guard.ts';
 
@@ -68,6 +69,32 @@ export interface CallbackSender {
    */
   send(call: CallbackCall): Promise<Outcome>;
   close(): Promise<void>;
+}
+
+/** A function of this gateway that a callback goes to. */
+export interface CallbackFunction {
+  /** `name.namespace` */
+  readonly lane: string;
+  readonly path: string;
+  readonly query: string;
+}
+
+/**
+ * The function that a callback URL means, where its host is this gateway by one of the names that OpenFaaS' users have for it:
+ * the outcome then goes into the function's queue instead of over HTTP, and cannot be lost on the way.
+ */
+export function callbackFunctionOf(
+  text: string,
+  hosts: readonly string[],
+  namespace: string,
+): CallbackFunction | undefined {
+  const url = URL.parse(text);
+  if (url?.protocol !== 'http:' || !hosts.includes(url.hostname)) return undefined;
+  const parts = /^\/(?:async-)?function\/([-a-zA-Z_0-9.]+)(\/.*)?$/.exec(url.pathname);
+  if (!parts) return undefined;
+  const [, name = '', path = ''] = parts;
+  const lane = name.includes('.') ? name : `${name}.${namespace}`;
+  return lane.endsWith(`.${systemNamespace}`) ? undefined : { lane, path, query: url.search };
 }
 
 /**

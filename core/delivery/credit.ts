@@ -79,3 +79,40 @@ export class CreditPool implements Credit {
     }
   }
 }
+
+/**
+ * The credit of a lane, which finds out how much its function takes: a 429 halves it, what succeeds lets it grow by one
+ * for as many as it has, up to the most that the policy allows (additive increase, multiplicative decrease, as TCP has it: RFC 5681).
+ */
+export class PacedCredit extends CreditPool {
+  #most: number;
+  #pace: number;
+  #slowedAt = -Infinity;
+
+  constructor(most: number) {
+    super(most);
+    this.#most = most;
+    this.#pace = most;
+  }
+
+  /** Sets the most. */
+  override resize(most: number): void {
+    this.#pace = this.#pace >= this.#most ? most : Math.min(this.#pace, most);
+    this.#most = most;
+    super.resize(Math.floor(this.#pace));
+  }
+
+  /** An attempt that began then was refused: others of the same burst say nothing more. Monotonic ms. */
+  refused(beganAt: number, now: number): void {
+    if (beganAt < this.#slowedAt) return;
+    this.#slowedAt = now;
+    this.#pace = Math.max(1, Math.floor(this.#pace / 2));
+    super.resize(this.#pace);
+  }
+
+  succeeded(): void {
+    if (this.#pace >= this.#most) return;
+    this.#pace = Math.min(this.#most, this.#pace + 1 / this.#pace);
+    super.resize(Math.floor(this.#pace));
+  }
+}

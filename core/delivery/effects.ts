@@ -1,11 +1,13 @@
+import type { Clock } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
-import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
+import type { Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
-import { systemNamespace } from '../functions/catalog.ts';
+import { systemNamespace } from '../contracts/provider.ts';
+import { isoTime } from '../kit/time.ts';
 import { pathOf, replyFunction } from './reply.ts';
-import { callbackHeaders } from './callback.ts';
+import { type CallbackFunction, callbackHeaders } from './callback.ts';
 import { createId } from './ids.ts';
 import { succeeded } from './retry.ts';
 
@@ -17,23 +19,40 @@ const dayMs = 86_400_000;
 
 /**
  * What follows from the end of a queued invocation: its callback, and new invocations of the functions that its policy
- * names. `attempts`: how many it was allowed. They become durable in the same step as the settlement, so that neither is there without the other.
+ * names. `attempts`: how many it was allowed; `functionOf`: the function that a callback URL means, if it means one here.
+ * They become durable in the same step as the settlement, so that neither is there without the other.
  */
 export function effectsOf(
   delivery: Delivery,
   outcome: Outcome,
   policy: FunctionPolicy | undefined,
   attempts: number,
-  nowMs: number,
+  clock: Clock,
+  functionOf: (callbackUrl: string) => CallbackFunction | undefined,
 ): readonly NewMessage[] {
   const { invocation } = delivery;
   if (!invocation) return none;
   const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
   if (invocation.callbackUrl === undefined && invocation.replyTo === undefined && followers.length === 0) return none;
+  const nowMs = clock.now();
   const effects = followers.map((lane) => follower(invocation, outcome, lane, nowMs));
   if (invocation.callbackUrl !== undefined) {
     const headers = callbackHeaders(invocation, outcome, attempts);
-    effects.push(callback(invocation, outcome, invocation.callbackUrl, headers, nowMs));
+    const target = functionOf(invocation.callbackUrl);
+    const { lane, path, query } = target ?? { lane: callbackFunction, path: invocation.callbackUrl, query: '' };
+    effects.push({
+      ...common(invocation, outcome, lane, nowMs),
+      envelope: {
+        callId: invocation.callId,
+        method: 'POST',
+        path,
+        query,
+        headers,
+        source: invocation.function,
+        depth: invocation.depth + 1,
+        acceptedAt: nowMs,
+      },
+    });
   }
   const { replyTo } = invocation;
   if (replyTo && (succeeded(outcome) || !replyTo.onlySuccess)) {
@@ -55,7 +74,7 @@ function replyEffect(
     'ce-id': invocation.id,
     'ce-source': `/functions/${invocation.function}`,
     'ce-type': `millrace.function.${succeeded(outcome) ? 'succeeded' : 'failed'}`,
-    'ce-time': new Date(nowMs).toISOString(),
+    'ce-time': isoTime(nowMs),
   };
   // What the function says of its own event stands.
   const headers = { ...event, ...callbackHeaders(invocation, outcome, attempts) };
@@ -66,22 +85,6 @@ function replyEffect(
       callId: invocation.callId,
       method: 'POST',
       path: pathOf(target),
-      query: '',
-      headers,
-      source: invocation.function,
-      depth: invocation.depth + 1,
-      acceptedAt: nowMs,
-    },
-  };
-}
-
-function callback(invocation: Invocation, outcome: Outcome, url: string, headers: Headers, nowMs: number): NewMessage {
-  return {
-    ...common(invocation, outcome, callbackFunction, nowMs),
-    envelope: {
-      callId: invocation.callId,
-      method: 'POST',
-      path: url,
       query: '',
       headers,
       source: invocation.function,

@@ -6,7 +6,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { endToEnd } from '../kit/headers.ts';
-import type { CreditPool } from './credit.ts';
+import type { PacedCredit } from './credit.ts';
 import { attemptErrorOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
 
@@ -72,7 +72,7 @@ export class LaneSource {
    * Work of one lane: as many deliveries at once as the credit allows, and no more than as many again whose verdict is on
    * its way to the queue. Unsubscribing takes no more.
    */
-  deliveries(lane: string, credit: CreditPool): Observable<Delivery> {
+  deliveries(lane: string, credit: PacedCredit): Observable<Delivery> {
     return new Observable((subscriber) => {
       const stop = new AbortController();
       const taking = this.#take(new Lane(lane, credit), stop.signal, (delivery) => subscriber.next(delivery));
@@ -113,7 +113,7 @@ export class LaneSource {
     }
   }
 
-  async #handBack({ receipt }: Lease, credit: CreditPool): Promise<void> {
+  async #handBack({ receipt }: Lease, credit: PacedCredit): Promise<void> {
     const { queue, logger, queueName } = this.#options;
     credit.giveBack();
     await queue.settle(receipt, { kind: 'retry', delayMs: 0, counted: false }).catch((error: unknown) => {
@@ -130,6 +130,7 @@ export class LaneSource {
     const settlement: Settlement = {
       kind: 'settles',
       settle: async (verdict) => {
+        pace(lane.credit, verdict, delivery, clock.monotonic());
         lane.settling(delivery);
         try {
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
@@ -201,13 +202,13 @@ export class LaneSource {
  */
 class Lane {
   readonly name: string;
-  readonly credit: CreditPool;
+  readonly credit: PacedCredit;
   /** Deliveries whose credit has gone to others before the queue had taken their verdict. */
   #ahead = 0;
   /** Deliveries that wait for their turn to be one of those. */
   readonly #ended = new Set<Delivery>();
 
-  constructor(name: string, credit: CreditPool) {
+  constructor(name: string, credit: PacedCredit) {
     this.name = name;
     this.credit = credit;
   }
@@ -233,6 +234,14 @@ class Lane {
       delivery.credit = undefined;
       this.credit.giveBack();
     }
+  }
+}
+
+/** A function that has enough for now is given less at once, however many it may have. */
+function pace(credit: PacedCredit, verdict: Verdict, { startedAt }: Delivery, now: number): void {
+  if (verdict.kind === 'done') credit.succeeded();
+  else if ('outcome' in verdict && verdict.outcome.status === 429 && verdict.outcome.failure === undefined) {
+    credit.refused(startedAt, now);
   }
 }
 

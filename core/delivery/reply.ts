@@ -2,7 +2,7 @@ import type { Connection, OutgoingMessage } from '../contracts/connection.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, ReplyTarget } from '../contracts/invocation.ts';
 import type { Call, Provider } from '../contracts/provider.ts';
-import { systemNamespace } from '../functions/catalog.ts';
+import { systemNamespace } from '../contracts/provider.ts';
 import { bytesOf, jsonOf } from '../kit/body.ts';
 import { dataMember } from '../kit/event.ts';
 import { failed } from '../kit/outcome.ts';

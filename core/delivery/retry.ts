@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../contracts/clock.ts';
 import type { DeadReason, FailureClass, Headers, Outcome } from '../contracts/invocation.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 
@@ -17,8 +18,10 @@ export function succeeded(outcome: Outcome): boolean {
  *
  * Of the words that fit the outcome the more exact one decides: the failure class or the status itself (`timeout`,
  * `503`) before a class of statuses (`5xx`); of two that are equally exact, `failOn`. What no word names is permanent,
- * except that a function which is missing or overloaded is tried again: it never saw the message. A loop and a
- * refusal by the platform are permanent whatever the policy says, because nothing would change.
+ * except that a function which is missing or overloaded is tried again: it never saw the message. So is what bears
+ * `X-OpenFaaS-Internal`: a watchdog or a gateway on the way made that answer, and whichever status it chose says nothing
+ * of the function. A loop and a refusal by the platform are permanent whatever the policy says, because nothing would
+ * change.
  *
  * A cancelled attempt is for the caller to recognise, who knows why it was cancelled; here it ends as permanent,
  * since that loses nothing.
@@ -28,7 +31,7 @@ export function retryDecision(
   outcome: Outcome,
   attempt: number,
   random: () => number = Math.random,
-  nowMs: number = Date.now(),
+  clock: Pick<Clock, 'now'> = systemClock,
 ): RetryDecision {
   if (succeeded(outcome)) return { kind: 'done' };
   const { failure } = outcome;
@@ -37,7 +40,7 @@ export function retryDecision(
   if (failure === 'refused' || failure === 'cancelled') return { kind: 'dead', reason: 'permanent' };
   if (!mayRetry(policy, outcome)) return { kind: 'dead', reason: reasonOf(failure, 'permanent') };
   if (attempt >= policy.attempts) return { kind: 'dead', reason: reasonOf(failure, 'max_attempts') };
-  const delayMs = Math.max(backoffMs(policy.backoff, attempt, random), retryAfterMs(policy, outcome, nowMs));
+  const delayMs = Math.max(backoffMs(policy.backoff, attempt, random), retryAfterMs(policy, outcome, clock.now()));
   return { kind: 'retry', delayMs };
 }
 
@@ -62,7 +65,7 @@ export function parseRetryAfter(text: string, nowMs: number): number | undefined
   return Number.isNaN(at) ? undefined : Math.max(0, at - nowMs);
 }
 
-function mayRetry(policy: RetryPolicy, { failure, status }: Outcome): boolean {
+function mayRetry(policy: RetryPolicy, { failure, headers, status }: Outcome): boolean {
   if (failure !== undefined) {
     if (policy.failOn.includes(failure)) return false;
     if (policy.retryOn.includes(failure)) return true;
@@ -71,7 +74,7 @@ function mayRetry(policy: RetryPolicy, { failure, status }: Outcome): boolean {
   }
   const word = String(status);
   if (policy.failOn.includes(word)) return false;
-  if (policy.retryOn.includes(word)) return true;
+  if (policy.retryOn.includes(word) || headers['x-openfaas-internal'] !== undefined) return true;
   const statusClass = `${word[0]}xx`;
   return !policy.failOn.includes(statusClass) && policy.retryOn.includes(statusClass);
 }

@@ -27,6 +27,7 @@ export class FunctionSlots {
   #limit: number;
   #running = 0;
   #waiting = 0;
+  #held = 0;
   #turn = 0;
   readonly #clock: Clock;
   /** A binary heap by rank; who has left stays until reached, so leaving is cheap. */
@@ -47,6 +48,19 @@ export class FunctionSlots {
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Callers that wait for the function itself to be ready. */
+  get held(): number {
+    return this.#held;
+  }
+
+  hold(): void {
+    this.#held++;
+  }
+
+  unhold(): void {
+    this.#held--;
   }
 
   /** ms that the longest waiter has waited; 0 when nobody waits. */

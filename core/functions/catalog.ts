@@ -1,12 +1,8 @@
 import { Subject, type Observable } from 'rxjs';
 import type { Clock } from '../contracts/clock.ts';
-import type { FunctionAuth, FunctionPolicy } from '../contracts/policy.ts';
+import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
-import { authOf } from './auth.ts';
-
-/** The namespace of Millrace's own functions. Nobody outside can name them. */
-export const systemNamespace = 'millrace';
 
 export interface CatalogChange {
   readonly kind: 'added' | 'changed' | 'removed';
@@ -15,8 +11,6 @@ export interface CatalogChange {
 
 /** What the pipeline needs of one function, beside what it is. */
 export interface CatalogEntry extends FunctionEntry {
-  /** Undefined: the gateway's default. */
-  readonly auth: FunctionAuth | undefined;
   readonly slots: FunctionSlots;
 }
 
@@ -59,9 +53,8 @@ export class Catalog {
     const status = this.#early.get(spec.name) ?? before?.status ?? unknownStatus(spec.name);
     this.#early.delete(spec.name);
     const slots = before?.slots ?? new FunctionSlots(1, this.#clock);
-    const auth = authOf(spec, policy);
     return this.#put(
-      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, auth, slots },
+      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, slots },
       before ? 'changed' : 'added',
     );
   }

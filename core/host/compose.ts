@@ -26,7 +26,7 @@ export function compose(config: Config, logger: Logger, clock: Clock = systemClo
   provideValue(container, clockToken, clock);
   provide(container, metricsToken, () => new Registry());
   provide(container, meterToken, (parts) => new Meter(parts.resolve(metricsToken)));
-  provide(container, eventsToken, () => new Events());
+  provide(container, eventsToken, (parts) => new Events(parts.resolve(clockToken)));
   provide(container, catalogToken, (parts) => new Catalog(config.gateway.namespace, parts.resolve(clockToken)));
   provide(container, deadlinesToken, (parts) => new Deadlines(parts.resolve(clockToken)));
   return container;

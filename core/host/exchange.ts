@@ -156,6 +156,8 @@ export class Exchange {
         { connector: name, inFlight: running.inFlight },
         'the drain deadline has passed: a connector is ended',
       );
+      sources.abortConnector(running);
+      await within(running.credit.whenIdle(), stopMs);
     }
     sources.remove(running);
     await plugins.retireConnector(running, stopMs);

@@ -104,6 +104,6 @@ export class Functions {
   }
 }
 
-function specOf({ name, provider, config, env, labels, annotations }: FunctionConfig): FunctionSpec {
-  return { name, provider, config, env, labels, annotations };
+function specOf({ name, provider, config, env, labels, annotations, deployment }: FunctionConfig): FunctionSpec {
+  return { name, provider, config, env, labels, annotations, deployment };
 }

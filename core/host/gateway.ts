@@ -1,32 +1,38 @@
 import type { FastifyInstance } from 'fastify';
-import { Authenticator, type AuthParts } from '../auth/authenticator.ts';
-import { Refusals } from '../auth/refusals.ts';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import type { ConnectionStats, ManagementServices } from '../api/services.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
 import { redacted } from '../config/redact.ts';
-import type { Config, ConnectorConfig } from '../config/schema.ts';
+import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
-import type { FunctionAuth } from '../contracts/policy.ts';
-import { createCallbackSender, type CallbackSender } from '../delivery/callback.ts';
-import { createId } from '../delivery/ids.ts';
+import {
+  type CallbackFunction,
+  callbackFunctionOf,
+  createCallbackSender,
+  type CallbackSender,
+} from '../delivery/callback.ts';
+import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
+import { functionMetrics, requestMetrics } from '../observe/function-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
 import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
 import type { PipelineServices } from '../pipeline/stage.ts';
+import { GatewayCallers } from './callers.ts';
 import type { DependencyContainer } from './container.ts';
+import { Deployments } from './deployments.ts';
 import { Exchange } from './exchange.ts';
 import { Functions } from './functions.ts';
 import { invocationsOf } from './invocations.ts';
 import { managementServer } from './management-server.ts';
+import { managementServices } from './management-services.ts';
 import { Plugins } from './plugins.ts';
 import { Sources } from './sources.ts';
 import {
@@ -39,7 +45,7 @@ import {
   meterToken,
   metricsToken,
 } from './tokens.ts';
-import { connectionView, connectorView } from './views.ts';
+import { connectionView } from './views.ts';
 import { within } from './within.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
@@ -58,8 +64,12 @@ export interface ReloadResult {
  * listeners) and stopped from the top down, so that nothing is ever given to a part that is not there.
  */
 export class Gateway {
-  /** What is in force. */
+  /** What is in force: what the files say, and the functions that were deployed through the API. */
   #config: Config;
+  /** What the files say. */
+  #declared: Config;
+  readonly #deployments: Deployments;
+  readonly #scaler: Scaler;
   readonly #parts;
   readonly #plugins: Plugins;
   readonly #running = new Map<string, Delivery>();
@@ -67,20 +77,20 @@ export class Gateway {
   readonly #functions: Functions;
   readonly #stopAsked = new AbortController();
   readonly #reloads: (result: ReloadOutcome) => void;
-  readonly #refusals: Refusals;
-  readonly #keySets: AuthParts['keySets'] = new Map();
-  #authenticator: Authenticator;
+  readonly #callers: GatewayCallers;
   #callbacks: CallbackSender;
   /** Senders with other settings, which may have something under way. */
   readonly #formerCallbacks: CallbackSender[] = [];
   #started: Promise<void> | undefined;
-  #reloading: Promise<unknown> = Promise.resolve();
+  /** The last of the reloads and deployments that were asked for. */
+  #exchanging: Promise<unknown> = Promise.resolve();
   #server: PublicServer | undefined;
   #management: FastifyInstance | undefined;
   #state: 'starting' | 'ready' | 'stopping' | 'stopped' = 'starting';
 
   constructor(container: DependencyContainer, baseFolder: string) {
-    this.#config = container.resolve(configToken);
+    this.#declared = container.resolve(configToken);
+    this.#config = this.#declared;
     this.#parts = {
       catalog: container.resolve(catalogToken),
       clock: container.resolve(clockToken),
@@ -93,16 +103,30 @@ export class Gateway {
     const { catalog, clock, events, logger, metrics } = this.#parts;
     const onFailure = (instance: { name: string; type: string }, error: unknown): void => {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
-      events.emit('plugin.failed', { at: clock.now(), plugin: instance.name, error: String(error) });
+      events.emit('plugin.failed', { plugin: instance.name, error: String(error) });
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const resultBody = this.#config.gateway.limits.body;
     this.#sources = new Sources({ ...this.#parts, running: this.#running, resultBody });
     this.#functions = new Functions(catalog, this.#plugins, logger);
-    this.#refusals = new Refusals(metrics, logger, clock);
-    this.#authenticator = this.#newAuthenticator();
+    this.#callers = new GatewayCallers(this.#config.gateway, catalog, this.#parts);
     this.#callbacks = this.#callbackSender();
     this.#reloads = reloadMetrics(metrics, clock);
+    this.#scaler = new Scaler({
+      catalog,
+      clock,
+      logger,
+      queues: this.#plugins.queues,
+      startedCount: (name) => this.#parts.meter.startedCount(name),
+    });
+    this.#deployments = new Deployments({
+      clock,
+      logger,
+      store: () => this.#plugins.store(this.#declared.gateway.deployments.store),
+      declared: () => this.#declared,
+      inTurn: (work) => this.#inTurn(work),
+      apply: (deployed) => this.#take(withDeployed(this.#declared, deployed)),
+    });
   }
 
   /** Where the public listener listens, once started: `http://127.0.0.1:8080`. */
@@ -129,12 +153,14 @@ export class Gateway {
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
     const server = new PublicServer({
-      authenticator: this.#authenticator,
+      authenticator: this.#callers.authenticator,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
+      requested: requestMetrics(this.#parts.metrics),
     });
     this.#server = server;
-    const refresh = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
+    const refresh = queueMetrics(this.#parts.metrics, plugins.queues);
+    functionMetrics(this.#parts.metrics, this.#parts.catalog);
     connectionMetrics(this.#parts.metrics, () => this.#connections());
     this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
     registerManagement(server.api, this.#services(invocations));
@@ -143,6 +169,7 @@ export class Gateway {
       if (connector.enabled) await this.#startConnector(connector, server, invocations);
     }
     this.#functions.deployCallbacks(gateway, this.#callbacks);
+    this.#config = withDeployed(this.#declared, await this.#deployments.load());
     for (const config of this.#config.functions.values()) await this.#functions.deploy(config);
     this.#sources.start(pipeline(this.#pipelineServices()));
     for (const [name, queue] of plugins.queues) this.#sources.addQueue(name, queue);
@@ -150,7 +177,9 @@ export class Gateway {
     await server.listen(gateway.listen.host, gateway.listen.port);
     await this.#management.listen({ host: gateway.management.host, port: gateway.management.port });
     this.#state = 'ready';
-    this.#parts.events.emit('gateway.ready', { at: this.#parts.clock.now() });
+    this.#deployments.follow();
+    this.#scaler.start();
+    this.#parts.events.emit('gateway.ready');
   }
 
   /**
@@ -158,37 +187,63 @@ export class Gateway {
    * Never rejects; one after another.
    */
   reload(loaded: Loaded): Promise<ReloadResult> {
-    const reloading = this.#reloading.then(() => this.#reload(loaded));
-    this.#reloading = reloading;
-    return reloading;
+    return this.#inTurn(() => this.#reload(loaded));
+  }
+
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const mine = this.#exchanging.then(work);
+    this.#exchanging = mine.catch(() => undefined);
+    return mine;
   }
 
   async #reload({ config, problems }: Loaded): Promise<ReloadResult> {
-    const { clock, events, logger } = this.#parts;
+    const { events, logger } = this.#parts;
     const result: ReloadResult = config
       ? await this.#exchange(config)
       : { result: 'invalid', reasons: problems.map(({ text }) => text), changes: '' };
     const { reasons } = result;
     this.#reloads(result.result);
-    const at = clock.now();
     if (result.result === 'ok') {
       logger.info({ changes: result.changes }, 'another configuration is in force');
-      events.emit('config.reloaded', { at, reason: result.changes });
+      events.emit('config.reloaded', { reason: result.changes });
     } else {
       for (const reason of reasons)
         logger.error({ reason, result: result.result }, 'the configuration was not taken up');
-      events.emit('config.reload-failed', { at, reason: result.result, error: reasons.join('\n') });
+      events.emit('config.reload-failed', { reason: result.result, error: reasons.join('\n') });
     }
     return result;
   }
 
-  async #exchange(config: Config): Promise<ReloadResult> {
+  async #exchange(declared: Config): Promise<ReloadResult> {
+    const { functions: deployed, refused } = this.#deployments.under(declared);
+    const config = withDeployed(declared, deployed);
     const changes = changesOf(this.#config, config);
-    const reasons = changes.needsRestart.map(({ path, reason }) => `${path} ${reason}: this needs a restart`);
-    if (reasons.length > 0) return { result: 'needs-restart', reasons, changes: summaryOf(changes) };
+    const reasons = [
+      ...changes.needsRestart.map(({ path, reason }) => `${path} ${reason}: this needs a restart`),
+      // What could not be had before either does not stand in the way.
+      ...refused
+        .filter(({ name }) => this.#deployments.isDeployed(name))
+        .map(({ name, reason }) => `function ${name} was deployed through the API: ${reason}`),
+    ];
+    if (reasons.length > 0) {
+      const result = changes.needsRestart.length > 0 ? 'needs-restart' : 'failed';
+      return { result, reasons, changes: summaryOf(changes) };
+    }
+    try {
+      await this.#take(config, changes);
+      this.#declared = declared;
+      this.#deployments.taken(deployed);
+      return { result: 'ok', reasons: [], changes: summaryOf(changes) };
+    } catch (error) {
+      return { result: 'failed', reasons: [messageOf(error)], changes: summaryOf(changes) };
+    }
+  }
+
+  /** Puts a configuration in force; rejects when it could not be, and all is as it was. */
+  async #take(config: Config, changes = changesOf(this.#config, config)): Promise<void> {
     const server = this.#server;
     if (!server || this.#state !== 'ready') {
-      return { result: 'failed', reasons: ['the gateway is not running'], changes: summaryOf(changes) };
+      throw new MillraceError('gateway.stopping', 'the gateway is not running');
     }
     const parts = {
       plugins: this.#plugins,
@@ -201,28 +256,20 @@ export class Gateway {
       signal: this.#stopAsked.signal,
     };
     try {
-      const exchange = new Exchange(this.#config, config, changes, parts);
-      await exchange.run(() => this.#inForce(config, changes, server));
-      return { result: 'ok', reasons: [], changes: summaryOf(changes) };
+      await new Exchange(this.#config, config, changes, parts).run(() => this.#inForce(config, changes, server));
     } catch (error) {
       // A client library's own words may hold what it was given.
-      const reason = String(
-        redacted(
-          messageOf(error),
-          config.secrets.filter(({ length }) => length >= 4),
-        ),
-      );
-      return { result: 'failed', reasons: [reason], changes: summaryOf(changes) };
+      const secrets = config.secrets.filter(({ length }) => length >= 4);
+      const reason = String(redacted(messageOf(error), secrets));
+      throw new MillraceError(error instanceof MillraceError ? error.code : 'request.invalid', reason);
     }
   }
 
   /** The gateway's own settings, for whoever asks from now on. */
   #inForce(config: Config, { settings, queues }: Changes, server: PublicServer): void {
     this.#config = config;
-    if (settings.includes('gateway.auth')) {
-      this.#authenticator = this.#newAuthenticator();
-      server.setAuthenticator(this.#authenticator);
-    }
+    this.#callers.takeUp(config.gateway);
+    server.setAuthenticator(this.#callers.authenticator);
     if (settings.includes('gateway.callbacks')) {
       this.#formerCallbacks.push(this.#callbacks);
       this.#callbacks = this.#callbackSender();
@@ -243,10 +290,12 @@ export class Gateway {
     this.#stopAsked.abort(new MillraceError('gateway.stopping', 'the gateway is stopping'));
     this.#plugins.stopDialling();
     await this.#started?.catch(() => undefined);
-    await this.#reloading;
+    await this.#scaler.stop();
+    await this.#deployments.stop();
+    await this.#exchanging;
     if (this.#ending()) return;
     this.#state = 'stopping';
-    events.emit('gateway.stopping', { at: clock.now() });
+    events.emit('gateway.stopping');
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     const listener = this.#server?.api.server;
@@ -281,16 +330,24 @@ export class Gateway {
     return this.#state === 'stopping' || this.#state === 'stopped';
   }
 
-  #newAuthenticator(): Authenticator {
-    const { clock, logger } = this.#parts;
-    const parts = { clock, logger, refusals: this.#refusals, keySets: this.#keySets };
-    return new Authenticator(this.#config.gateway.auth, parts);
-  }
-
   #callbackSender(): CallbackSender {
     const { allow, timeout, secret } = this.#config.gateway.callbacks;
     const { clock } = this.#parts;
     return createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
+  }
+
+  /**
+   * A callback shows no credentials. One to a function that is not public goes over HTTP, where it is refused like any
+   * other call, and until then is told by nothing from one to a function that is not there.
+   */
+  #callbackFunction(url: string): CallbackFunction | undefined {
+    const target = this.#ownFunction(url);
+    return target && this.#callers.isClosed(target.lane) ? undefined : target;
+  }
+
+  #ownFunction(url: string): CallbackFunction | undefined {
+    const { callbacks, namespace } = this.#config.gateway;
+    return callbackFunctionOf(url, callbacks.internal, namespace);
   }
 
   /** One whose routes another one has already has failed. */
@@ -325,12 +382,6 @@ export class Gateway {
     return instance.within(() => trigger(slots));
   }
 
-  /** What became of calls of a function that is gone may have been for few. */
-  #functionAuth(lane: string): FunctionAuth {
-    const entry = this.#parts.catalog.get(lane);
-    return entry ? (entry.auth ?? this.#config.gateway.functions.auth) : 'token';
-  }
-
   #connections(): readonly ConnectionStats[] {
     const { instances, connections } = this.#plugins;
     return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
@@ -340,7 +391,7 @@ export class Gateway {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
     const inForce = (): Config => this.#config;
-    const authenticator = (): Authenticator => this.#authenticator;
+    const callers = this.#callers;
     return {
       catalog,
       clock,
@@ -354,10 +405,10 @@ export class Gateway {
         return inForce().standardRetry;
       },
       get functionAuth() {
-        return inForce().gateway.functions.auth;
+        return callers.standardAuth;
       },
       get authenticator() {
-        return authenticator();
+        return callers.authenticator;
       },
       limits: {
         asyncBody: limits.asyncBody,
@@ -366,49 +417,36 @@ export class Gateway {
         depth: limits.depth,
         dedupWindowMs: idempotencyWindowMs,
       },
-      checkCallback: (url) => this.#callbacks.check(url),
+      waitingRoom: { now: 0 },
+      wake: (entry) => this.#scaler.wake(entry),
+      checkCallback: (url) => (this.#ownFunction(url) ? undefined : this.#callbacks.check(url)),
+      callbackFunction: (url) => this.#callbackFunction(url),
       stopping: () => this.#state === 'stopping',
     };
   }
 
   #services(invocations: ManagementServices['invocations']): ManagementServices {
-    const { catalog, clock, events, meter } = this.#parts;
-    const plugins = this.#plugins;
-    return {
-      queues: plugins.queues,
-      invocations,
-      catalog,
+    const parts = {
+      ...this.#parts,
+      plugins: this.#plugins,
+      scaler: this.#scaler,
       namespace: this.#config.gateway.namespace,
-      events: events.all,
-      callers: {
-        principal: (...asked) => this.#authenticator.principal(...asked),
-        functionAuth: (lane) => this.#functionAuth(lane),
-      },
-      invocationCount: (name) => meter.invocationCount(name),
-      nextId: () => createId(clock.now()),
-      waitingRooms: () =>
-        catalog.list().map(({ name, slots }) => ({
-          function: name,
-          waiting: slots.waiting,
-          running: slots.running,
-          oldestAgeMs: slots.oldestAgeMs(),
-        })),
-      workQueues: () =>
-        [...plugins.providers].flatMap(([provider, plugin]) =>
-          (plugin.workQueues?.() ?? []).map((stats) => ({ ...stats, provider })),
-        ),
-      connectors: () =>
-        plugins.instances
-          .filter(({ type }) => type === 'connector')
-          .map((instance) => connectorView(instance, plugins.connectors)),
+      declared: () => this.#declared,
+      isReady: () => this.#state === 'ready',
       connections: () => this.#connections(),
-      trigger: (name, slots) => this.#trigger(name, slots),
-      isReady: () => ({
-        ready: this.#state === 'ready' && plugins.failed().length === 0,
-        failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
-      }),
     };
+    return managementServices(parts, {
+      callers: this.#callers,
+      deployments: this.#deployments,
+      invocations,
+      trigger: (name, slots) => this.#trigger(name, slots),
+    });
   }
+}
+
+/** What stands in the files goes first. */
+function withDeployed(declared: Config, deployed: ReadonlyMap<string, FunctionConfig>): Config {
+  return deployed.size === 0 ? declared : { ...declared, functions: new Map([...deployed, ...declared.functions]) };
 }
 
 function addressOf(server: FastifyInstance | undefined): string {

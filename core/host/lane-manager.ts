@@ -1,7 +1,7 @@
 import { Observable, Subject, takeUntil } from 'rxjs';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { LaneSource } from '../delivery/lanes.ts';
-import { CreditPool } from '../delivery/credit.ts';
+import { PacedCredit } from '../delivery/credit.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import type { Logger } from 'pino';
@@ -11,7 +11,7 @@ const unknownLaneCredit = 1;
 const lookMs = 2000;
 
 interface OpenLane {
-  readonly credit: CreditPool;
+  readonly credit: PacedCredit;
 }
 
 /**
@@ -44,7 +44,7 @@ export class LaneManager {
         const limit = this.#limitOf(lane);
         const lane$ = this.#open.get(lane);
         if (lane$) return lane$.credit.resize(limit);
-        const credit = new CreditPool(limit);
+        const credit = new PacedCredit(limit);
         this.#open.set(lane, { credit });
         subscriber.next(this.#source.deliveries(lane, credit).pipe(takeUntil(this.#stopped)));
       };

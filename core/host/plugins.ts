@@ -21,6 +21,7 @@ import type { Queue } from '../contracts/queue.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Intake } from '../intake/intake.ts';
+import { type FunctionLine, FunctionLogs } from '../functions/logs.ts';
 import type { Meter } from '../observe/meter.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, forgetGauges, PluginInstance, type SharedParts } from './instance.ts';
@@ -64,6 +65,8 @@ export class Plugins {
   readonly queues = new Map<string, Queue>();
   readonly providers = new Map<string, Provider>();
   connectors: readonly RunningConnector[] = [];
+  /** What functions wrote lately. */
+  readonly logs = new FunctionLogs();
   readonly #reported = new WeakMap<Provider, Map<string, FunctionStatus>>();
   readonly #shared: SharedParts;
   readonly #config: Config;
@@ -87,6 +90,9 @@ export class Plugins {
     this.#config = config;
     this.#catalog = catalog;
     this.#meter = meter;
+    catalog.changes.subscribe(({ kind, entry }) => {
+      if (kind === 'removed') this.logs.forget(entry.name);
+    });
   }
 
   /**
@@ -171,8 +177,10 @@ export class Plugins {
           // While a function moves to another provider, both know it.
           if (!entry || !provider || entry.provider === provider) this.#catalog.report(status);
         },
-        functionLog: (line: { function: string; instance: string; text: string; callId?: string | undefined }) =>
-          logger.info(line, 'function log'),
+        functionLog: (line: Omit<FunctionLine, 'at'>) => {
+          this.logs.append({ ...line, at: this.#shared.clock.now() });
+          logger.info(line, 'function log');
+        },
       };
       await this.#start(
         instance,
@@ -216,7 +224,7 @@ export class Plugins {
       limits: { body: limits.body, asyncBody: limits.asyncBody },
       product,
       functions: this.#functions,
-      store: (wanted = 'default') => this.#store(wanted),
+      store: (wanted = 'default') => this.store(wanted),
       message: (message, settlement) => {
         if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
         return intake.deliveryOf(message, settlement);
@@ -288,7 +296,8 @@ export class Plugins {
     return new Intake(config, messages, traits, { catalog: this.#catalog, clock, logger, metrics, settleFailed });
   }
 
-  #store(name: string): Store {
+  /** @throws MillraceError `store.unavailable` when it does not run. */
+  store(name: string): Store {
     const store = this.stores.get(name);
     if (!store) throw new MillraceError('store.unavailable', `store "${name}" is not running, see /readyz`);
     return store;
@@ -340,6 +349,8 @@ function contained(provider: Provider, instance: PluginInstance): Provider {
     remove: (name) => provider.remove(name),
     invoke: (entry, call) => instance.within(() => provider.invoke(entry, call)),
     ...(provider.scale && { scale: (name, replicas) => provider.scale?.(name, replicas) ?? Promise.resolve() }),
+    ...(provider.cpuMs && { cpuMs: (name) => provider.cpuMs?.(name) }),
+    ...(provider.secrets && { secrets: provider.secrets }),
     ...(provider.workQueues && { workQueues: () => provider.workQueues?.() ?? [] }),
     stop: (deadlineMs) => provider.stop(deadlineMs),
   };

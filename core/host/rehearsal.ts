@@ -110,7 +110,7 @@ class Stage {
       connections: replaced(config.connections, connection, {}),
       queues: replaced(config.queues, this.#watched(queue as QueueDefinition), { allowVolatile: true }),
       stores: replaced(config.stores, store, {}),
-      providers: new Map([['test', { ...pluginOf('test', provider), config: {} }]]),
+      providers: new Map([['test', { ...pluginOf('test', provider), config: {}, allowDeploy: false }]]),
       connectors: new Map([[connector.name, { ...connector, enabled: true, definition: this.#source(connector) }]]),
       functions: new Map(functions),
     };

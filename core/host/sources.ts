@@ -26,6 +26,10 @@ export class Sources {
   readonly #flow = new Subscription();
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
   readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
+  /** What connectors have in the pipeline, but for calls: those end with their callers' connections. */
+  readonly #given = new Map<Delivery, RunningConnector>();
+  /** Connectors of which nothing is run any more. */
+  readonly #aborted = new WeakSet<RunningConnector>();
 
   constructor(parts: SourcesParts) {
     this.#parts = parts;
@@ -34,6 +38,7 @@ export class Sources {
   start(pipeline: OperatorFunction<Delivery, Settled>): void {
     this.#flow.add(
       this.#merged.pipe(mergeAll(), pipeline).subscribe({
+        next: ({ delivery }) => this.#given.delete(delivery),
         error: (error: unknown) => this.#parts.logger.fatal({ err: error }, 'the pipeline ended'),
       }),
     );
@@ -57,7 +62,14 @@ export class Sources {
     const taken = { out, taking: undefined as Subscription | undefined };
     this.#taken.set(running, taken);
     this.#merged.next(out);
-    intake?.runs((delivery) => out.next(delivery));
+    const give = (delivery: Delivery): void => {
+      if ((intake || delivery.settlement.kind === 'settles') && !delivery.entered) {
+        this.#given.set(delivery, running);
+        if (this.#aborted.has(running)) delivery.abort('stopping');
+      }
+      out.next(delivery);
+    };
+    intake?.runs(give);
     const settled = {
       giveBack: (): void => {
         running.inFlight--;
@@ -83,7 +95,7 @@ export class Sources {
           running.inFlight++;
           delivery.credit = settled;
           if (intake) intake.take(delivery);
-          else out.next(delivery);
+          else give(delivery);
         });
       taken.taking = taking;
       instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
@@ -115,9 +127,16 @@ export class Sources {
     await Promise.all(this.#lanes.map(({ source }) => source.whenIdle()));
   }
 
-  /** What runs of the queues goes back to them. */
+  /** What runs of the queues and the connectors goes back to them. */
   abort(): void {
     for (const { source } of this.#lanes) source.abort();
+    for (const running of this.#taken.keys()) this.abortConnector(running);
+  }
+
+  /** What runs of it, and what it has waiting here, goes back to its source. */
+  abortConnector(running: RunningConnector): void {
+    this.#aborted.add(running);
+    for (const [delivery, source] of this.#given) if (source === running) delivery.abort('stopping');
   }
 
   stop(): void {

@@ -3,7 +3,13 @@ import type { ConnectorConfig } from '../config/schema.ts';
 import type { MessageSettings } from '../config/messages.ts';
 import { type Clock, sleep } from '../contracts/clock.ts';
 import type { PluginMetrics } from '../contracts/definition.ts';
-import { Delivery, type DeliveryRequest, type Settlement, type Verdict } from '../contracts/delivery.ts';
+import {
+  Delivery,
+  type DeliveryOptions,
+  type DeliveryRequest,
+  type Settlement,
+  type Verdict,
+} from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { Mode, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { MessageTraits, SourceMessage } from '../contracts/message.ts';
@@ -264,7 +270,9 @@ export class Intake {
   ): DeliveryRequest {
     const { kind, name: connector } = this.#config;
     const { function: only } = this.#settings;
-    const dedupKey = `${kind}:${connector}:${dedupId}${only === undefined ? `:${name}` : ''}`;
+    // Given again because its acknowledgement was lost, it is known in the queue. Batches are not made alike again.
+    const hasKey = dedupId !== undefined && count === 1;
+    const dedupKey = hasKey ? `${kind}:${connector}:${dedupId}${only === undefined ? `:${name}` : ''}` : undefined;
     return {
       function: name,
       method: 'POST',
@@ -275,11 +283,7 @@ export class Intake {
       mode,
       attempt: mode === 'async' ? 1 : attempt,
       keepsOrder: mode === 'sync' && orderKey !== undefined,
-      options: {
-        // Given again because its acknowledgement was lost, it is known in the queue. Batches are not made alike again.
-        ...(dedupId !== undefined && count === 1 && { dedupKey }),
-        ...(orderKey !== undefined && { orderKey }),
-      },
+      options: optionsOf(dedupKey, orderKey),
     };
   }
 
@@ -320,6 +324,7 @@ export class Intake {
   }
 }
 
+const noOptions: DeliveryOptions = {};
 const notRun: Outcome = { status: 204, headers: {}, body: null, durationMs: 0, failure: undefined, error: undefined };
 const stoppedOutcome = failed(
   'cancelled',
@@ -327,6 +332,11 @@ const stoppedOutcome = failed(
   0,
 );
 const handedBack: Verdict = { kind: 'retry', delayMs: 0, outcome: stoppedOutcome, counted: false };
+
+function optionsOf(dedupKey: string | undefined, orderKey: string | undefined): DeliveryOptions {
+  if (orderKey === undefined) return dedupKey === undefined ? noOptions : { dedupKey };
+  return dedupKey === undefined ? { orderKey } : { dedupKey, orderKey };
+}
 
 /** Numbers and texts are keys; nothing is no key. */
 function keyText(value: unknown): string | undefined {

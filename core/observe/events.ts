@@ -1,4 +1,5 @@
 import { Subject, type Observable } from 'rxjs';
+import type { Clock } from '../contracts/clock.ts';
 
 /** What happens in the gateway, as `/system/events` tells it. */
 export const eventTypes = [
@@ -19,8 +20,6 @@ export const eventTypes = [
 export type EventType = (typeof eventTypes)[number];
 
 export interface EventDetails {
-  /** Wall clock, ms. */
-  readonly at: number;
   /** Of the invocation. */
   readonly id?: string;
   /** `name.namespace` */
@@ -37,20 +36,24 @@ export interface EventDetails {
 
 export interface MillraceEvent extends EventDetails {
   readonly type: EventType;
+  /** Wall clock, ms. */
+  readonly at: number;
 }
 
-export type Emit = (type: EventType, details: EventDetails) => void;
+export type Emit = (type: EventType, details?: EventDetails) => void;
 
 /** Tells every listener what happens; with none it costs one comparison. */
 export class Events {
   readonly all: Observable<MillraceEvent>;
   readonly #subject = new Subject<MillraceEvent>();
+  readonly #clock: Clock;
 
-  constructor() {
+  constructor(clock: Clock) {
+    this.#clock = clock;
     this.all = this.#subject.asObservable();
   }
 
   readonly emit: Emit = (type, details) => {
-    if (this.#subject.observed) this.#subject.next({ type, ...details });
+    if (this.#subject.observed) this.#subject.next({ type, at: this.#clock.now(), ...details });
   };
 }

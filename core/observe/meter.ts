@@ -143,6 +143,11 @@ export class Meter {
     return this.#functions.get(name)?.ended ?? 0;
   }
 
+  /** Attempts that were begun since the start. */
+  startedCount(name: string): number {
+    return this.#functions.get(name)?.started ?? 0;
+  }
+
   waited(name: string, ms: number): void {
     this.#waited.labels(name).observe(ms / 1000);
   }

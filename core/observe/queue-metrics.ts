@@ -1,6 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { LaneStats, Queue } from '../contracts/queue.ts';
-import type { Catalog } from '../functions/catalog.ts';
 
 const labelNames = ['queue', 'function_name'] as const;
 
@@ -33,11 +32,7 @@ export function drift({ ready, blocked, delayed, leased, totals }: LaneStats): n
  * Metrics of what the queues hold. Returns the function that brings them up to date, to be awaited before each scrape:
  * prom-client reads all metrics at once, so one metric's `collect` comes too late for the others.
  */
-export function queueMetrics(
-  registry: Registry,
-  queues: ReadonlyMap<string, Queue>,
-  catalog: Catalog,
-): () => Promise<void> {
+export function queueMetrics(registry: Registry, queues: ReadonlyMap<string, Queue>): () => Promise<void> {
   const registers = [registry];
   const gauge = (name: string, help: string): Gauge<(typeof labelNames)[number]> =>
     new Gauge({ name: `millrace_queue_${name}`, help, labelNames, registers });
@@ -51,31 +46,15 @@ export function queueMetrics(
     'conservation_drift',
     'accepted - (ready + blocked + delayed + leased + succeeded + dead + expired + cancelled); not 0 is a bug.',
   );
-  const perFunction = { labelNames: ['function_name'], registers } as const;
-  new Gauge({
-    ...perFunction,
-    name: 'gateway_service_count',
-    help: 'Replicas of each function.',
-    collect() {
-      this.reset();
-      for (const { name, status } of catalog.list()) this.set({ function_name: name }, status.replicas);
-    },
-  });
-  new Gauge({
-    ...perFunction,
-    name: 'millrace_waiting_calls',
-    help: 'Calls that wait for a slot of their function.',
-    collect() {
-      this.reset();
-      for (const { name, slots } of catalog.list()) this.set({ function_name: name }, slots.waiting);
-    },
-  });
+  const worker = openFaasMetrics(registers);
 
   return async () => {
     const lanes = await Promise.all(
       [...queues].map(async ([queue, plugin]) => ({ queue, stats: await plugin.lanes().catch(() => []) })),
     );
     for (const [, counter] of counters) counter.reset();
+    worker.submitted.reset();
+    worker.processed.reset();
     for (const { queue, stats } of lanes) {
       for (const lane of stats) {
         const labels = { queue, function_name: lane.lane };
@@ -83,8 +62,38 @@ export function queueMetrics(
         for (const [kind, counter] of counters) counter.inc(labels, lane.totals[kind]);
         age.set(labels, lane.oldestReadyAgeMs / 1000);
         conservation.set(labels, drift(lane));
+        const { accepted, succeeded, dead, expired, cancelled } = lane.totals;
+        const perFunction = { queue_name: queue, function_name: lane.lane };
+        worker.pending.set(perFunction, lane.ready + lane.blocked + lane.delayed);
+        worker.inFlight.set(perFunction, lane.leased);
+        worker.submitted.inc({ queue_name: queue }, accepted);
+        worker.processed.inc({ queue_name: queue }, succeeded + dead + expired + cancelled);
       }
     }
+  };
+}
+
+/** The same under the names of OpenFaaS' queue worker, for dashboards that know those. */
+function openFaasMetrics(registers: Registry[]) {
+  const perFunction = { labelNames: ['queue_name', 'function_name'] as const, registers };
+  const perQueue = { labelNames: ['queue_name'] as const, registers };
+  return {
+    pending: new Gauge({ ...perFunction, name: 'queue_worker_pending_messages', help: 'Invocations that wait.' }),
+    inFlight: new Gauge({
+      ...perFunction,
+      name: 'queue_worker_function_invocation_inflight',
+      help: 'Queued invocations that were handed out.',
+    }),
+    submitted: new Counter({
+      ...perQueue,
+      name: 'queue_worker_messages_submitted_total',
+      help: 'Invocations accepted.',
+    }),
+    processed: new Counter({
+      ...perQueue,
+      name: 'queue_worker_messages_processed_total',
+      help: 'Invocations that came to an end.',
+    }),
   };
 }
 

@@ -1,8 +1,8 @@
+import { functionChallenge } from '../auth/authenticator.ts';
 import { isWithin, namespaceOf, reachOf } from '../auth/principal.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionAuth } from '../contracts/policy.ts';
-import { functionChallenge } from '../functions/auth.ts';
 import { failed } from '../kit/outcome.ts';
 import { notDeployed, refuse, type PipelineServices } from './stage.ts';
 

@@ -59,7 +59,7 @@ export function analyze(services: PipelineServices): Stage {
       path: request.path,
       query: request.query,
       headers,
-      body: mode === 'sync' ? ownBody(delivery) : request.body,
+      body: request.body,
       source: delivery.source,
       acceptedAt: now,
       attempt: request.attempt ?? 1,
@@ -166,12 +166,6 @@ function keyHeader(headers: Headers, name: string): string | undefined {
   if (text.length === 0 || text.length > 255)
     throw invalidHeader(name, '1 to 255 characters', `${text.length} characters`);
   return text;
-}
-
-/** What may fail and go on in a queue keeps its bytes: a function may change them, or its thread take them. */
-function ownBody({ request, settlement }: Delivery): Invocation['body'] {
-  const { body } = request;
-  return settlement.kind === 'settles' && body instanceof Uint8Array ? body.slice() : body;
 }
 
 function unreachable(): never {

@@ -1,4 +1,4 @@
-import type { AbortReason, Delivery } from '../contracts/delivery.ts';
+import type { Delivery } from '../contracts/delivery.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
@@ -6,8 +6,8 @@ import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
 import { readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
-import type { SlotWait } from '../delivery/slots.ts';
-import { abortedOutcome, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
+import type { Refusal } from '../kit/outcome.ts';
+import { abortedOutcome, firstOf, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
 /** Callbacks carry this to the queue's lane of the function that sends them. */
 const emptyBody = new Uint8Array(0);
@@ -17,8 +17,7 @@ const emptyBody = new Uint8Array(0);
  * nothing is accepted that could not be kept.
  */
 export function decide(services: PipelineServices): Stage {
-  const { catalog, limits, meter } = services;
-  let waitingNow = 0;
+  const { catalog, limits, meter, waitingRoom } = services;
 
   return (delivery) => {
     const { invocation } = delivery;
@@ -43,11 +42,9 @@ export function decide(services: PipelineServices): Stage {
       run(delivery, entry);
       return;
     }
-    if (!lease && (entry.slots.waiting >= entry.policy.waiting || waitingNow >= limits.waiting)) {
+    if (!lease && isFull(entry, services)) {
       meter.refused(entry.name, 'waiting');
-      const message = `function "${entry.name}" is busy and its waiting room is full`;
-      refuse(delivery, 'overload', { code: 'limit.waiting', message, retryAfterSeconds: 1 });
-      return;
+      return refuse(delivery, 'overload', waitingRoomFull(entry.name));
     }
     return waitForSlot(delivery, invocation, entry);
   };
@@ -63,14 +60,14 @@ export function decide(services: PipelineServices): Stage {
 
   /** A caller waits no longer than its call may take; queued work waits as long as its lease is kept. */
   async function waitForSlot(delivery: Delivery, invocation: Invocation, entry: CatalogEntry): Promise<void> {
-    waitingNow++;
+    waitingRoom.now++;
     const since = services.clock.monotonic();
     const wait = entry.slots.wait(invocation.priority);
     const timeoutMs = delivery.request.lease ? undefined : invocation.timeoutMs;
-    const end = await firstOf(delivery, wait, timeoutMs);
-    waitingNow--;
+    const end = await firstOf(delivery, wait.granted, timeoutMs);
+    waitingRoom.now--;
     const waitedMs = services.clock.monotonic() - since;
-    if (end === 'granted') {
+    if (end === 'came') {
       // While it waited the function may have been deployed anew, at another provider.
       delivery.entry = catalog.get(entry.name) ?? delivery.entry;
       run(delivery, entry);
@@ -124,6 +121,19 @@ export function decide(services: PipelineServices): Stage {
       durability: queue.durability,
     };
   }
+}
+
+/** Whether no more callers may wait, for this function or for any. */
+export function isFull(
+  { slots, policy }: CatalogEntry,
+  { limits, waitingRoom }: Pick<PipelineServices, 'limits' | 'waitingRoom'>,
+): boolean {
+  return slots.waiting + slots.held >= policy.waiting || waitingRoom.now >= limits.waiting;
+}
+
+export function waitingRoomFull(name: string): Refusal {
+  const message = `function "${name}" is busy and its waiting room is full`;
+  return { code: 'limit.waiting', message, retryAfterSeconds: 1 };
 }
 
 export function unavailable(queue: string, cause?: unknown): MillraceError {
@@ -180,22 +190,4 @@ export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array
 
 function tooLarge(maxBytes: number): MillraceError {
   return new MillraceError('limit.body', `the body is larger than ${maxBytes} bytes`);
-}
-
-function firstOf(
-  delivery: Delivery,
-  wait: SlotWait,
-  timeoutMs: number | undefined,
-): Promise<'granted' | 'timeout' | AbortReason> {
-  return new Promise((resolve) => {
-    const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs, 'timeout');
-    delivery.work = { interrupt: end };
-    if (delivery.aborted !== undefined) end(delivery.aborted);
-    void wait.granted.then(() => end('granted'));
-    function end(result: 'granted' | 'timeout' | AbortReason): void {
-      clearTimeout(timer);
-      delivery.work = undefined;
-      resolve(result);
-    }
-  });
 }

@@ -16,12 +16,7 @@ export function execute(services: PipelineServices): Stage {
     if (delivery.outcome || delivery.decision !== 'run' || !entry || !invocation) return;
     delivery.startedAt = clock.monotonic();
     meter.started(entry.name);
-    emit('invocation.started', {
-      at: clock.now(),
-      id: invocation.id,
-      function: entry.name,
-      attempt: invocation.attempt,
-    });
+    emit('invocation.started', { id: invocation.id, function: entry.name, attempt: invocation.attempt });
     return new Attempt(delivery, invocation, services).run(entry);
   };
 }

@@ -17,7 +17,7 @@ import type { PipelineServices } from './stage.ts';
  * letter) by the function's policy, with the effects that follow from it, and says it to the source exactly once.
  */
 export function respond(services: PipelineServices): (delivery: Delivery) => Verdict | Promise<Verdict> {
-  const { catalog, clock, limits, logger, meter, emit } = services;
+  const { callbackFunction, catalog, clock, limits, logger, meter, emit } = services;
 
   return (delivery) => {
     const outcome = (delivery.outcome ??= failed(
@@ -33,15 +33,20 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       }
       return say(delivery, answer(delivery, outcome));
     }
-    const settled = settling(delivery, outcome);
-    if (delivery.request.lease === undefined) return settled.then((verdict) => acknowledge(delivery, verdict));
-    return settled.then((verdict) => say(delivery, verdict));
+    const verdict = settling(delivery, outcome);
+    return verdict instanceof Promise ? verdict.then((late) => settle(delivery, late)) : settle(delivery, verdict);
   };
 
-  /** A broker's message. */
-  async function acknowledge(delivery: Delivery, verdict: Verdict): Promise<Verdict> {
+  function settle(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
+    if (delivery.request.lease !== undefined) return say(delivery, verdict);
     failpoint('ack.before');
-    await say(delivery, verdict);
+    const said = say(delivery, verdict);
+    if (said instanceof Promise) return said.then(acknowledged);
+    return acknowledged(said);
+  }
+
+  /** A broker's message. */
+  function acknowledged(verdict: Verdict): Verdict {
     failpoint('ack.after');
     return verdict;
   }
@@ -88,7 +93,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       if (!queue) throw unavailable(name);
       const { attempts } = policy?.retry ?? services.standardRetry;
       // What follows a call by the function's policy follows queued work only.
-      const effects = effectsOf(delivery, outcome, undefined, attempts, clock.now());
+      const effects = effectsOf(delivery, outcome, undefined, attempts, clock, callbackFunction);
       await taken(queue, effects);
       return { kind: 'done', outcome, effects: noEffects };
     } catch (error) {
@@ -102,8 +107,8 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     return policy ? [policy.queue, services.queues.get(policy.queue)] : ([...services.queues][0] ?? []);
   }
 
-  /** For a source that keeps the message until it is told what became of it. */
-  async function settling(delivery: Delivery, outcome: Outcome): Promise<Verdict> {
+  /** For a source that keeps the message until it is told what became of it: at once unless something is to be waited for. */
+  function settling(delivery: Delivery, outcome: Outcome): Verdict | Promise<Verdict> {
     if (delivery.accepted) return { kind: 'accepted', accepted: delivery.accepted };
     if (delivery.aborted === 'cancelled') return { kind: 'cancelled', outcome };
     if (delivery.aborted !== undefined) return { kind: 'retry', delayMs: 0, outcome, counted: false };
@@ -113,18 +118,29 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       const delayMs = 1000 * (outcome.retryAfterSeconds ?? 1);
       return { kind: 'retry', delayMs, outcome, counted: false };
     }
-    const verdict = verdictOf(delivery, await collected(outcome), policy);
+    if (!isStream(outcome.body)) return concluded(delivery, outcome, policy);
+    return collected(outcome).then((whole) => concluded(delivery, whole, policy));
+  }
+
+  function concluded(
+    delivery: Delivery,
+    outcome: Outcome,
+    policy: FunctionPolicy | undefined,
+  ): Verdict | Promise<Verdict> {
+    const verdict = verdictOf(delivery, outcome, policy);
     // A later one of its key would overtake it: it is tried again where it is.
     if (verdict.kind === 'retry' && delivery.request.keepsOrder) return verdict;
-    const isHandedOver = keepsIt && (delivery.message !== undefined || delivery.invocation?.mode === 'sync');
+    const keepsIt = delivery.request.lease === undefined;
+    if (!keepsIt || (verdict.kind === 'done' && verdict.effects.length === 0)) return verdict;
+    const isHandedOver = delivery.message !== undefined || delivery.invocation?.mode === 'sync';
     return isHandedOver ? handOver(delivery, verdict, policy) : verdict;
   }
 
   function verdictOf(delivery: Delivery, outcome: Outcome, policy: FunctionPolicy | undefined): Attempted {
     const retry = policy?.retry ?? services.standardRetry;
-    const decision = retryDecision(retry, outcome, delivery.invocation?.attempt ?? 1, Math.random, clock.now());
+    const decision = retryDecision(retry, outcome, delivery.invocation?.attempt ?? 1, Math.random, clock);
     if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome, counted: true };
-    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock.now());
+    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock, callbackFunction);
     if (decision.kind === 'done') return { kind: 'done', outcome, effects };
     return { kind: 'dead', reason: decision.reason, outcome, effects };
   }
@@ -140,7 +156,6 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     policy: FunctionPolicy | undefined,
   ): Promise<Verdict> {
     const effects = verdict.kind === 'retry' ? noEffects : verdict.effects;
-    if (verdict.kind === 'done' && effects.length === 0) return verdict;
     const { outcome } = verdict;
     const [name = '', queue] = queueOf(policy);
     try {
@@ -175,7 +190,6 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const { invocation, request } = delivery;
     if (!invocation) throw new Error('it was not even analyzed');
     const ended = policy ?? { ...unknownFunction, retry: services.standardRetry };
-    // Not the invocation's: the function may have changed those bytes, or its thread taken them.
     const body = await readBody(request.body, Infinity);
     const message = messageOfInvocation(invocation, { options: request.options }, ended, body, limits.dedupWindowMs);
     const error = attemptErrorOf(verdict.outcome);
@@ -206,7 +220,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const { invocation } = delivery;
     if (!invocation) return;
     const { id, function: name, attempt } = invocation;
-    const about = { at: clock.now(), id, function: name, attempt };
+    const about = { id, function: name, attempt };
     switch (verdict.kind) {
       case 'accepted':
         if (!verdict.accepted.duplicate) emit('invocation.accepted', about);

@@ -4,8 +4,9 @@ import type { AbortReason, Delivery } from '../contracts/delivery.ts';
 import type { FailureClass, Outcome } from '../contracts/invocation.ts';
 import type { FunctionAuth, RetryPolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';
-import type { Catalog } from '../functions/catalog.ts';
+import type { Catalog, CatalogEntry } from '../functions/catalog.ts';
 import { failed, type Refusal } from '../kit/outcome.ts';
+import type { CallbackFunction } from '../delivery/callback.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Emit } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
@@ -37,8 +38,14 @@ export interface PipelineServices {
   /** What leases are running, by invocation id, so that they can be cancelled. */
   readonly running: Map<string, Delivery>;
   readonly limits: PipelineLimits;
+  /** Callers that wait in the gateway, whatever for; bounded by `limits.waiting`. */
+  readonly waitingRoom: { now: number };
+  /** Asks for the first replicas of a cold function. Never rejects. */
+  readonly wake: (entry: CatalogEntry) => Promise<void>;
   /** Rejects, with the reason, a URL that callbacks may not go to. */
   readonly checkCallback: (url: string) => void | Promise<void>;
+  /** The function of this gateway that a callback URL means, if it means one. */
+  readonly callbackFunction: (url: string) => CallbackFunction | undefined;
   /** True once the gateway is to stop: work from queues is handed back instead of begun. */
   readonly stopping: () => boolean;
 }
@@ -52,6 +59,25 @@ export interface PipelineLimits {
   /** Invocations that may lead to one another. */
   readonly depth: number;
   readonly dedupWindowMs: number;
+}
+
+/** What a delivery waited for came, or did not in time, or nobody wants it any more. */
+export function firstOf(
+  delivery: Delivery,
+  awaited: Promise<unknown>,
+  timeoutMs: number | undefined,
+): Promise<'came' | 'timeout' | AbortReason> {
+  return new Promise((resolve) => {
+    const timer = timeoutMs === undefined ? undefined : setTimeout(end, timeoutMs, 'timeout');
+    delivery.work = { interrupt: end };
+    if (delivery.aborted !== undefined) end(delivery.aborted);
+    void awaited.then(() => end('came'));
+    function end(result: 'came' | 'timeout' | AbortReason): void {
+      clearTimeout(timer);
+      delivery.work = undefined;
+      resolve(result);
+    }
+  });
 }
 
 /** Ends the delivery with a status of the platform's own. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { globSync, mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ChannelModel, connect, type ConfirmChannel, type ConsumeMessage, type Options } from 'amqplib';
@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
 import { holds, ran, ranHeaders } from '../support/plugins/inline.ts';
-import { rabbitmqctl } from '../support/rabbitmqctl.ts';
+import { isWritten, type QueueState, queuesOf, rabbitmqctl } from '../support/rabbitmqctl.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const types = ['quorum', 'classic', 'stream'] as const;
@@ -63,17 +63,15 @@ const metricOf = async ({ gateway }: TestGateway, name: string): Promise<number>
   return Number(new RegExp(`^millrace_amqp_${name}\\{[^}]*\\} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
 };
 /** What the broker itself says: messages that wait and that are lent, and consumers. */
-async function stateOf(queue: string): Promise<Record<string, number | string>> {
-  const words = ['name', 'messages_ready', 'messages_unacknowledged', 'consumers', 'type'];
-  const text = await rabbitmqctl(server, 'list_queues', '--quiet', '--formatter', 'json', ...words);
-  return (JSON.parse(text) as Record<string, number | string>[]).find(({ name }) => name === queue) ?? {};
+async function stateOf(queue: string): Promise<Partial<QueueState>> {
+  return (await queuesOf(server)).find(({ name }) => name === queue) ?? {};
 }
 const settled = (queue: string): Promise<void> =>
   expect
     .poll(() => stateOf(queue), { timeout: 20_000, interval: 300 })
     .toMatchObject({ messages_ready: 0, messages_unacknowledged: 0 });
 const consumers = (queue: string): Promise<unknown> =>
-  expect.poll(async () => (await stateOf(queue))['consumers'], { timeout: 10_000, interval: 300 }).toBe(1);
+  expect.poll(async () => (await stateOf(queue)).consumers, { timeout: 10_000, interval: 300 }).toBe(1);
 
 await describeWithOwnBroker('amqp', 'connector amqp', () => {
   beforeAll(async () => {
@@ -383,9 +381,7 @@ await describeWithOwnBroker('amqp', 'connector amqp', () => {
     async (type) => {
       const queue = anyQueue();
       const running = await gateway(`queue: { name: ${queue}, type: ${type} }, function: record, credit: 16`);
-      await isWritten('{LATEST.LOG,rabbit_durable_queue.*}', queue);
-      if (type === 'quorum') await isWritten('quorum/*/names.dets', queue);
-      if (type === 'stream') await isWritten('coordination/*/names.dets', 'rabbit_stream_coordinator');
+      await isWritten(server, queue, type);
       await publish(queue, ['warm']);
       await expect.poll(() => ran.length).toBe(1);
       const confirmed: string[] = [];
@@ -407,15 +403,6 @@ await describeWithOwnBroker('amqp', 'connector amqp', () => {
     60_000,
   );
 });
-
-/** RabbitMQ 3.10 does not know a queue any more that it was told of moments before it was killed: until this is written. */
-async function isWritten(files: string, name: string): Promise<void> {
-  const written = (): boolean =>
-    globSync(`mnesia/*/${files}`, { cwd: server.folder }).some((file) =>
-      readFileSync(join(server.folder, file)).includes(name),
-    );
-  await expect.poll(written, { timeout: 20_000 }).toBe(true);
-}
 
 /** Ends every channel with a consumer, as the broker does it when it finds fault with one. */
 async function closeChannels(): Promise<void> {

@@ -13,6 +13,7 @@ import { MillraceError } from '../../core/contracts/errors.ts';
 import type { FunctionAuth } from '../../core/contracts/policy.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
+import { FunctionLogs } from '../../core/functions/logs.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { testAuthenticator } from '../support/authenticator.ts';
 import { standardRetry } from './standard-retry.ts';
@@ -61,6 +62,8 @@ interface ApiOptions {
   readonly routes?: (server: FastifyInstance) => void;
   /** By full name: who may call them. */
   readonly functions?: Readonly<Record<string, FunctionAuth | undefined>>;
+  /** Instead of those that do nothing. */
+  readonly services?: Partial<ManagementServices>;
 }
 
 /** The API on a real socket, over two memory queues, with the functions `echo` and `slow` unless it is told others. */
@@ -99,6 +102,18 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
       functionAuth: (lane) => functions.find(({ name }) => name === lane)?.policy.auth ?? 'public',
     },
     namespace: 'openfaas-fn',
+    deployments: {
+      deploy: disabled,
+      remove: disabled,
+      namespaces: () => [{ name: 'openfaas-fn', labels: {}, annotations: {} }],
+      putNamespace: disabled,
+      removeNamespace: disabled,
+    },
+    logs: new FunctionLogs(),
+    secrets: () => undefined,
+    scale: () => Promise.reject(new MillraceError('request.conflict', 'it has no replicas')),
+    alert: async () => undefined,
+    load: async () => ({ inFlight: 1, queued: 2, perSecond: 3, cpu: 0 }),
     waitingRooms: () => state.rooms,
     workQueues: () => [{ name: 'pool', provider: 'worker', waiting: 2, running: 4, oldestAgeMs: 1500 }],
     connections: () => state.connections,
@@ -106,6 +121,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
     trigger: () => Promise.reject(new MillraceError('connector.unknown', 'there are none')),
     nextId: () => createId(Date.now()),
     isReady: () => state.ready,
+    ...options.services,
   };
   registerManagement(server, services);
   options.routes?.(server);
@@ -128,6 +144,10 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
       for (const queue of queues.values()) await queue.stop(100);
     },
   };
+}
+
+function disabled(): Promise<never> {
+  return Promise.reject(new MillraceError('deploy.disabled', 'nothing may be deployed here'));
 }
 
 async function send(url: string, method: string, path: string, asked: SendOptions = {}): Promise<TestAnswer> {
@@ -197,6 +217,7 @@ function entryOf(full: string, auth: FunctionAuth | undefined): FunctionEntry {
       result: { store: true, ttlMs: 60_000 },
       onSuccess: [],
       onFailure: [],
+      scale: undefined,
     },
     status: { name: full, state: 'ready', replicas: 1, availableReplicas: 1, capacity: 4 },
   };

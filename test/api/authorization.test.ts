@@ -4,9 +4,11 @@ import { apiRoutes } from '../../core/api/management.ts';
 import { servicesWithin } from '../../core/api/within.ts';
 import { isScoped } from '../../core/api/route-auth.ts';
 import type { ApiRoute } from '../../core/api/route.ts';
-import { everyNamespace, type Scope, scopes } from '../../core/auth/principal.ts';
+import { everyNamespace, namespaceOf, type Scope, scopes } from '../../core/auth/principal.ts';
 import { createToken, digestOf } from '../../core/auth/token.ts';
 import type { TokenConfig } from '../../core/config/auth.ts';
+import { FunctionLogs } from '../../core/functions/logs.ts';
+import type { ManagementServices } from '../../core/api/services.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
 import { eventually } from '../support/gateway.ts';
 import { kill, leaseOne, message, startApi, type TestAnswer, type TestApi } from './api-server.ts';
@@ -32,9 +34,43 @@ let queue: Queue;
 let b: { letter: string; waiting: string };
 let a: { letter: string; waiting: string };
 
+/** Namespaces in which something was made, changed or removed. */
+let touched: string[];
+
+/** Keeps nothing, and tells where it would have. */
+function deployingServices(): Partial<ManagementServices> {
+  touched = [];
+  const touch = async (namespace: string): Promise<void> => void touched.push(namespace);
+  const logs = new FunctionLogs();
+  logs.append({ function: 'victim.b', instance: 'one', at: 1, text: 'victim' });
+  return {
+    deployments: {
+      deploy: ({ namespace }) => touch(namespace),
+      remove: (name) => touch(namespaceOf(name)),
+      namespaces: () =>
+        ['a', 'b'].map((name) => ({ name, labels: { of: name === 'b' ? 'victim' : '' }, annotations: {} })),
+      putNamespace: ({ name }) => touch(name),
+      removeNamespace: (name) => touch(name),
+    },
+    logs,
+    secrets: () => ({
+      list: async (namespace) => [
+        { name: 'key', namespace },
+        ...(namespace === 'b' ? [{ name: 'victim', namespace }] : []),
+      ],
+      create: async ({ namespace }) => touch(namespace).then(() => true),
+      update: async ({ namespace }) => touch(namespace).then(() => true),
+      remove: async ({ namespace }) => touch(namespace).then(() => true),
+    }),
+    scale: (name) => touch(namespaceOf(name)),
+    alert: (name) => touch(namespaceOf(name)),
+  };
+}
+
 beforeEach(async () => {
   api = await startApi({
     auth: { basic, tokens },
+    services: deployingServices(),
     functions: { 'mine.a': 'token', 'victim.b': 'token', 'shown.b': 'public', 'hidden.a': 'event-only' },
   });
   queue = api.queues.get('default') as Queue;
@@ -95,7 +131,7 @@ describe('every route of the table', () => {
   });
 
   it('lets nobody change or look at queues who may only call', async () => {
-    for (const route of apiRoutes.filter(({ path }) => /queues|dead-letters|connect|events/.test(path))) {
+    for (const route of apiRoutes.filter(({ path }) => /queues|dead-letters|connect|events|logs/.test(path))) {
       expect(route.auth, routeKey(route)).toBe('operate');
     }
   });
@@ -136,6 +172,7 @@ const cases: Readonly<Record<string, (of: Objects, lane: string) => readonly Cas
   ],
   'GET /invocations/{id}/result': ({ letter }) => [{ path: `/invocations/${letter}/result` }],
   'DELETE /invocations/{id}': ({ waiting }) => [{ path: `/invocations/${waiting}` }],
+  'DELETE /async-function/{id}': ({ waiting }) => [{ path: `/async-function/${waiting}` }],
   'GET /system/queues': () => [{ path: '/system/queues' }],
   'POST /system/queues/{name}/pause': (_, lane) => [{ path: `/system/queues/${lane}/pause` }],
   'POST /system/queues/{name}/resume': (_, lane) => [{ path: `/system/queues/${lane}/resume` }],
@@ -170,6 +207,46 @@ const cases: Readonly<Record<string, (of: Objects, lane: string) => readonly Cas
     { path: `/system/function/${lane}` },
     { path: `/system/function/${lane.split('.').join('?namespace=')}` },
   ],
+  'GET /system/scaling/{name}': (_, lane) => [{ path: `/system/scaling/${lane}` }],
+  'POST /system/functions': (_, lane) => [{ path: '/system/functions', json: deploymentOf(lane) }],
+  'PUT /system/functions': (_, lane) => [{ path: '/system/functions', json: deploymentOf(lane) }],
+  'DELETE /system/functions': (_, lane) => [
+    { path: '/system/functions', json: { functionName: lane } },
+    { path: '/system/functions', json: { functionName: lane.split('.')[0], namespace: lane.split('.')[1] } },
+    { path: `/system/functions?namespace=${lane.split('.')[1]}`, json: { functionName: lane.split('.')[0] } },
+  ],
+  'POST /system/scale-function/{name}': (_, lane) => [
+    { path: `/system/scale-function/${lane}`, json: { replicas: 0 } },
+    {
+      path: `/system/scale-function/${lane.split('.')[0]}`,
+      json: { replicas: 0, namespace: lane.split('.')[1] },
+    },
+  ],
+  'POST /system/alert': (_, lane) => [
+    { path: '/system/alert', json: { alerts: [{ status: 'firing', labels: { function_name: lane } }] } },
+  ],
+  'GET /system/secrets': (_, lane) => [{ path: `/system/secrets?namespace=${lane.split('.')[1]}` }],
+  'POST /system/secrets': (_, lane) => [{ path: '/system/secrets', json: secretOf(lane) }],
+  'PUT /system/secrets': (_, lane) => [{ path: '/system/secrets', json: secretOf(lane) }],
+  'DELETE /system/secrets': (_, lane) => [{ path: '/system/secrets', json: secretOf(lane) }],
+  'GET /system/namespaces': () => [{ path: '/system/namespaces' }],
+  ...Object.fromEntries(
+    ['/system/namespace/', '/system/namespace', '/system/namespaces'].map((path) => [
+      `POST ${path}`,
+      (_: Objects, lane: string) => [{ path, json: spaceOf(lane) }],
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['namespace', 'namespaces'].flatMap((word) =>
+      ['GET', 'PUT', 'DELETE'].map((method) => [
+        `${method} /system/${word}/{name}`,
+        (_: Objects, lane: string) => [
+          { path: `/system/${word}/${lane.split('.')[1]}`, json: method === 'PUT' ? spaceOf(lane) : undefined },
+        ],
+      ]),
+    ),
+  ),
+  'GET /system/logs': (_, lane) => [{ path: `/system/logs?name=${lane}` }],
   'GET /system/connections': () => [{ path: '/system/connections' }],
   'GET /system/connectors': () => [{ path: '/system/connectors' }],
   'POST /system/connectors/{name}/trigger': () => [{ path: '/system/connectors/victim-broker/trigger' }],
@@ -186,6 +263,17 @@ const cases: Readonly<Record<string, (of: Objects, lane: string) => readonly Cas
   'GET /readyz': () => [], // Anybody may see the names of the brokers there.
 };
 
+function deploymentOf(lane: string): unknown {
+  const [service, namespace] = lane.split('.');
+  return { service, namespace, image: 'image' };
+}
+function secretOf(lane: string): unknown {
+  return { name: 'key', namespace: lane.split('.')[1], value: 'value' };
+}
+function spaceOf(lane: string): unknown {
+  return { name: lane.split('.')[1], labels: { openfaas: '1' } };
+}
+
 const keys = Object.keys(cases);
 const askedOf = (key: string, objects: Objects, lane: string): readonly Case[] => cases[key]?.(objects, lane) ?? [];
 const methodOf = (key: string): string => key.split(' ')[0] ?? '';
@@ -196,10 +284,20 @@ async function expectUntouched(): Promise<void> {
   expect(lane).toMatchObject({ ready: 1, dead: 1, paused: false });
   expect(await queue.deadLetters.get(b.letter)).toMatchObject({ lane: 'victim.b' });
   expect(await queue.find(b.waiting)).toMatchObject({ state: 'queued' });
+  expect(touched).not.toContain('b');
+}
+
+/** What is to be made elsewhere is refused; an alert answers all that is wrong with one status. */
+function statusOfOthers(key: string): number {
+  if (/^POST \/system\/(functions|secrets|namespace)/.test(key)) return 403;
+  return key === 'POST /system/alert' ? 400 : 404;
 }
 
 /** Without what the question itself named. */
-const withoutNames = (text: string): string => text.replaceAll(/\\"(?:victim\.b|nothing\.c|victim-broker)\\"/g, 'NAME');
+const withoutNames = (text: string): string =>
+  text
+    .replaceAll(/\\"(?:victim\.b|nothing\.c|victim-broker)\\"|victim\.b|nothing\.c|key\.[bc]/g, 'NAME')
+    .replaceAll(/namespace [bc]\b/g, 'namespace NAME');
 
 describe('what is in another namespace', () => {
   it('has a case for each route', () => {
@@ -216,7 +314,10 @@ describe('what is in another namespace', () => {
       // By the same words as what is not there at all.
       const { path: other, json: otherJson } = askedOf(key, nothing, 'nothing.c')[index] as Case;
       const missing = await as(ofA, methodOf(key), other, otherJson);
-      expect([answer.status, withoutNames(answer.text)], path).toEqual([404, withoutNames(missing.text)]);
+      expect([answer.status, withoutNames(answer.text)], path).toEqual([
+        statusOfOthers(key),
+        withoutNames(missing.text),
+      ]);
     }
   });
 

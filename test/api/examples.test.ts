@@ -13,7 +13,8 @@ import { requireConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { brokerKinds, startBroker } from '../support/brokers.ts';
-import { builtIns, testDefaults } from '../support/gateway.ts';
+import { builtIns, eventually, testDefaults } from '../support/gateway.ts';
+import { type Handler, serve } from '../support/http-functions.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const examples = join(import.meta.dirname, '../../config/examples');
@@ -28,6 +29,48 @@ function copyOf(name: string): string {
   writeFileSync(file, text);
   return file;
 }
+
+it('the example of commands runs each of its functions', async () => {
+  const environment = { PORT: '0', MANAGEMENT_PORT: '0' };
+  const config = await requireConfig(copyOf('process.yaml'), builtIns(), testDefaults, environment);
+  await using stack = new AsyncDisposableStack();
+  const gateway = new Gateway(compose(config, pino({ level: 'silent' })), tmpdir());
+  stack.defer(() => gateway.stop(2000));
+  await gateway.start();
+  const call = async (path: string, body?: string): Promise<string> => {
+    const headers = { 'x-name': 'Ada' };
+    const answer = await request(`${gateway.url}/function/${path}`, { method: 'POST', headers, body: body ?? null });
+    return answer.body.text();
+  };
+  expect(await call('upper', 'hello')).toBe('HELLO');
+  expect(await call('about/path?x=1')).toBe('POST /path x=1 Ada\n');
+  expect(await call('ticks')).toBe('1\n2\n3\n');
+  expect(await call('words', 'one,two')).toBe('one\ntwo');
+  const answers = new Set<string>();
+  await eventually(async () => answers.add(await call('hello')).size === 2 || undefined);
+  expect([...answers].join('')).toMatch(/^(Hello from process \d+\n){2}$/);
+}, 60_000);
+
+it('the example with functions behind a URL calls them', async () => {
+  await using stack = new AsyncDisposableStack();
+  const shown: Handler = ({ url, headers }, response) => void response.end(`${url} ${headers.authorization}`);
+  const ports = await Promise.all([1, 2, 3].map(async () => new URL(stack.use(await serve(shown)).url).port));
+  const [FILES_PORT = '', SHOP_PORT = '', OTHER_SHOP_PORT = ''] = ports;
+  const config = await requireConfig(copyOf('http-provider.yaml'), builtIns(), testDefaults, {
+    PORT: '0',
+    MANAGEMENT_PORT: '0',
+    FILES_PORT,
+    SHOP_PORT,
+    OTHER_SHOP_PORT,
+    SHOP_TOKEN: 'secret',
+  });
+  const gateway = new Gateway(compose(config, pino({ level: 'silent' })), tmpdir());
+  stack.defer(() => gateway.stop(2000));
+  await gateway.start();
+  const at = async (path: string): Promise<string> => (await request(`${gateway.url}${path}`)).body.text();
+  expect(await at('/function/files/README.md?raw')).toBe('/README.md?raw undefined');
+  expect(await at('/function/shop/orders')).toBe('/api/orders Bearer secret');
+});
 
 // Kafka is the one that is missing first.
 await describeWithOwnBroker('kafka', 'the example with every connector', () => {

@@ -32,6 +32,7 @@ functions:
   shown: { behaviour: show, annotations: { millrace.dev/auth: token } }
   theirs.other: { behaviour: show, auth: token }
   events: { behaviour: record, auth: event-only }
+  told: { behaviour: record }
   before: { behaviour: echo, invoke: { onSuccess: [{ function: events }] } }
 connectors:
   web:
@@ -174,6 +175,27 @@ describe('a function that takes a token', () => {
 });
 
 const mac = (body: string): string => createHmac('sha256', 'key').update(body).digest('hex');
+
+describe('a callback to a function of the gateway itself', () => {
+  it('shows no credentials, so it runs public ones only', async () => {
+    await using other = await testGateway(gatewayOf() + rest); // Its callbacks are tried again for a while.
+    for (const name of ['events', 'closed', 'nothing', 'told']) {
+      const headers = { 'x-callback-url': `http://gateway:8080/function/${name}` };
+      const { statusCode } = await request(`${other.url}/async-function/open`, { method: 'POST', headers });
+      expect(statusCode, name).toBe(202);
+    }
+    await eventually(() => (ran.length > 0 ? true : undefined));
+    await eventually(async () => {
+      const { body } = await request(`${other.url}/system/queues`, { headers: { authorization: admin } });
+      const rows = (await body.json()) as Record<string, unknown>[];
+      const row = rows.find(({ level, name }) => level === 'function' && name === 'callback.millrace');
+      const sent = ['ready', 'delayed', 'leased', 'dead'].reduce((sum, state) => sum + Number(row?.[state] ?? 0), 0);
+      return sent === 2 ? true : undefined; // Over HTTP, where they would be refused like any call.
+    });
+    expect(ran).toHaveLength(1);
+    expect(ranHeaders[0]?.['x-function-name']).toBe('open.openfaas-fn');
+  });
+});
 
 describe('a function for events only', () => {
   it('is not there for callers, whoever they are', async () => {

@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { request } from 'undici';
+import { callbackFunctionOf } from '../../core/delivery/callback.ts';
+import { narrow, ran, ranHeaders } from '../support/plugins/inline.ts';
 import { eventually, testGateway, type TestGateway } from '../support/gateway.ts';
 
 let running: TestGateway;
@@ -22,7 +24,10 @@ functions:
   fail: { behaviour: fail, invoke: { retry: quick } }
   never: { behaviour: never, invoke: { timeout: 300ms, concurrency: 1, waiting: 1 } }
   throws: { behaviour: throws }
+  streams: { behaviour: streams }
   other.elsewhere: { behaviour: echo }
+  receive: { behaviour: record }
+  narrow: { behaviour: narrow, invoke: { concurrency: 32, retry: { attempts: 100, backoff: { kind: fixed, initial: 5ms, jitter: none } } } }
 `;
 beforeAll(async () => {
   running = await testGateway(yaml);
@@ -119,6 +124,34 @@ describe('a synchronous call', () => {
   });
 });
 
+describe('an answer that streams', () => {
+  const streamed = async (length: string | undefined, method: 'GET' | 'HEAD' = 'GET') => {
+    const { headers, body } = await call('/function/streams', {
+      method,
+      headers: length === undefined ? {} : { 'x-length': length },
+    });
+    return { headers, text: await body.text().catch(() => 'broken off') };
+  };
+  it('is chunked where the function tells no length', async () => {
+    const { headers, text } = await streamed(undefined);
+    expect([headers['transfer-encoding'], headers['content-length'], text]).toEqual(['chunked', undefined, 'stram']);
+  });
+  it('has the length that the function tells', async () => {
+    const { headers, text } = await streamed('5');
+    expect([headers['transfer-encoding'], headers['content-length'], text]).toEqual([undefined, '5', 'stram']);
+    expect((await streamed('5', 'HEAD')).headers['content-length']).toBe('5');
+  });
+  it.each(['0', '4', '6', '500'])('is broken off when it has not the %s bytes that it told', async (length) => {
+    const socket = connect(Number(new URL(running.url).port), '127.0.0.1');
+    // What the caller cannot tell from the answer to it must not come.
+    const one = `GET /function/streams HTTP/1.1\r\nHost: x\r\nX-Length: ${length}\r\n\r\n`;
+    socket.write(one + one);
+    const text = await textOf(socket); // Resolves at its end: the connection is closed.
+    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1);
+    expect(text.split('\r\n\r\n')[1]?.length).toBeLessThanOrEqual(Number(length));
+  });
+});
+
 describe('a body that is too large', () => {
   it('is refused by its length, before it is sent', async () => {
     const socket = connect(Number(new URL(running.url).port), '127.0.0.1');
@@ -186,6 +219,17 @@ describe('an asynchronous call', () => {
     expect(await recordOf(id)).toMatchObject({ state: 'cancelled', attempt: 0 });
     expect((await call(`/invocations/${id}`, { method: 'DELETE' })).statusCode).toBe(202); // Idempotent.
   });
+  it('is cancelled by the call id that it was given, as OpenFaaS Pro has it', async () => {
+    const { headers } = await call('/async-function/echo', { headers: { 'x-delay': '1h' } });
+    const cancel = async () =>
+      (await call(`/async-function/${String(headers['x-call-id'])}`, { method: 'DELETE' })).statusCode;
+    expect(await cancel()).toBe(202);
+    expect(await recordOf(headers['x-invocation-id'])).toMatchObject({ state: 'cancelled' });
+    const { headers: done } = await call('/async-function/echo');
+    await recordOf(done['x-invocation-id']);
+    expect((await call(`/async-function/${String(done['x-call-id'])}`, { method: 'DELETE' })).statusCode).toBe(409);
+    expect((await call('/async-function/01JZ8Y4TQ3M4V5W6X7Y8Z9ABCD', { method: 'DELETE' })).statusCode).toBe(404);
+  });
   it('that runs is aborted by a cancel', async () => {
     const { headers } = await call('/async-function/never');
     const id = String(headers['x-invocation-id']);
@@ -208,6 +252,15 @@ describe('an asynchronous call', () => {
     });
     const { id: again } = (await replay.body.json()) as { id: string };
     expect(await recordOf(again)).toMatchObject({ state: 'succeeded', attempt: 1 });
+  });
+  it('is run as many at once as its function takes, whatever it may have', async () => {
+    const before = narrow.refused;
+    const accepted = await Promise.all(Array.from({ length: 60 }, () => call('/async-function/narrow')));
+    for (const { headers } of accepted) {
+      expect(await recordOf(headers['x-invocation-id'])).toMatchObject({ state: 'succeeded' });
+    }
+    // Without a pace 30 of 32 are turned away each time that two are run: about 900.
+    expect(narrow.refused - before).toBeLessThan(240);
   });
   it('leads on to the functions that its policy names', async () => {
     const { headers } = await call('/async-function/chained', {
@@ -255,6 +308,28 @@ describe('a callback', () => {
     expect(received[1]?.headers['webhook-signature']).toMatch(/^v1,/);
     sink.close();
   });
+  it('to a name of the gateway runs the function there', async () => {
+    ranHeaders.length = 0;
+    const url = 'http://gateway.openfaas:8080/function/receive/deep?a=b';
+    const { statusCode } = await call('/async-function/echo', {
+      headers: { 'x-callback-url': url, 'x-call-id': 'at-home' },
+      body: 'answer',
+    });
+    expect(statusCode).toBe(202);
+    await eventually(() => (ran.includes('answer') ? true : undefined));
+    expect(ranHeaders.at(-1)).toMatchObject({
+      'x-call-id': 'at-home',
+      'x-function-name': 'echo.openfaas-fn',
+      'x-function-status': '200',
+    });
+  });
+  it.each(['http://gateway:8080/function/callback.millrace', 'http://gateway/system/functions'])(
+    'to %s is none to a function',
+    async (url) => {
+      expect(callbackFunctionOf(url, ['gateway'], 'openfaas-fn')).toBeUndefined();
+      expect(callbackFunctionOf('http://gateway/function/a', ['gateway'], 'openfaas-fn')?.lane).toBe('a.openfaas-fn');
+    },
+  );
   it.each(['http://169.254.169.254/', 'file:///etc/passwd', 'http://10.0.0.1/', 'nonsense'])(
     'to %s is refused: 400',
     async (url) => {

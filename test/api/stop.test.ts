@@ -1,13 +1,17 @@
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { Redis } from 'ioredis';
 import { request } from 'undici';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/contracts/clock.ts';
 import { sqliteConfig } from '../../plugins/queues/sqlite/index.ts';
 import { SqliteQueue } from '../../plugins/queues/sqlite/queue.ts';
 import { eventually, testGateway } from '../support/gateway.ts';
+import { ran } from '../support/plugins/inline.ts';
 import { quietHost } from '../support/quiet-host.ts';
+import { describeWithBroker } from '../support/with-broker.ts';
 
 const yaml = (file: string) => `
 gateway: { listen: { port: 0 }, management: { port: 0 } }
@@ -18,6 +22,9 @@ functions:
 `;
 const newFile = () => join(mkdtempSync(join(tmpdir(), 'millrace-stop-')), 'queue.db');
 const post = (url: string, path: string) => request(`${url}${path}`, { method: 'POST', body: 'x' });
+
+/** What `heeds` saw. */
+const aborted = 'AbortError: the attempt was aborted: stopping';
 
 describe('a gateway that is told to stop', () => {
   it('answers the calls that are in flight, and takes no more', async () => {
@@ -77,4 +84,40 @@ describe('a gateway that is told to stop', () => {
     await Promise.all([gateway.stop(1000), gateway.stop(1000)]);
     await gateway.stop(1000);
   });
+});
+
+await describeWithBroker('redis', 'a gateway that is told to stop while messages of a broker run', (url) => {
+  let redis: Redis;
+  beforeAll(() => void (redis = new Redis(url)));
+  afterAll(() => redis.quit());
+
+  it.each([
+    ['one by one', '', ['begun a', 'begun b', aborted, aborted]],
+    ['in order', ', order: { key: topic }', ['begun a', aborted]],
+    ['in batches', ', batch: { size: 2, window: 1m }', [expect.stringContaining('begun [{'), aborted]],
+  ])(
+    'tells what has not ended by the drain deadline, and the next one gets all of it, %s',
+    async (_how, more, seen) => {
+      const key = `stop-${randomUUID()}`;
+      const start = (name: string) =>
+        testGateway(`
+connections: { main: { kind: redis, url: "${url}" } }
+functions: { heeds: { behaviour: heeds, invoke: { timeout: 1m } }, record: { behaviour: record } }
+connectors: { jobs: { kind: redis, stream: { key: ${key} }, consumer: one, function: ${name} ${more} } }`);
+      ran.length = 0;
+      const first = await start('heeds');
+      for (const body of ['a', 'b']) await redis.xadd(key, '*', 'body', body);
+      const pending = async () => (await redis.xpending(key, 'millrace'))[0];
+      await expect.poll(pending, { timeout: 15_000 }).toBe(2);
+      await expect.poll(() => ran.length, { timeout: 15_000 }).toBe(seen.filter((each) => each !== aborted).length);
+      await first.gateway.stop(100);
+      expect(ran).toEqual(seen);
+      expect(await pending()).toBe(2);
+      ran.length = 0;
+      await using _second = await start('record');
+      await expect.poll(pending, { timeout: 15_000 }).toBe(0);
+      expect(ran.join()).toMatch(more.includes('batch') ? /"a".*"b"/ : /^a,b$/);
+      await redis.del(key);
+    },
+  );
 });

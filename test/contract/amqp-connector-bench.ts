@@ -11,8 +11,9 @@ import {
 } from '../../core/testing/connector-bench.ts';
 import { connectorHost } from '../../core/testing/connector-host.ts';
 import type { Amqp } from '../../plugins/connections/amqp/connection.ts';
-import { rabbitmqctl } from '../support/rabbitmqctl.ts';
-import { dial, startSettled } from './amqp-bench.ts';
+import { startBroker } from '../support/brokers.ts';
+import { isWritten, queuesOf } from '../support/rabbitmqctl.ts';
+import { dial } from './amqp-bench.ts';
 
 /**
  * A quorum queue. What a run lost with its channel comes again, and is known: the run is that of the message that came
@@ -26,7 +27,7 @@ let count = 0;
 /** A quorum queue of its own on that server, or on one of its own without. */
 export async function amqpConnectorBench(url: string | undefined): Promise<ConnectorBench> {
   const queue = `trial-${process.pid}-${++count}`;
-  const own = url === undefined ? await startSettled() : undefined;
+  const own = url === undefined ? await startBroker('amqp') : undefined;
   const server = own?.url ?? url ?? '';
   const sender = new Sender(server, queue);
   const dialled: Amqp[] = [];
@@ -47,14 +48,14 @@ export async function amqpConnectorBench(url: string | undefined): Promise<Conne
     ...(own && {
       // Only its own tools tell what is lent; they take half a second each.
       left: async () => {
-        const columns = ['messages_ready', 'messages_unacknowledged'];
-        const text = await rabbitmqctl(own, 'list_queues', '--quiet', '--formatter', 'json', 'name', ...columns);
-        const rows = JSON.parse(text) as { name: string; messages_ready: number; messages_unacknowledged: number }[];
-        const row = rows.find(({ name }) => name === queue);
+        const row = (await queuesOf(own)).find(({ name }) => name === queue);
         return row ? row.messages_ready + row.messages_unacknowledged : 0;
       },
-      // No `away`: what a RabbitMQ that was killed needs before it serves a quorum queue is waited for in
-      // test/api/amqp-connector.test.ts, which kills it under load.
+      away: async () => {
+        await isWritten(own, queue);
+        await own.kill();
+        return () => own.restart();
+      },
     }),
     refused: [
       {

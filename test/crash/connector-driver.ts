@@ -63,7 +63,7 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
   const config = join(home, 'millrace.yaml');
   await using broker = await startBroker(connector.broker, { settings: connector.settings ?? [] });
   await connector.prepare?.(broker);
-  const source = await connector.open(broker);
+  const source = await connector.open(broker, gateways);
   writeFileSync(config, yamlOf(plan, broker.url, ledger));
   const fleet = new Fleet(config, { LEDGER: ledger, LONGEST_MS: String(longestMs) }, gateways);
   const producers = new Producers(source, connector.acks, seeded(seed + 1));
@@ -76,6 +76,8 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
   const underWay = 2 * credit + concurrency + (connector.unsaid ?? 0);
   try {
     await fleet.fill();
+    // What is sent before there is a session is nobody's.
+    await listening(fleet);
     loading = producers.load(paceMs, over.signal);
     for (const [round, strike] of strikes.entries()) {
       const place = round % gateways;
@@ -85,7 +87,7 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
         told = choice.includes(':') ? choice : `${choice}:${1 + Math.floor(random() * 20)}`;
         // It has to be told at its start.
         await fleet.kill(place);
-        atRisk += underWay;
+        atRisk += underWay + givenAgain(connector, broker);
       }
       await fleet.fill(place, told === '' ? undefined : told);
       producers.most = producers.confirmed.length + messagesOfRound;
@@ -94,11 +96,13 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
         await ran(producers, ledger);
         await delay(100 + random() * 300);
       }
-      await strikeOnce(strike, place, { fleet, broker, random, stallMs: connector.stallMs, complaints });
+      atRisk += await strikeOnce(strike, place, { fleet, broker, random, connector, complaints });
+      const settled = strike === 'broker' ? await connectorsOf(fleet) : [];
       atRisk += strike === 'broker' || strike === 'freeze' ? gateways * underWay : underWay;
       // Somebody has to be there to run anything.
       if (fleet.gateways.length === 0) await fleet.fill();
-      const backMs = await ran(producers, ledger);
+      producers.most = producers.confirmed.length + messagesOfRound;
+      const backMs = strike === 'broker' ? await allAtWork(fleet, settled) : await ran(producers, ledger);
       if (strike === 'broker' && backMs > backWithinMs) complaints.push(`back only after ${Math.round(backMs)} ms`);
       log?.(
         `round ${round}: ${strike} ${told}, ${producers.confirmed.length} confirmed, back in ${backMs.toFixed()} ms`,
@@ -136,42 +140,50 @@ interface Struck {
   readonly fleet: Fleet;
   readonly broker: OwnBroker;
   readonly random: () => number;
-  readonly stallMs: number;
+  readonly connector: CrashConnector;
   readonly complaints: string[];
 }
 
+/** Returns how many messages the broker may give again on top of those that were under way. */
 async function strikeOnce(
   strike: MessageStrike,
   place: number,
-  { fleet, broker, random, stallMs, complaints }: Struck,
-): Promise<void> {
+  { fleet, broker, random, connector, complaints }: Struck,
+): Promise<number> {
   switch (strike) {
     case 'gateway':
       await fleet.kill(place);
-      return;
+      break;
     case 'failpoint':
       // One that is never reached is killed all the same, and is a complaint.
       await fleet.watch(place, failpointMs);
       if (fleet.at(place)) complaints.push('a failpoint was not reached');
       await fleet.kill(place);
-      return;
+      break;
     case 'stall': {
       const gateway = fleet.at(place);
       gateway?.child.kill('SIGSTOP');
-      await delay(stallMs);
+      await delay(connector.stallMs);
       gateway?.child.kill('SIGCONT');
-      return;
+      break;
     }
-    case 'broker':
+    case 'broker': {
       await broker.kill();
+      const again = givenAgain(connector, broker);
       await delay(300 + random() * 500);
       await broker.restart();
-      return;
+      return again;
+    }
     case 'freeze':
       broker.pause();
       await delay(freezeMs);
       broker.resume();
   }
+  return givenAgain(connector, broker);
+}
+
+function givenAgain({ givesAgain }: CrashConnector, broker: OwnBroker): number {
+  return givesAgain?.(broker) ?? 0;
 }
 
 /** Resolves when a message that is confirmed from now on has been run, with how long that took, ms. */
@@ -186,6 +198,47 @@ async function ran(producers: Producers, ledger: string): Promise<number> {
     await delay(50);
   }
   throw new Error(`a message that was confirmed has not been run within ${patienceMs} ms`);
+}
+
+interface ConnectorRow {
+  /** Of whichever gateway. */
+  readonly who: string;
+  readonly state: string;
+  readonly settled: number;
+}
+
+/** What each connector of messages tells of itself. */
+async function connectorsOf(fleet: Fleet): Promise<readonly ConnectorRow[]> {
+  const rows = await Promise.all(
+    fleet.gateways.map(async ({ url }) => {
+      const connectors = (await (await fetch(`${url}/system/connectors`)).json()) as (ConnectorRow &
+        Readonly<Record<'name' | 'kind', string>>)[];
+      return connectors
+        .filter(({ kind }) => kind !== 'http')
+        .map(({ name, state, settled }) => ({ who: `${url} ${name}`, state, settled }));
+    }),
+  );
+  return rows.flat();
+}
+
+async function listening(fleet: Fleet): Promise<void> {
+  while ((await connectorsOf(fleet)).some(({ state }) => state !== 'running')) await delay(20);
+}
+
+/**
+ * Resolves when each connector of each gateway has settled more than that, so that every one of them is a consumer again;
+ * with how long that took, ms.
+ */
+async function allAtWork(fleet: Fleet, before: readonly ConnectorRow[]): Promise<number> {
+  const since = performance.now();
+  const known = new Map(before.map(({ who, settled }) => [who, settled]));
+  let idle: readonly string[] = [];
+  while (performance.now() - since < patienceMs) {
+    idle = (await connectorsOf(fleet)).flatMap(({ who, settled }) => (settled > (known.get(who) ?? 0) ? [] : who));
+    if (idle.length === 0) return performance.now() - since;
+    await delay(50);
+  }
+  throw new Error(`after the broker's return these have settled nothing for ${patienceMs} ms: ${idle.join(', ')}`);
 }
 
 /** Waits until the broker keeps nothing more; where it cannot tell, until all that it confirmed has been run. */

@@ -3,6 +3,8 @@ import { Kafka, logLevel } from 'kafkajs';
 import { connect } from 'nats';
 import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
+import { amqp } from './connector-amqp.ts';
+import { mqtt } from './connector-mqtt.ts';
 
 /** A source of messages, as a stranger's producer sees it. */
 export interface Source {
@@ -27,8 +29,13 @@ export interface CrashConnector {
   readonly connection: (url: string) => string;
   /** Its own keys for that topic. Short patience, so that what a stopped gateway had is soon given to others. */
   readonly connector: (topic: AckMode) => string;
-  /** Makes what has to be there, and returns the producer's side. */
-  readonly open: (broker: OwnBroker) => Promise<Source>;
+  /** Makes what has to be there for so many gateways, and returns the producer's side. */
+  readonly open: (broker: OwnBroker, gateways: number) => Promise<Source>;
+  /**
+   * Right after a strike: how many messages the broker may give again, where that is more than were under way; also those
+   * that the gateways are done with, if it has not heard of it, or not written it.
+   */
+  readonly givesAgain?: (broker: OwnBroker) => number;
   /** Messages of one gateway that may be done before their acknowledgement is said, as it is for many at a time; else none. */
   readonly unsaid?: number;
   /**
@@ -157,4 +164,6 @@ const kafka: CrashConnector = {
 };
 
 /** All of them, by their kinds. */
-export const crashConnectors = { jetstream, kafka, redis } as const satisfies Readonly<Record<string, CrashConnector>>;
+export const crashConnectors = { amqp, jetstream, kafka, mqtt, redis } as const satisfies Readonly<
+  Record<string, CrashConnector>
+>;

@@ -1,14 +1,8 @@
 import { expect, it } from 'vitest';
 import { createToken, digestOf } from '../../core/auth/token.ts';
-import { systemClock } from '../../core/contracts/clock.ts';
 import { Delivery, type DeliveryRequest, type Settlement } from '../../core/contracts/delivery.ts';
-import type { FunctionAuth } from '../../core/contracts/policy.ts';
-import { callbackPolicy } from '../../core/delivery/callback-provider.ts';
-import { ownProvider, ownSpec } from '../../core/delivery/own-function.ts';
-import { Catalog } from '../../core/functions/catalog.ts';
 import { admit, isCall } from '../../core/pipeline/admit.ts';
 import type { PipelineServices } from '../../core/pipeline/stage.ts';
-import { standardRetry } from '../api/standard-retry.ts';
 import { testAuthenticator } from '../support/authenticator.ts';
 
 const token = createToken();
@@ -37,18 +31,4 @@ it('whoever waits for an answer calls, unless the source has made sure of who se
   expect(isCall(deliveryOf({ isEvent: true }))).toBe(false);
   // What a source can take back is its own: it chose the function.
   expect(isCall(deliveryOf({}, 'settles'))).toBe(false);
-});
-
-it('what a function says of itself is its key, then its annotation; a word that is none closes it', () => {
-  const catalog = new Catalog('a', systemClock);
-  const authIn = (auth: FunctionAuth | undefined, annotation?: string): FunctionAuth | undefined => {
-    const annotations: Record<string, string> = annotation === undefined ? {} : { 'millrace.dev/auth': annotation };
-    const policy = { ...callbackPolicy('default', standardRetry, 1), auth };
-    const provider = ownProvider(() => Promise.reject(new Error('nothing runs here')));
-    return catalog.add({ ...ownSpec('f.a'), annotations }, policy, provider).auth;
-  };
-  expect(authIn(undefined)).toBeUndefined();
-  expect(authIn(undefined, 'token')).toBe('token');
-  expect(authIn('public', 'token')).toBe('public');
-  for (const word of ['', 'tokn', 'Public', ' public', 'toString']) expect(authIn(undefined, word)).toBe('event-only');
 });

@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -58,6 +60,61 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) {
     if (performance.now() > deadline) throw new Error('it did not come to be within 30 s');
     await sleep(20);
+  }
+}
+
+/** Between a client and a broker. */
+class Proxy {
+  /** Of the next two connections the second is refused, and the first hears nothing more: of its end, or of anything. */
+  fault: 'dies' | 'falls silent' | undefined;
+  /** How often that was done. */
+  faults = 0;
+  readonly #server: Server;
+  readonly #pairs = new Set<{ readonly client: Socket; readonly broker: Socket }>();
+
+  static async to(url: string): Promise<Proxy> {
+    const proxy = new Proxy(Number(new URL(url).port));
+    await once(proxy.#server.listen(0, '127.0.0.1'), 'listening');
+    return proxy;
+  }
+
+  private constructor(port: number) {
+    this.#server = createServer((client) => {
+      client.on('error', () => {}); // `close` follows.
+      if (this.fault !== undefined && this.#pairs.size > 0) {
+        const [first] = this.#pairs;
+        client.destroy();
+        first?.broker.destroy();
+        // Not before the client has said goodbye to the first.
+        if (this.fault === 'dies') first?.client.once('data', () => first.client.destroy());
+        this.fault = undefined;
+        this.faults++;
+        return;
+      }
+      const pair = { client, broker: connect(port, '127.0.0.1') };
+      this.#pairs.add(pair);
+      pair.broker.on('error', () => {});
+      pair.broker.on('data', (bytes) => client.write(bytes));
+      client.on('data', (bytes) => pair.broker.write(bytes));
+      client.on('close', () => {
+        pair.broker.destroy();
+        this.#pairs.delete(pair);
+      });
+    });
+  }
+
+  get url(): string {
+    return `amqp://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Ends all connections. */
+  cut(): void {
+    for (const { client } of this.#pairs) client.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut();
+    this.#server.close();
   }
 }
 
@@ -168,6 +225,21 @@ await describeWithOwnBroker('amqp', 'connection amqp', () => {
     }
     expect(amqp.health()).toMatchObject({ state: 'connected', reconnects: 2 });
   }, 120_000);
+
+  it.each(['dies', 'falls silent'] as const)(
+    'is back by itself when the broker %s between its two connections',
+    async (how) => {
+      await using proxy = await Proxy.to(server.url);
+      const amqp = connection({ url: proxy.url });
+      await amqp.start();
+      proxy.fault = how;
+      proxy.cut();
+      await until(() => proxy.faults > 0);
+      await until(() => amqp.connected);
+      await (await amqp.channel()).checkExchange('amq.direct');
+    },
+    60_000,
+  );
 
   it('outlives the end of a channel, of which its user is told', async () => {
     const amqp = await dial(server.url);

@@ -106,6 +106,78 @@ functions:
   });
 });
 
+describe('labels and annotations of OpenFaaS', () => {
+  const queues =
+    'queues: { default: { kind: memory, allowVolatile: true }, slow: { kind: memory, allowVolatile: true } }\n';
+  const functions = (about: string): string => `${withPlugin}${queues}functions:\n  a: { behaviour: echo, ${about} }\n`;
+  const policyOf = async (about: string) => {
+    const { config, texts } = await load(functions(about));
+    return { policy: config?.functions.get('a.openfaas-fn')?.policy, texts };
+  };
+
+  it('do what the same words of the YAML do', async () => {
+    const annotations =
+      '{ com.openfaas.queue: slow, com.openfaas.retry.attempts: "9", com.openfaas.retry.codes: "429, 503", ' +
+      'com.openfaas.retry.min_wait: 2s, com.openfaas.retry.max_wait: 1m }';
+    const labels =
+      '{ com.openfaas.scale.min: "2", com.openfaas.scale.max: "4", com.openfaas.scale.zero: "true", com.openfaas.scale.zero-duration: 5m, ' +
+      'com.openfaas.scale.type: capacity, com.openfaas.scale.target: "10", com.openfaas.scale.target-proportion: "0.5", com.openfaas.scale.down.window: 1m, com.openfaas.scale.factor: "50" }';
+    const annotated = await policyOf(`annotations: ${annotations}, labels: ${labels}, env: { max_inflight: "7" }`);
+    const written = await policyOf(
+      'env: {}, invoke: { queue: slow, concurrency: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }, ' +
+        'scale: { min: 2, max: 4, zero: true, zeroDuration: 5m, type: capacity, target: 10, targetProportion: 0.5, downWindow: 1m, factor: 50 }',
+    );
+    expect(annotated.texts).toEqual([]);
+    expect(written.texts).toEqual([
+      expect.stringContaining('functions.a.scale: provider "inline" (inline-test) has no replicas to scale'),
+    ]);
+    const plain = await policyOf(
+      'invoke: { queue: slow, concurrency: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }',
+    );
+    expect({ ...annotated.policy, scale: undefined }).toEqual(plain.policy);
+    expect(annotated.policy?.scale).toEqual({
+      min: 2,
+      max: 4,
+      zero: true,
+      zeroAfterMs: 300_000,
+      type: 'capacity',
+      target: 10,
+      targetProportion: 0.5,
+      downWindowMs: 60_000,
+      factor: 50,
+    });
+  });
+  it('give way to the words of the YAML', async () => {
+    const { policy } = await policyOf(
+      'annotations: { com.openfaas.queue: slow, com.openfaas.retry.attempts: "9" }, env: { max_inflight: "7" }, invoke: { queue: default, concurrency: 3, retry: once }',
+    );
+    expect(policy).toMatchObject({ queue: 'default', concurrency: 3, retry: { attempts: 1 } });
+  });
+  it('change nothing where there are none, and max_inflight 0 is no limit', async () => {
+    const { policy } = await policyOf('env: { max_inflight: "0" }, labels: { team: a }');
+    expect(policy?.scale).toBeUndefined();
+    expect(policy?.concurrency).toBe(32);
+  });
+  it('are told where they stand when they mean nothing', async () => {
+    const { texts } = await policyOf(
+      'annotations: { com.openfaas.retry.codes: "all", com.openfaas.retry.min_wait: soon, com.openfaas.queue: slwo }, labels: { com.openfaas.scale.min: few }',
+    );
+    expect(texts.map((text) => text.replace(/^millrace.yaml:\d+:\d+ /, ''))).toEqual([
+      'functions.a.annotations.com.openfaas.retry.codes: expected statuses such as "429,502,503"',
+      expect.stringContaining('functions.a.annotations.com.openfaas.retry.min_wait: expected a duration'),
+      expect.stringContaining('functions.a.labels.com.openfaas.scale.min: expected a whole number from 0'),
+    ]);
+    const unknown = await policyOf('annotations: { com.openfaas.queue: slwo }');
+    expect(unknown.texts.join()).toContain('no queue "slwo", did you mean "slow"?');
+    const upsideDown = await policyOf('labels: { com.openfaas.scale.min: "5", com.openfaas.scale.max: "2" }');
+    expect(upsideDown.texts.join()).toContain('functions.a.scale.min: more than `max`');
+  });
+  it('may not be in the namespace of Millrace', async () => {
+    const { texts } = await load(`${withPlugin}functions: { a.millrace: { behaviour: echo } }\n`);
+    expect(texts.join()).toContain(`the namespace "millrace" is Millrace's own`);
+  });
+});
+
 describe('interpolation', () => {
   it('puts in variables, defaults, files and literals, and keeps types', async () => {
     const { config, texts } = await load(

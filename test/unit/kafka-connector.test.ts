@@ -146,18 +146,34 @@ describe('a page', () => {
     readonly producer?: number;
     readonly records: readonly Buffer[];
   }
+  const [created, appended] = [1000, 2000];
   const varint = (value: number): number[] => {
     const bytes: number[] = [];
     let rest = value >= 0 ? 2 * value : -2 * value - 1;
     for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
     return [...bytes, rest];
   };
-  const sized = (text: string | Buffer): number[] => {
-    const bytes = Buffer.from(text);
-    return [...varint(bytes.length), ...bytes];
+  type Bytes = string | Uint8Array | null;
+  const sized = (text: Bytes): number[] => {
+    const bytes = text === null ? [] : Buffer.from(text as string);
+    return [...varint(text === null ? -1 : bytes.length), ...bytes];
   };
-  const record = (delta: number, value: string, key: string | Buffer = 'k'): Buffer => {
-    const body = [0, ...varint(0), ...varint(delta), ...sized(key), ...sized(value), ...varint(0)];
+  const record = (
+    delta: number,
+    value: Bytes,
+    key: Bytes = 'k',
+    { age = 0, headers = [] }: { age?: number; headers?: readonly (readonly [string, Bytes])[] } = {},
+  ): Buffer => {
+    const pairs = headers.flatMap(([name, header]) => [...sized(name), ...sized(header)]);
+    const body = [
+      0,
+      ...varint(age),
+      ...varint(delta),
+      ...sized(key),
+      ...sized(value),
+      ...varint(headers.length),
+      ...pairs,
+    ];
     return Buffer.from([...varint(body.length), ...body]);
   };
   const marker = (type: 0 | 1): Buffer => record(0, 'marker', Buffer.from([0, 0, 0, type]));
@@ -169,6 +185,8 @@ describe('a page', () => {
     head.writeInt8(2, 16);
     head.writeInt16BE(attributes, 21);
     head.writeInt32BE(lastDelta, 23);
+    head.writeBigInt64BE(BigInt(created), 27);
+    head.writeBigInt64BE(BigInt(appended), 35);
     head.writeBigInt64BE(BigInt(producer), 43);
     head.writeInt32BE(records.length, 57);
     return Buffer.concat([head, body]);
@@ -199,11 +217,50 @@ describe('a page', () => {
     ]);
   }
   const valuesOf = ({ messages }: Awaited<ReturnType<typeof decodePage>>): string[] =>
-    messages.map(({ offset, value }) => `${offset} ${Buffer.from(value ?? []).toString()}`);
+    [...messages].map(({ offset, value }) => `${offset} ${Buffer.from(value ?? []).toString()}`);
+
+  it('gives each record as its sender made it, dated by its sender or by the broker', async () => {
+    const some = fc.option(fc.uint8Array({ maxLength: 300 }));
+    const records = fc.array(
+      fc.record({ age: fc.maxSafeNat(), key: some, value: some, headers: fc.array(fc.tuple(fc.string(), some)) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(records, fc.maxSafeNat(), fc.boolean(), async (all, first, isDated) => {
+        const made = all.map(({ value, key, ...rest }, delta) => record(delta, value, key, rest));
+        const whole = batch({ first, lastDelta: all.length, attributes: isDated ? 0x08 : 0, records: made });
+        const page = await decodePage(answer(whole, 0), 4, first);
+        const expected = all.map((each, delta) => ({
+          ...each,
+          age: undefined,
+          offset: first + delta,
+          timestamp: isDated ? appended : created + each.age,
+        }));
+        const plain = (bytes: Uint8Array | null): Uint8Array | null => bytes && new Uint8Array(bytes);
+        const found = [...page.messages].map(({ key, value, headers, ...rest }) => ({
+          ...rest,
+          key: plain(key),
+          value: plain(value),
+          headers: headers.map(([name, header]) => [name, plain(header)]),
+        }));
+        expect(found).toEqual(expected);
+      }),
+    );
+  });
+
+  it('tells a batch that is not what its head says', async () => {
+    const good = record(0, 'value', 'key', { headers: [['name', 'text']] });
+    const longer = Buffer.concat([good, good.subarray(0, -1)]);
+    for (const records of [[good, Buffer.alloc(0)], [good.subarray(0, -1)], [longer, Buffer.alloc(0)]]) {
+      const page = await decodePage(answer(batch({ first: 0, lastDelta: 1, records }), 2), 4, 0);
+      expect(() => [...page.messages]).toThrow('not what the format says');
+    }
+  });
 
   it('goes on behind a batch of which compaction has left nothing', async () => {
-    const empty = batch({ first: 5, lastDelta: 9, records: [] });
-    expect(await decodePage(answer(empty, 15), 4, 7)).toEqual({ messages: [], next: 15, end: 15 });
+    const gzip = 1;
+    const empty = batch({ first: 5, lastDelta: 9, attributes: gzip, records: [] });
+    const page = await decodePage(answer(empty, 15), 4, 7);
+    expect({ ...page, messages: [...page.messages] }).toEqual({ messages: [], next: 15, end: 15 });
   });
 
   it('goes on behind the last one that compaction has left of a batch', async () => {

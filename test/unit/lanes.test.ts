@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/contracts/clock.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
-import { CreditPool } from '../../core/delivery/credit.ts';
+import { PacedCredit } from '../../core/delivery/credit.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
 import { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
@@ -27,7 +27,7 @@ async function open(
 ): Promise<{
   readonly queue: MemoryQueue;
   readonly lanes: LaneSource;
-  readonly credit: CreditPool;
+  readonly credit: PacedCredit;
   /** What the lane gave, in order. */
   readonly given: Delivery[];
   /** As the pipeline does it. */
@@ -54,7 +54,7 @@ async function open(
     resultBody: 1000,
     stale: () => {},
   });
-  const credit = new CreditPool(limit);
+  const credit = new PacedCredit(limit);
   const given: Delivery[] = [];
   const subscription = lanes.deliveries(lane, credit).subscribe((delivery) => given.push(delivery));
   cleanups.push(async () => {

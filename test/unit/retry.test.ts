@@ -19,7 +19,7 @@ function outcome(status: number, failure?: FailureClass, more: Partial<Outcome> 
 }
 
 function decide(policy: Partial<RetryPolicy>, result: Outcome, attempt = 1): string {
-  const decision = retryDecision({ ...standard, ...policy }, result, attempt, () => 0.5, now);
+  const decision = retryDecision({ ...standard, ...policy }, result, attempt, () => 0.5, { now: () => now });
   if (decision.kind === 'retry') return `retry ${decision.delayMs}`;
   return decision.kind === 'dead' ? `dead ${decision.reason}` : 'done';
 }
@@ -83,6 +83,34 @@ describe('the retry table', () => {
       outcome(429, undefined, { headers: { 'retry-after': '7' } }),
       1,
       'retry 1000',
+    ],
+    [
+      'an answer of a watchdog is retried though 4xx fails',
+      {},
+      outcome(404, undefined, { headers: { 'x-openfaas-internal': 'of-watchdog' } }),
+      1,
+      'retry 1000',
+    ],
+    [
+      'an answer of a watchdog whose status nobody names',
+      { retryOn: [], failOn: [] },
+      outcome(500, undefined, { headers: { 'x-openfaas-internal': 'faas-middleware' } }),
+      1,
+      'retry 1000',
+    ],
+    [
+      'an answer of a watchdog whose status is exactly failed',
+      { failOn: ['429'] },
+      outcome(429, undefined, { headers: { 'x-openfaas-internal': 'faas-middleware' } }),
+      1,
+      'dead permanent',
+    ],
+    [
+      'a good answer is done whoever made it',
+      {},
+      outcome(200, undefined, { headers: { 'x-openfaas-internal': 'proxy' } }),
+      1,
+      'done',
     ],
     ['the platform says when', {}, outcome(503, 'overload', { retryAfterSeconds: 5 }), 1, 'retry 5000'],
   ];

@@ -392,6 +392,15 @@ describe('an answer', () => {
   });
 });
 
+test.for(['thread', 'none'])("a function's body is its own to change (isolation: %s)", async (isolation) => {
+  const bench = await setup();
+  const entry = await hostile(bench, { isolation });
+  const received = Buffer.from('before|body|behind');
+  const outcome = await send(entry, '/scribble', { body: received.subarray(7, 11) });
+  expect(JSON.parse(await textOf(outcome))).toEqual({ before: 'body', after: '\0\0\0\0' });
+  expect(received.toString(), 'what goes on when it fails, and other messages').toBe('before|body|behind');
+});
+
 test('a function without isolation runs on the thread of the host', async () => {
   const bench = await setup();
   const entry = await bench.deployModule('echo.test', { module: 'echo.ts', isolation: 'none' });

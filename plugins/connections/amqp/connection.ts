@@ -7,6 +7,8 @@ import { type AmqpConnectionConfig, type Dial, dialler, refusalOf } from './opti
 import { Publisher } from './publish.ts';
 
 const redialMs = { first: 100, last: 2000 } as const;
+/** A broker that is still there answers a goodbye sooner. */
+const goodbyeMs = 1000;
 
 /** What users of a connection of kind `amqp` are given. */
 export interface AmqpConnection extends Connection {
@@ -231,10 +233,15 @@ async function closeAll({ consuming, publishing }: Links): Promise<void> {
   await Promise.all([close(consuming), close(publishing)]);
 }
 
+/** In `goodbyeMs` at the latest: the client tells nobody who waits for it that the broker died before it had answered. */
 async function close(link: ChannelModel): Promise<void> {
-  await link.close().catch(() => {
+  const given = new AbortController();
+  const closed = new Promise<void>((resolve) => link.once('close', () => resolve()));
+  const said = link.close().catch(() => {
     // It is closed already.
   });
+  await Promise.race([closed, said, sleep(goodbyeMs, given.signal)]);
+  given.abort();
 }
 
 function away(message: string, cause?: unknown): MillraceError {

@@ -75,7 +75,8 @@ export interface KafkaRecord {
 }
 
 export interface KafkaPage {
-  readonly messages: readonly KafkaMessage[];
+  /** Each is read when it is asked for, so once; throws when the broker's answer is not what it should be. */
+  readonly messages: Iterable<KafkaMessage>;
   /** Where to read on: past all that was looked at, and also past holes, marks and what was taken back. */
   readonly next: number;
   /** Where what can be read ends for now. */

@@ -214,6 +214,8 @@ declare module 'kafkajs/src/protocol/message/compression/index.js' {
   const module: {
     readonly Types: { readonly Snappy: 2; readonly LZ4: 3; readonly ZSTD: 4 };
     readonly Codecs: Record<number, () => Codec>;
+    /** Null for what is not compressed. */
+    lookupCodecByAttributes(attributes: number): Codec | null;
   };
   export default module;
 }
@@ -229,19 +231,6 @@ declare module 'kafkajs/src/protocol/decoder.js' {
     readBytes(count?: number): Buffer | null;
     readArray<Item>(read: (decoder: Decoder) => Item): Item[];
   }
-}
-
-declare module 'kafkajs/src/protocol/recordBatch/v0/decoder.js' {
-  import type Decoder from 'kafkajs/src/protocol/decoder.js';
-
-  interface DecodedRecord {
-    readonly offset: string;
-    readonly timestamp: string;
-    readonly key: Buffer | null;
-    readonly value: Buffer | null;
-    readonly headers: Readonly<Record<string, Buffer | null | readonly (Buffer | null)[]>>;
-  }
-  export default function decodeBatch(decoder: Decoder): Promise<{ readonly records: readonly DecodedRecord[] }>;
 }
 
 declare module 'kafkajs/src/consumer/assignerProtocol.js' {

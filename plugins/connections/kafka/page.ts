@@ -3,12 +3,11 @@ import { zstdDecompress } from 'node:zlib';
 import Decoder from 'kafkajs/src/protocol/decoder.js';
 import protocolErrors from 'kafkajs/src/protocol/error.js';
 import compression from 'kafkajs/src/protocol/message/compression/index.js';
-import decodeBatch from 'kafkajs/src/protocol/recordBatch/v0/decoder.js';
+import { bufferOf } from '../../../core/kit/body.ts';
 import type { KafkaMessage, KafkaPage } from './driver.ts';
 import { maxInflatedBytes, unlz4, unsnappy } from './inflate.ts';
+import { headerBytes, recordsOf } from './records.ts';
 
-/** What stands before the records of a batch, from its first offset to their number. */
-const headerBytes = 61;
 const flags = { transactional: 0x10, control: 0x20 } as const;
 const abort = 0;
 const unzstd = promisify(zstdDecompress);
@@ -57,7 +56,7 @@ async function decodeBatches(
   aborted: readonly { readonly producer: bigint; readonly first: number }[],
   offset: number,
 ): Promise<Omit<KafkaPage, 'end'>> {
-  const messages: KafkaMessage[] = [];
+  const batches: Batch[] = [];
   const waiting = aborted.toSorted((a, b) => a.first - b.first);
   /** Producers whose transaction, which is being read, was taken back. */
   const takenBack = new Set<bigint>();
@@ -74,31 +73,35 @@ async function decodeBatches(
     const isControl = (attributes & flags.control) !== 0;
     const isTakenBack = (attributes & flags.transactional) !== 0 && takenBack.has(producer);
     if (isControl || !isTakenBack) {
-      const { records } = await decodeBatch(new Decoder(bytes.subarray(at, stop)));
-      if (isControl && records[0]?.key?.readInt16BE(2) === abort) takenBack.delete(producer);
-      for (const record of isControl ? [] : records) {
-        const message = messageOf(record);
-        // A batch is given whole, also when it begins before what was asked for.
-        if (message.offset >= offset) messages.push(message);
-      }
+      const packed = bytes.subarray(at + headerBytes, stop);
+      // Compaction may leave nothing, not even what decompresses to nothing.
+      const codec = packed.length > 0 ? compression.lookupCodecByAttributes(attributes) : null;
+      const batch = { head: bytes.subarray(at, stop), records: codec ? await codec.decompress(packed) : packed };
+      if (!isControl) batches.push(batch);
+      else if (markOf(batch) === abort) takenBack.delete(producer);
     }
     next = Math.max(next, last + 1);
     at = stop;
   }
-  return { messages, next };
+  return { messages: messagesOf(batches, offset), next };
 }
 
-function messageOf({
-  offset,
-  timestamp,
-  key,
-  value,
-  headers,
-}: Awaited<ReturnType<typeof decodeBatch>>['records'][number]): KafkaMessage {
-  const pairs = Object.entries(headers).flatMap(([name, values]) =>
-    [values].flat().map((each) => [name, each] as const),
-  );
-  return { offset: Number(offset), timestamp: Number(timestamp), key, value, headers: pairs };
+interface Batch {
+  readonly head: Buffer;
+  readonly records: Buffer;
+}
+
+/** How the transaction ended whose end this is. */
+function markOf({ head, records }: Batch): number | undefined {
+  const [mark] = recordsOf(head, records);
+  return mark?.key ? bufferOf(mark.key).readInt16BE(2) : undefined;
+}
+
+/** A batch is given whole, also when it begins before what was asked for. */
+function* messagesOf(batches: readonly Batch[], offset: number): Generator<KafkaMessage> {
+  for (const { head, records } of batches) {
+    for (const message of recordsOf(head, records)) if (message.offset >= offset) yield message;
+  }
 }
 
 function fail(code: number): void {

@@ -57,28 +57,33 @@ export class InlineFunction {
       const context = new InlineContext(call, this.settings, this.#host);
       if (loaded.fetches) {
         const result = loaded.handle(requestOf(invocation, webBody(body), call.signal), context);
-        return this.#settle(Promise.resolve(result).then(answerOfResponse), startedAt);
+        return this.#settle(Promise.resolve(result), answerOfResponse, startedAt);
       }
-      const handle = (bytes: Uint8Array | null): Outcome | Promise<Outcome> => {
-        const result = loaded.handle(new Event(invocation, bytes), context);
-        if (result instanceof Promise) return this.#settle(result.then(answerOf), startedAt);
-        return outcomeOf(answerOf(result), startedAt, clock);
-      };
-      const failed = (error: unknown): Outcome => failedOutcome(error, startedAt, clock);
-      if (body instanceof Readable) return collect(body, this.settings.maxBody).then(handle).catch(failed);
+      if (body instanceof Readable) {
+        const handling = collect(body, this.settings.maxBody).then((bytes) =>
+          loaded.handle(new Event(invocation, bytes), context),
+        );
+        return this.#settle(handling, answerOf, startedAt);
+      }
       if (body !== null && body.byteLength > this.settings.maxBody) throw new TooLong(this.settings.maxBody);
-      return Promise.resolve(handle(body));
+      const result = loaded.handle(new Event(invocation, body, true), context);
+      if (result instanceof Promise) return this.#settle(result, answerOf, startedAt);
+      return Promise.resolve(outcomeOf(answerOf(result), startedAt, clock));
     } catch (error) {
       return Promise.resolve(failedOutcome(error, startedAt, clock));
     }
   }
 
-  #settle(answer: Promise<Answer>, startedAt: number): Promise<Outcome> {
+  #settle(result: Promise<unknown>, answerOf: (result: unknown) => Answer, startedAt: number): Promise<Outcome> {
     const { clock } = this.#host;
-    return answer.then(
-      (answer) => outcomeOf(answer, startedAt, clock),
-      (error: unknown) => failedOutcome(error, startedAt, clock),
-    );
+    const failed = (error: unknown): Outcome => failedOutcome(error, startedAt, clock);
+    return result.then((value) => {
+      try {
+        return outcomeOf(answerOf(value), startedAt, clock);
+      } catch (error) {
+        return failed(error);
+      }
+    }, failed);
   }
 }
 

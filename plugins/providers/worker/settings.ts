@@ -1,3 +1,5 @@
+import { functionEnv } from '../../../core/kit/environment.ts';
+
 /** What a function's threads are like: the provider's configuration with the function's own on top. */
 export interface PoolSettings {
   /** `name.namespace` */
@@ -14,14 +16,8 @@ export interface PoolSettings {
   readonly maxBody: number;
 }
 
-/** What a function sees of the gateway's environment. Nothing that could hold a secret. */
 const passedOn = ['PATH', 'TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'NODE_COMPILE_CACHE'];
 
 export function threadEnv(own: Readonly<Record<string, string>>): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const name of passedOn) {
-    const value = process.env[name];
-    if (value !== undefined) env[name] = value;
-  }
-  return { ...env, ...own };
+  return functionEnv(passedOn, own);
 }

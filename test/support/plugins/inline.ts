@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { defineProvider } from '../../../core/contracts/definition.ts';
 import type { Headers, Outcome } from '../../../core/contracts/invocation.ts';
@@ -11,6 +12,11 @@ export const ranHeaders: Headers[] = ((globalThis as { millraceTestHeaders?: Hea
 export const script: { readonly status: number; readonly body?: string }[] = ((
   globalThis as { millraceTestScript?: { status: number; body?: string }[] }
 ).millraceTestScript ??= []);
+
+/** What `narrow`, which runs two at once, has turned away in this process. */
+export const narrow: { running: number; refused: number } = ((
+  globalThis as { millraceTestNarrow?: { running: number; refused: number } }
+).millraceTestNarrow ??= { running: 0, refused: 0 });
 
 /** Runs of `held`, in this process, each of which lasts until it is released. */
 export const holds: { readonly body: string; release(): void }[] = ((
@@ -52,12 +58,37 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     await promise;
     return answer(200, '');
   },
+  narrow: async () => {
+    narrow.running++;
+    try {
+      if (narrow.running > 2) {
+        narrow.refused++;
+        return answer(429, 'no more than two');
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return answer(200, '');
+    } finally {
+      narrow.running--;
+    }
+  },
+  /** Five bytes in two pieces, of whatever length the caller wants told. */
+  streams: async ({ invocation: { headers } }) => ({
+    ...answer(200, ''),
+    headers: headers['x-length'] === undefined ? {} : { 'content-length': headers['x-length'] },
+    body: Readable.from(['str', 'am'], { objectMode: false }),
+  }),
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     return answer(200, 'slow but sure');
   },
   never: () => new Promise(() => undefined),
+  heeds: async ({ signal, invocation: { body } }) => {
+    ran.push(`begun ${Buffer.from(body instanceof Uint8Array ? body : '').toString()}`);
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+    ran.push(String(signal.reason));
+    return answer(200, '');
+  },
   throws: () => Promise.reject(new Error('a bug in the provider')),
 };
 
@@ -68,7 +99,20 @@ export default defineProvider({
   config: z.strictObject({}),
   functionConfig: z.strictObject({
     behaviour: z
-      .enum(['echo', 'show', 'record', 'scripted', 'held', 'fail', 'slow', 'never', 'throws'])
+      .enum([
+        'echo',
+        'show',
+        'record',
+        'scripted',
+        'held',
+        'narrow',
+        'streams',
+        'fail',
+        'slow',
+        'never',
+        'heeds',
+        'throws',
+      ])
       .describe('What it does.'),
   }),
   examples: [{}],

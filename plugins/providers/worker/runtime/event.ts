@@ -13,25 +13,37 @@ export interface EventSource {
 const noBytes = new Uint8Array(0);
 const decoder = new TextDecoder();
 
-/** What a handler of the short form gets. The query is parsed when it is asked for. */
+/**
+ * What a handler of the short form gets. The query is parsed, and bytes that others need as well are copied, when they are
+ * asked for.
+ */
 export class Event implements FunctionEvent {
   readonly id: string;
   readonly callId: string;
   readonly method: string;
   readonly path: string;
   readonly headers: FunctionEvent['headers'];
-  readonly body: Uint8Array;
   readonly #search: string;
+  #bytes: Uint8Array;
+  #isShared: boolean;
   #query: URLSearchParams | undefined;
 
-  constructor(source: EventSource, body: Uint8Array | null) {
+  /** `isShared`: the bytes are not for the function to change. */
+  constructor(source: EventSource, body: Uint8Array | null, isShared = false) {
     this.id = source.id;
     this.callId = source.callId;
     this.method = source.method;
     this.path = source.path;
     this.headers = source.headers;
-    this.body = body ?? noBytes;
     this.#search = source.query;
+    this.#bytes = body ?? noBytes;
+    this.#isShared = isShared;
+  }
+
+  get body(): Uint8Array {
+    if (this.#isShared) this.#bytes = new Uint8Array(this.#bytes);
+    this.#isShared = false;
+    return this.#bytes;
   }
 
   get query(): URLSearchParams {
@@ -39,11 +51,11 @@ export class Event implements FunctionEvent {
   }
 
   text(): string {
-    return decoder.decode(this.body);
+    return decoder.decode(this.#bytes);
   }
 
   json(): unknown {
-    return this.body.length === 0 ? undefined : JSON.parse(this.text());
+    return this.#bytes.length === 0 ? undefined : JSON.parse(this.text());
   }
 
   /** So that a function that returns its event shows it whole. */

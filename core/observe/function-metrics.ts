@@ -1,0 +1,87 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { Catalog } from '../functions/catalog.ts';
+
+/** Metrics of the functions themselves, read at each scrape, under the names that OpenFaaS dashboards know. */
+export function functionMetrics(registry: Registry, catalog: Catalog): void {
+  const registers = [registry];
+  const gauge = (name: string, help: string, valueOf: (entry: Entry) => number | undefined): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['function_name'],
+      registers,
+      collect() {
+        this.reset(); // One that has been removed has no replicas.
+        for (const entry of catalog.list()) {
+          const value = valueOf(entry);
+          if (value !== undefined) this.set({ function_name: entry.name }, value);
+        }
+      },
+    });
+  };
+  gauge('gateway_service_count', 'Replicas of each function.', ({ status }) => status.replicas);
+  gauge('gateway_service_ready_count', 'Replicas that can take calls.', ({ status }) => status.availableReplicas);
+  gauge('gateway_service_min', 'The least replicas of functions that are scaled.', ({ policy }) => policy.scale?.min);
+  gauge('millrace_waiting_calls', 'Calls that wait for a slot of their function, or for a replica.', ({ slots }) => {
+    return slots.waiting + slots.held;
+  });
+  new Gauge({
+    name: 'gateway_service_target_load',
+    help: 'What one replica is to bear, of functions that are scaled.',
+    labelNames: ['function_name', 'scaling_type'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name, policy } of catalog.list()) {
+        if (policy.scale) this.set({ function_name: name, scaling_type: policy.scale.type }, policy.scale.target);
+      }
+    },
+  });
+  new Counter({
+    name: 'pod_cpu_usage_seconds_total',
+    help: 'CPU that the replicas of a function have used, where its provider knows.',
+    labelNames: ['function_name', 'namespace'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name, provider } of catalog.list()) {
+        const ms = provider.cpuMs?.(name);
+        const namespace = name.slice(name.lastIndexOf('.') + 1);
+        if (ms !== undefined) this.inc({ function_name: name, namespace }, ms / 1000);
+      }
+    },
+  });
+}
+
+type Entry = ReturnType<Catalog['list']>[number];
+
+/** Tells of a request that has been answered: its route, not its path, which may be anything. */
+export type Requested = (method: string, route: string, status: number, seconds: number) => void;
+
+/** Metrics of `/system` and `/async-function`; calls of functions are counted by function. */
+export function requestMetrics(registry: Registry): Requested {
+  const common = { labelNames: ['method', 'path', 'status'] as const, registers: [registry] };
+  const total = new Counter({ ...common, name: 'http_requests_total', help: 'Requests answered.' });
+  const seconds = new Histogram({
+    ...common,
+    name: 'http_request_duration_seconds',
+    help: 'From the head of a request to the end of its answer.',
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+  });
+  // Looking labels up costs more than counting.
+  const children = new Map<
+    string,
+    { readonly total: Counter.Internal; readonly seconds: Histogram.Internal<string> }
+  >();
+  return (method, path, status, took) => {
+    const key = `${method} ${path} ${status}`;
+    let child = children.get(key);
+    if (!child) {
+      const labels = [method, path, String(status)] as const;
+      child = { total: total.labels(...labels), seconds: seconds.labels(...labels) };
+      children.set(key, child);
+    }
+    child.total.inc();
+    child.seconds.observe(took);
+  };
+}

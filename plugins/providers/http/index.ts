@@ -1,0 +1,12 @@
+import { defineProvider } from '../../../core/contracts/definition.ts';
+import { httpProviderConfig, httpFunction } from './config.ts';
+import { HttpProvider } from './provider.ts';
+
+export default defineProvider({
+  kind: 'http',
+  summary: 'Functions that run elsewhere already, behind a URL: OpenFaaS functions, or any service that speaks HTTP.',
+  config: httpProviderConfig,
+  functionConfig: httpFunction,
+  examples: [{}, { connections: 32, connectTimeout: '1s', keepAlive: '10s' }],
+  create: (config, host) => new HttpProvider(config, host),
+});

@@ -1,0 +1,4 @@
+import { providerContract } from '../../core/testing/index.ts';
+import { httpRolesBench } from './http-provider-bench.ts';
+
+providerContract('http', httpRolesBench);

@@ -1,0 +1,4 @@
+import { connectorCrashSuite } from './connector-suite.ts';
+import { crashConnectors } from './connectors.ts';
+
+await connectorCrashSuite(crashConnectors.mqtt);

@@ -1,0 +1,62 @@
+import { mkdtempSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { processBench, script } from '../contract/process-bench.ts';
+import { send, setup, textOf } from '../support/process-calls.ts';
+
+/** A folder with the secrets `a` and `b`. */
+function secretsPath(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-test-secrets-'));
+  for (const name of ['a', 'b']) writeFileSync(join(folder, name), `the secret ${name}`);
+  return folder;
+}
+
+describe('the secrets of a function', () => {
+  it('are files that it finds under SECRETS_PATH: its own, and in a folder for nobody else', async () => {
+    const bench = await setup({ secretsPath: secretsPath() });
+    const text = 'cat "$SECRETS_PATH/a"; echo; ls "$SECRETS_PATH"; echo "$SECRETS_PATH"';
+    const entry = await bench.deployReady('f.test', { ...script(text), secrets: ['a'] });
+    const [secret, files, folder = ''] = (await textOf(await send(entry))).split('\n');
+    expect([secret, files]).toEqual(['the secret a', 'a']);
+    expect(statSync(folder).mode & 0o777).toBe(0o700);
+    await bench.provider.remove('f.test');
+    await expect.poll(() => statSync(folder, { throwIfNoEntry: false })).toBeUndefined();
+  });
+  it('change where the operator changes them', async () => {
+    const folder = secretsPath();
+    const bench = await setup({ secretsPath: folder });
+    const entry = await bench.deployReady('f.test', { ...script('cat "$SECRETS_PATH/a"'), secrets: ['a'] });
+    writeFileSync(join(folder, 'a'), 'rotated');
+    expect(await textOf(await send(entry))).toBe('rotated');
+  });
+  it.each(['c', '../a', '..', '.hidden', 'a/b', '', 'a\0', 'folder'])('cannot be %j', async (name) => {
+    const folder = secretsPath();
+    await mkdir(join(folder, 'folder'));
+    const bench = await setup({ secretsPath: folder });
+    const deploying = bench.deployFunction('f.test', { command: 'cat', secrets: ['a', name] });
+    await expect(deploying).rejects.toThrow(`function f.test: secret ${JSON.stringify(name)}: `);
+  });
+  it('need a folder to come from', async () => {
+    const bench = await setup();
+    const deploying = bench.deployFunction('f.test', { command: 'cat', secrets: ['a'] });
+    await expect(deploying).rejects.toThrow('secret "a": the provider has no secretsPath');
+  });
+});
+
+describe('the link to all secrets', () => {
+  it('is made where it is asked for, and is left as it is when it leads there already', async () => {
+    const folder = secretsPath();
+    const link = join(mkdtempSync(join(tmpdir(), 'millrace-test-link-')), 'openfaas/secrets');
+    await setup({ secretsPath: folder, secretsLink: link });
+    await setup({ secretsPath: folder, secretsLink: link });
+    expect(readlinkSync(link)).toBe(folder);
+    expect(readFileSync(join(link, 'a'), 'utf8')).toBe('the secret a');
+    await expect(processBench({ secretsPath: secretsPath(), secretsLink: link })).rejects.toThrow('leads elsewhere');
+    await expect(processBench({ secretsPath: folder, secretsLink: join(folder, 'a/b') })).rejects.toThrow(
+      'cannot be made',
+    );
+    await expect(processBench({ secretsLink: link })).rejects.toThrow('secretsLink needs secretsPath');
+  });
+});
