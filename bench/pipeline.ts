@@ -15,6 +15,7 @@ import { lookup } from '../core/pipeline/lookup.ts';
 import { pipeline } from '../core/pipeline/pipeline.ts';
 import { respond } from '../core/pipeline/respond.ts';
 import type { PipelineServices } from '../core/pipeline/stage.ts';
+import { testAuthenticator } from '../test/support/authenticator.ts';
 
 export interface PipelineFigures {
   /** Microseconds an invocation. */
@@ -119,6 +120,7 @@ function bareServices(): PipelineServices {
   catalog.add(
     { name, provider: 'bench', config: {}, env: {}, labels: {}, annotations: {} },
     {
+      auth: undefined,
       timeoutMs: 30_000,
       concurrency: 1000,
       waiting: 0,
@@ -142,6 +144,8 @@ function bareServices(): PipelineServices {
     meter: new Meter(new Registry()),
     emit: () => undefined,
     queues: new Map(),
+    authenticator: testAuthenticator(),
+    functionAuth: 'public',
     running: new Map(),
     standardRetry: retry,
     limits: { asyncBody: 1, resultBody: 1, waiting: 1, depth: 16, dedupWindowMs: 1 },

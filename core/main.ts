@@ -26,6 +26,7 @@ import { registerSchema } from './cli/schema.ts';
 import { registerSecrets } from './cli/secrets.ts';
 import { registerServe } from './cli/serve.ts';
 import { registerTest } from './cli/test.ts';
+import { registerToken } from './cli/token.ts';
 import { Registry } from './host/registry.ts';
 import { version } from './version.ts';
 
@@ -52,6 +53,7 @@ registerTest(program, context);
 registerPlan(program, context);
 registerSchema(program, context);
 registerPlugins(program, context);
+registerToken(program);
 registerConfigShow(program, context);
 registerGenerate(program, context);
 registerFunctions(program);

@@ -83,21 +83,21 @@ export class HttpConnector implements Connector {
     server.route({
       method: [...methods],
       url: '/function/*',
-      config: open,
+      config: byFunction,
       onRequest: (request, reply) => this.#handle(request, reply, '/function/', undefined),
       handler: never,
     });
     server.route({
       method: 'POST',
       url: '/async-function/*',
-      config: open,
+      config: byFunction,
       onRequest: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
       handler: never,
     });
     server.route({
       method: [...otherMethods],
       url: '/async-function/*',
-      config: open,
+      config: byFunction,
       onRequest: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
       handler: never,
     });
@@ -107,7 +107,7 @@ export class HttpConnector implements Connector {
     server.route({
       method: [...route.methods],
       url: route.path,
-      config: open,
+      config: byFunction,
       onRequest: (request, reply) => {
         reply.hijack();
         const mode = route.mode ?? (route.verify ? 'async' : undefined);
@@ -157,7 +157,8 @@ export class HttpConnector implements Connector {
       dedupWindowMs > 0
         ? { dedupKey: `webhook:${this.#host.name}:${String(asked.headers['x-topic'])}:${verified.key}`, dedupWindowMs }
         : undefined;
-    this.#out.next(call.delivery({ ...asked, body: body.byteLength === 0 ? null : body, options }));
+    // The signature says who it is: functions that ask callers, or take none, take this.
+    this.#out.next(call.delivery({ ...asked, body: body.byteLength === 0 ? null : body, options, isEvent: true }));
   }
 
   /** Takes the reply out of Fastify's hands: the settlement writes the answer. */
@@ -194,7 +195,7 @@ export class HttpConnector implements Connector {
   }
 }
 
-const open = { auth: 'public' } as const;
+const byFunction = { auth: 'function' } as const;
 const never = (): void => undefined;
 const endedEarly: Refusal = { code: 'request.invalid', message: 'the body ended too early' };
 
@@ -207,6 +208,7 @@ interface Asked {
   readonly body: Body;
   readonly mode: Mode | undefined;
   readonly options?: DeliveryOptions | undefined;
+  readonly isEvent?: boolean;
 }
 
 /** One call over HTTP, until it has been answered. One object, so that a call needs few closures. */

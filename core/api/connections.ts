@@ -6,7 +6,7 @@ export const connectionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/connections',
-    auth: 'management',
+    auth: 'operate',
     tag: 'connections',
     summary: 'The brokers, and whether they can be reached.',
     responses: { 200: { description: 'One row a connection.', schema: z.array(connectionView) } },

@@ -18,7 +18,7 @@ export const connectorRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/connectors',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'The sources of work and how they fare.',
     responses: { 200: { description: 'One row a connector.', schema: z.array(connectorView) } },
@@ -27,7 +27,7 @@ export const connectorRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/connectors/{name}/trigger',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Fires a cron connector now, whatever its schedule says.',
     params,
@@ -38,7 +38,7 @@ export const connectorRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/connectors/{name}/backfill',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Fires a cron connector for each of its slots in a time that has passed.',
     description:

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
-import type { DeadLetter, DeadLetterFilter, Queue } from '../contracts/queue.ts';
+import type { DeadLetter, DeadLetterFilter } from '../contracts/queue.ts';
+import type { ManagedQueue } from './services.ts';
 
 /** A dead letter and where it is. */
 export interface FoundLetter {
   readonly queueName: string;
-  readonly queue: Queue;
+  readonly queue: ManagedQueue;
   readonly letter: DeadLetter;
 }
 
@@ -22,7 +23,7 @@ const cursorsSchema = z.record(z.string().max(63), z.string().max(4096).nullable
 
 /** A page of the dead letters of several queues as one list, newest first. */
 export async function listDeadLetters(
-  queues: ReadonlyMap<string, Queue>,
+  queues: ReadonlyMap<string, ManagedQueue>,
   filter: DeadLetterFilter,
   limit: number,
   cursor: string | undefined,
@@ -58,7 +59,7 @@ export async function listDeadLetters(
 }
 
 /** The dead letter of that id, on whichever queue it is. */
-export async function findDeadLetter(queues: ReadonlyMap<string, Queue>, id: string): Promise<FoundLetter> {
+export async function findDeadLetter(queues: ReadonlyMap<string, ManagedQueue>, id: string): Promise<FoundLetter> {
   for (const [queueName, queue] of queues) {
     const letter = await queue.deadLetters.get(id);
     if (letter) return { queueName, queue, letter };

@@ -56,7 +56,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/dead-letters',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Dead letters of all queues, newest first.',
     query: z.strictObject({ ...filterFields, limit: limitText(50, 500), cursor: z.string().max(16_384).optional() }),
@@ -75,7 +75,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/dead-letters/{id}',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'One dead letter with the errors of every attempt.',
     params: idParams,
@@ -85,7 +85,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/dead-letters/{id}/body',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'The bytes that were accepted.',
     params: idParams,
@@ -108,7 +108,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/dead-letters/{id}/replay',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Makes a new invocation of a dead letter and takes the letter out, in one step.',
     params: idParams,
@@ -135,7 +135,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/dead-letters/replay',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Replays all that match, the oldest first.',
     description:
@@ -162,7 +162,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'DELETE',
     path: '/system/dead-letters',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Deletes all that match, for ever.',
     query: z.strictObject({ ...filterFields, all: z.literal('true').optional() }),
@@ -180,7 +180,7 @@ export const deadLetterRoutes: readonly ApiRoute[] = [
   route({
     method: 'DELETE',
     path: '/system/dead-letters/{id}',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'Deletes one, for ever.',
     params: idParams,

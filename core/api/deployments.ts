@@ -26,7 +26,7 @@ export const deploymentRoutes: readonly ApiRoute[] = [
     route({
       method,
       path: '/system/functions',
-      auth: 'management',
+      auth: 'deploy',
       tag,
       summary: method === 'POST' ? 'Deploys a function.' : 'Deploys a function that is there otherwise.',
       description: 'Resolves when it is kept and its provider has taken it. Needs a provider with `allowDeploy`.',
@@ -46,7 +46,7 @@ export const deploymentRoutes: readonly ApiRoute[] = [
   route({
     method: 'DELETE',
     path: '/system/functions',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Removes a function that was deployed through the API.',
     description: 'What runs may finish; what is queued for it stays, and runs when it is deployed again.',
@@ -63,7 +63,7 @@ export const deploymentRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/scale-function/{name}',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Asks for so many replicas of a function.',
     params: z.strictObject({ name: functionName }),
@@ -83,7 +83,7 @@ export const deploymentRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/alert',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Alerts of AlertManager: firing scales a function up, resolved to its least.',
     body: alertBody,

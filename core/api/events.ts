@@ -19,7 +19,7 @@ export const eventRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/events',
-    auth: 'management',
+    auth: 'operate',
     tag: 'events',
     summary: 'What happens, as it happens (Server-Sent Events).',
     description:

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { scopes } from '../auth/principal.ts';
 import type { FunctionEntry, FunctionSpec } from '../contracts/provider.ts';
 import { version } from '../version.ts';
 import { isoTime } from '../kit/time.ts';
@@ -30,7 +31,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/functions',
-    auth: 'management',
+    auth: ['deploy', 'operate'],
     tag,
     summary: 'The deployed functions.',
     query: z.strictObject({ namespace: namespaceText }),
@@ -44,7 +45,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/function/{name}',
-    auth: 'management',
+    auth: ['deploy', 'operate'],
     tag,
     summary: 'One function.',
     params: z.strictObject({ name: functionName }),
@@ -56,7 +57,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/scaling/{name}',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'What a function has to bear, for scalers such as the metrics-api trigger of KEDA.',
     params: z.strictObject({ name: functionName }),
@@ -73,7 +74,7 @@ export const functionRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/info',
-    auth: 'management',
+    auth: scopes,
     tag,
     summary: 'What this gateway is.',
     responses: { 200: { description: 'Release and platform.', schema: infoView } },

@@ -1,6 +1,8 @@
 import type { FastifyReply } from 'fastify';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { z } from 'zod';
+import { functionChallenge } from '../auth/authenticator.ts';
+import { isWithin, namespaceOf, reachOf } from '../auth/principal.ts';
 import { errorCodes, type ErrorCode, MillraceError } from '../contracts/errors.ts';
 import { finalStates } from '../contracts/invocation.ts';
 import type { AttemptError, MessageRecord, StoredResult } from '../contracts/queue.ts';
@@ -25,7 +27,7 @@ function cancelRoute(path: string, summary: string): ApiRoute {
   return route({
     method: 'DELETE',
     path,
-    auth: 'public',
+    auth: 'function',
     tag,
     summary,
     params: idParams,
@@ -48,14 +50,15 @@ function cancelRoute(path: string, summary: string): ApiRoute {
 }
 
 /**
- * State, result and end of one invocation. Public, as calling the function is: an id holds 80 random bits, so whoever
- * knows one was given it (202, `Location`), and nobody finds another's by guessing.
+ * State, result and end of one invocation. As public as calling the function is: an id holds 80 random bits, so whoever
+ * knows one was given it (202, `Location`), and nobody finds another's by guessing. Where a call takes a token, so does
+ * this; what connectors run, and what is not deployed any more, is for whoever could call or operate it.
  */
 export const invocationRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/invocations/{id}',
-    auth: 'public',
+    auth: 'function',
     tag,
     summary: 'What became of an invocation.',
     params: idParams,
@@ -69,7 +72,7 @@ export const invocationRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/invocations/{id}/result',
-    auth: 'public',
+    auth: 'function',
     tag,
     summary: "The function's own answer: its status, headers and bytes.",
     params: idParams,
@@ -101,11 +104,23 @@ async function recordAfter(id: string, waitMs: number | undefined, context: Rout
   return finished ?? knownRecord(id, context);
 }
 
-async function knownRecord(id: string, { services }: RouteContext): Promise<MessageRecord> {
-  const record = isId(id) ? await services.invocations.find(id) : undefined;
+async function knownRecord(id: string, context: RouteContext): Promise<MessageRecord> {
+  const record = isId(id) ? await context.services.invocations.find(id) : undefined;
   if (!record) throw unknownInvocation();
+  await admit(record, context);
   if (record.result === 'expired') throw new MillraceError('invocation.gone', gone);
   return record;
+}
+
+/** @throws MillraceError unless the caller may know of it. */
+async function admit({ lane }: MessageRecord, { services: { callers }, request, reply }: RouteContext): Promise<void> {
+  const auth = callers.functionAuth(lane);
+  if (auth === 'public') return;
+  const principal = await callers.principal(request.headers.authorization, `invocation of ${lane}`);
+  if (principal && isWithin(reachOf(principal, ['invoke', 'operate']), namespaceOf(lane))) return;
+  if (principal || auth === 'event-only') throw unknownInvocation();
+  reply.header('www-authenticate', functionChallenge);
+  throw new MillraceError('request.unauthorized', 'invalid credentials');
 }
 
 function unknownInvocation(): MillraceError {

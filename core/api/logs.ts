@@ -33,7 +33,7 @@ export const logRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/logs',
-    auth: 'management',
+    auth: 'operate',
     tag: 'functions',
     summary: 'What a function wrote: one JSON object a line.',
     description:

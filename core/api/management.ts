@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { scopes } from '../auth/principal.ts';
 import { connectionRoutes } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
@@ -22,7 +23,7 @@ let document: ReturnType<typeof openApiOf> | undefined;
 const openApiRoute = route({
   method: 'GET',
   path: '/system/openapi.json',
-  auth: 'management',
+  auth: scopes,
   tag: 'about',
   summary: 'This document.',
   responses: { 200: { description: 'OpenAPI 3.1.', schema: z.looseObject({ openapi: z.string() }) } },

@@ -48,7 +48,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/namespaces',
-    auth: 'management',
+    auth: ['deploy', 'operate'],
     tag,
     summary: 'Names of all namespaces.',
     responses: { 200: { description: 'The standard one first.', schema: z.array(z.string()) } },
@@ -58,7 +58,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
     route({
       method: 'POST',
       path,
-      auth: 'management',
+      auth: 'deploy',
       tag,
       summary: 'Makes a namespace.',
       body: namespaceBody,
@@ -70,7 +70,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
     route({
       method: 'GET',
       path: `/system/${word}/{name}`,
-      auth: 'management',
+      auth: ['deploy', 'operate'],
       tag,
       summary: 'One namespace.',
       params,
@@ -84,7 +84,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
     route({
       method: 'PUT',
       path: `/system/${word}/{name}`,
-      auth: 'management',
+      auth: 'deploy',
       tag,
       summary: 'Gives a namespace other labels and annotations.',
       params,
@@ -95,7 +95,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
     route({
       method: 'DELETE',
       path: `/system/${word}/{name}`,
-      auth: 'management',
+      auth: 'deploy',
       tag,
       summary: 'Removes a namespace that has no functions.',
       params,

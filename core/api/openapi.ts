@@ -1,6 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
+import type { Scope } from '../auth/principal.ts';
 import { version } from '../version.ts';
+import { isScoped, type RouteAuth } from './route-auth.ts';
 import type { ApiRoute, ResponseDocument } from './route.ts';
 
 type Json = Record<string, unknown>;
@@ -20,13 +22,23 @@ export function openApiOf(routes: readonly ApiRoute[]): Json {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     paths,
-    components: { securitySchemes: { basic: { type: 'http', scheme: 'basic' } } },
+    components: {
+      securitySchemes: {
+        basic: { type: 'http', scheme: 'basic', description: 'May do everything.' },
+        token: {
+          type: 'http',
+          scheme: 'bearer',
+          description:
+            'An API token, or a JSON Web Token of an issuer that the gateway knows; with one of the scopes named.',
+        },
+      },
+    },
   };
 }
 
 function operationOf(entry: ApiRoute): Json {
   const { method, path, auth, tag, summary, description, params, query, body, responses } = entry;
-  const guarded = auth === 'management';
+  const guarded = isScoped(auth);
   const answers = Object.entries(responses).map(
     ([status, response]) => [status, responseOf(status, response)] as const,
   );
@@ -35,8 +47,7 @@ function operationOf(entry: ApiRoute): Json {
     tags: [tag],
     summary,
     ...(description !== undefined && { description }),
-    // An empty requirement: none is needed where the gateway has no credentials.
-    security: guarded ? [{ basic: [] }, {}] : [],
+    security: securityOf(auth),
     parameters: [...parametersOf('path', params), ...parametersOf('query', query)],
     ...(body && {
       requestBody: {
@@ -46,9 +57,17 @@ function operationOf(entry: ApiRoute): Json {
     }),
     responses: {
       ...Object.fromEntries(answers),
-      ...(guarded && { 401: { description: 'Credentials are missing or wrong.' } }),
+      ...(auth !== 'public' && { 401: { description: 'Credentials are missing or wrong.' } }),
+      ...(guarded && { 403: { description: 'The credentials are good, and do not allow it.' } }),
     },
   };
+}
+
+/** An empty requirement: none is needed where the gateway has no credentials, or the function is public. */
+function securityOf(auth: RouteAuth): Json[] {
+  if (auth === 'public') return [];
+  const wanted: readonly Scope[] = isScoped(auth) ? [auth].flat() : ['invoke', 'operate'];
+  return [{ basic: [] }, ...wanted.map((scope) => ({ token: [scope] })), {}];
 }
 
 function parametersOf(place: 'path' | 'query', schema: z.ZodObject | undefined): Json[] {

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
-import type { LaneStats, Queue } from '../contracts/queue.ts';
+import type { LaneStats } from '../contracts/queue.ts';
 import { qualified, shown } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { functionName, queueRow, refusals } from './schemas.ts';
-import type { ManagementServices } from './services.ts';
+import type { ManagedQueue, ManagementServices } from './services.ts';
 import { didYouMean } from '../config/suggest.ts';
 
 type QueueRow = z.input<typeof queueRow>;
@@ -17,7 +17,7 @@ export const queueRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/queues',
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary: 'What waits, at every level: gateway waiting rooms, function lanes, work queues of providers.',
     responses: { 200: { description: 'One row a queue.', schema: z.array(queueRow) } },
@@ -31,7 +31,7 @@ function pauseRoute(action: 'pause' | 'resume', summary: string): ApiRoute {
   return route({
     method: 'POST',
     path: `/system/queues/{name}/${action}`,
-    auth: 'management',
+    auth: 'operate',
     tag,
     summary,
     params: laneParams,
@@ -46,9 +46,9 @@ function pauseRoute(action: 'pause' | 'resume', summary: string): ApiRoute {
 }
 
 /** The queues that hold work of the function, or are going to. */
-async function queuesOf(lane: string, services: ManagementServices): Promise<[name: string, queue: Queue][]> {
+async function queuesOf(lane: string, services: ManagementServices): Promise<[name: string, queue: ManagedQueue][]> {
   const assigned = services.catalog.get(lane)?.policy.queue;
-  const found: [string, Queue][] = [];
+  const found: [string, ManagedQueue][] = [];
   const known = services.catalog.list().map(({ name }) => name);
   for (const [name, queue] of services.queues) {
     const lanes = (await queue.lanes()).map((stats) => stats.lane);
@@ -86,7 +86,7 @@ async function rowsOf(services: ManagementServices): Promise<QueueRow[]> {
 
 const empty = { blocked: 0, delayed: 0, dead: 0, paused: false, durability: 'memory' };
 
-function rowOfLane(queueName: string, queue: Queue, stats: LaneStats): QueueRow {
+function rowOfLane(queueName: string, queue: ManagedQueue, stats: LaneStats): QueueRow {
   const { lane, ready, blocked, delayed, leased, dead, oldestReadyAgeMs, paused } = stats;
   return {
     level: 'function',

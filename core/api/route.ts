@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
-import type { RouteAuth } from './server.ts';
+import { isScoped, reachOfRequest, type RouteAuth } from './route-auth.ts';
 import type { ManagementServices } from './services.ts';
+import { servicesWithin } from './within.ts';
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 type Parts = z.ZodObject | z.ZodType<undefined>;
@@ -16,6 +17,7 @@ export interface ResponseDocument {
 
 /** What a handler may use beside its input. */
 export interface RouteContext {
+  /** As far as the caller may see: see `servicesWithin`. Of routes that ask for no scope, all of them. */
   readonly services: ManagementServices;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
@@ -91,7 +93,12 @@ export function addRoutes(server: FastifyInstance, routes: readonly ApiRoute[], 
           query: parsePart('query', entry.query ?? noQuery, request.query),
           body: entry.body ? parsePart('body', entry.body, request.body) : undefined,
         };
-        return entry.handle(input, { services, request, reply, gone: () => goneSignal(reply, closing.signal) });
+        return entry.handle(input, {
+          services: isScoped(entry.auth) ? servicesWithin(reachOfRequest(request), services) : services,
+          request,
+          reply,
+          gone: () => goneSignal(reply, closing.signal),
+        });
       },
     });
   }

@@ -24,7 +24,7 @@ export const secretRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/system/secrets',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Names of the secrets of a namespace; never what they hold.',
     query: z.strictObject({ namespace: namespaceText }),
@@ -43,7 +43,7 @@ export const secretRoutes: readonly ApiRoute[] = [
   route({
     method: 'POST',
     path: '/system/secrets',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Keeps a secret for functions.',
     body: secretBody,
@@ -58,7 +58,7 @@ export const secretRoutes: readonly ApiRoute[] = [
   route({
     method: 'PUT',
     path: '/system/secrets',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Gives a secret another value.',
     description: 'Functions that are running have the old one until they are started again, or read it again.',
@@ -74,7 +74,7 @@ export const secretRoutes: readonly ApiRoute[] = [
   route({
     method: 'DELETE',
     path: '/system/secrets',
-    auth: 'management',
+    auth: 'deploy',
     tag,
     summary: 'Removes a secret.',
     // go-sdk sends the whole secret, with an empty value.

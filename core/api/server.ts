@@ -2,28 +2,19 @@ import fastify, { type FastifyInstance, type FastifyServerOptions, type RouteOpt
 import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { MillraceError } from '../contracts/errors.ts';
+import type { Authenticator } from '../auth/authenticator.ts';
 import type { Requested } from '../observe/function-metrics.ts';
 import { limitBodyIdleTime } from './body-idle.ts';
 import { errorBody, replyWithError } from './error-reply.ts';
-import { type Auth, type Guard, managementGuard } from './guard.ts';
+import { apiGuard, type Guard } from './guard.ts';
 import { acceptJsonOnly } from './json-body.ts';
+import { protect } from './route-auth.ts';
 import { type RouteApp, type RouteTable, routeTable } from './route-table.ts';
 
-/** `management`: the rules of `/system` hold. `public`: whoever reaches the listener may call it. */
-export type RouteAuth = 'management' | 'public';
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Every route says it; one that does not cannot be registered. */
-    auth?: RouteAuth;
-  }
-}
-
 export interface PublicServerOptions {
-  readonly auth: Auth;
+  readonly authenticator: Authenticator;
   readonly logger: Logger;
-  /** Where it is going to listen: decides whether `auth: none` may be. */
+  /** Where it is going to listen: decides whether it may ask nobody who he is. */
   readonly listenHost: string;
   /** Told of each answer to `/system` and `/async-function`. */
   readonly requested?: Requested | undefined;
@@ -53,7 +44,7 @@ export class PublicServer {
 
   constructor(options: PublicServerOptions) {
     this.#options = options;
-    this.#guard = managementGuard(options.auth, options.listenHost);
+    this.#guard = apiGuard(options.authenticator, options.listenHost);
     this.#own = this.#app('the gateway', (handler) => {
       this.#handler = handler;
       return this.#listener(handler);
@@ -77,9 +68,9 @@ export class PublicServer {
     this.#apps = apps;
   }
 
-  /** Who may use `/system` from now on. */
-  setAuth(auth: Auth): void {
-    this.#guard = managementGuard(auth, this.#options.listenHost);
+  /** Who knows from now on whom a request is from. */
+  setAuthenticator(authenticator: Authenticator): void {
+    this.#guard = apiGuard(authenticator, this.#options.listenHost);
   }
 
   /** `localhost` has two addresses, where the machine has both. */
@@ -131,7 +122,7 @@ export class PublicServer {
       reply.code(404).send(errorBody('route.unknown', `no route for ${request.method} on this path`)),
     );
     server.addHook('onRoute', (route) => {
-      protect(route, (request, reply) => this.#guard(request, reply));
+      protect(route, (...asked) => this.#guard(...asked));
       this.#measure(route);
       routes.push(route);
     });
@@ -168,26 +159,6 @@ export class PublicServer {
     refuseTunnels(server);
     return server;
   }
-}
-
-function protect(route: RouteOptions, guard: Guard): void {
-  const auth = route.config?.auth;
-  const underSystem = /^\/system(?:\/|$)/.test(route.url);
-  if (auth === undefined || (underSystem && auth !== 'management')) {
-    throw new MillraceError(
-      'internal',
-      `route ${String(route.method)} ${route.url} does not declare config.auth${underSystem ? ': "management"' : ''}`,
-    );
-  }
-  if (auth === 'public') return;
-  const others = route.onRequest === undefined ? [] : [route.onRequest].flat();
-  route.onRequest = [
-    (request, reply, done) => {
-      // Without `done` the request ends here, with the answer that the guard gave.
-      if (guard(request, reply)) done();
-    },
-    ...others,
-  ];
 }
 
 /** Nothing here is a proxy for other hosts. `Upgrade` is ignored, as HTTP allows: no listener, no other protocol. */

@@ -1,7 +1,9 @@
 import type { Observable } from 'rxjs';
+import type { Principal } from '../auth/principal.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import type { Deployment, FunctionSecrets } from '../contracts/deployment.ts';
+import type { FunctionAuth } from '../contracts/policy.ts';
 import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { FunctionLogs } from '../functions/logs.ts';
@@ -38,6 +40,17 @@ export interface ConnectionStats {
   readonly lastError?: string | undefined;
 }
 
+/** Who callers are, and what functions ask of them. */
+export interface Callers {
+  /** As `Authenticator.principal`. */
+  principal(authorization: string | undefined, place: string): Promise<Principal | undefined>;
+  /** Who may call the function of that full name; of one that is not there any more, whoever could call some. */
+  functionAuth(lane: string): FunctionAuth;
+}
+
+/** What the API does with a queue. */
+export type ManagedQueue = Pick<Queue, 'durability' | 'lanes' | 'pause' | 'resume' | 'deadLetters'>;
+
 export interface Readiness {
   readonly ready: boolean;
   readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
@@ -62,13 +75,14 @@ export interface Namespace {
 /** All that the management API needs of the gateway. The host implements it. */
 export interface ManagementServices {
   /** By instance name. */
-  readonly queues: ReadonlyMap<string, Queue>;
+  readonly queues: ReadonlyMap<string, ManagedQueue>;
   /** `cancel` also aborts a run in this process. */
   readonly invocations: Invocations;
   readonly catalog: { list(): readonly FunctionEntry[]; get(name: string): FunctionEntry | undefined };
   readonly deployments: DeploymentServices;
   readonly logs: Pick<FunctionLogs, 'lines' | 'follow'>;
   readonly events: Observable<MillraceEvent>;
+  readonly callers: Callers;
   /** The namespace of functions that are named without one. */
   readonly namespace: string;
   /** Of the provider that takes deployments; undefined where there is none, or it keeps none. */

@@ -37,7 +37,7 @@ export const uiRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/ui/',
-    auth: 'management',
+    auth: 'operate',
     tag: 'about',
     summary: 'What runs here, for people.',
     responses: { 200: page },
@@ -46,7 +46,7 @@ export const uiRoutes: readonly ApiRoute[] = [
   route({
     method: 'GET',
     path: '/ui/{file}',
-    auth: 'management',
+    auth: 'operate',
     tag: 'about',
     summary: 'What the page is made of.',
     params: z.strictObject({ file: z.enum(['index.html', 'ui.css', 'ui.js']) }),

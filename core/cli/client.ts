@@ -21,6 +21,7 @@ export interface ClientOptions {
   readonly url: string;
   readonly user?: string;
   readonly passwordFile?: string;
+  readonly tokenFile?: string;
   readonly json?: boolean;
 }
 
@@ -36,9 +37,12 @@ interface Asked {
   readonly body?: string | Uint8Array | Readable | undefined;
   /** How long the answer may take to begin, ms; 0 is for ever. */
   readonly patienceMs?: number;
+  /** Shows the credentials to whatever answers, which may be a function. */
+  readonly authenticate?: boolean | undefined;
 }
 
 const maxErrorBytes = 65_536;
+const ownRoutes = /^\/(?:system|invocations)\//;
 
 /**
  * Adds the common options, and turns a CliError into a message and an exit code. Each `run` declares the options and
@@ -55,6 +59,7 @@ export function gatewayCommand(
       '--password-file <file>',
       'holds the password; or set MILLRACE_PASSWORD (never an argument: others see those)',
     )
+    .option('--token-file <file>', 'holds an API token, instead of user and password; or set MILLRACE_TOKEN')
     .option('--json', 'print JSON only')
     .addHelpText('after', exitCodeHelp)
     .action(async (...given: unknown[]) => {
@@ -94,7 +99,8 @@ export class Client {
   readonly #url: string;
   readonly #authorization: string | undefined;
 
-  constructor(url: string, credentials?: { readonly user: string; readonly password: string }) {
+  /** `authorization`: the header's text, for the gateway's own routes. */
+  constructor(url: string, authorization?: string) {
     const parsed = URL.parse(url);
     if (!parsed || !/^https?:$/.test(parsed.protocol)) {
       throw new CliError(exitCodes.usage, `--url: expected http://HOST:PORT, got ${JSON.stringify(url)}`);
@@ -102,34 +108,37 @@ export class Client {
     if (parsed.username || parsed.password) {
       throw new CliError(
         exitCodes.usage,
-        '--url: give credentials by MILLRACE_USER and MILLRACE_PASSWORD, not in the URL',
+        '--url: give credentials by MILLRACE_TOKEN, or MILLRACE_USER and MILLRACE_PASSWORD, not in the URL',
       );
     }
     this.#url = parsed.href.replace(/\/+$/, '');
-    if (credentials) {
-      const { user, password } = credentials;
-      this.#authorization = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
-    }
+    this.#authorization = authorization;
   }
 
-  static async of({ url, user, passwordFile }: ClientOptions): Promise<Client> {
-    const password = passwordFile === undefined ? process.env['MILLRACE_PASSWORD'] : await passwordIn(passwordFile);
+  static async of({ url, user, passwordFile, tokenFile }: ClientOptions): Promise<Client> {
+    const token = tokenFile === undefined ? process.env['MILLRACE_TOKEN'] : await secretIn('--token-file', tokenFile);
+    const password =
+      passwordFile === undefined ? process.env['MILLRACE_PASSWORD'] : await secretIn('--password-file', passwordFile);
+    // What was typed counts more than what is set for every command.
+    if (token !== undefined && token !== '' && (tokenFile !== undefined || passwordFile === undefined)) {
+      return new Client(url, `Bearer ${token}`);
+    }
     if (user === undefined && password === undefined) return new Client(url);
     if (password === undefined) {
       throw new CliError(exitCodes.usage, 'a user without a password: set MILLRACE_PASSWORD or --password-file');
     }
-    return new Client(url, { user: user ?? 'admin', password });
+    return new Client(url, `Basic ${Buffer.from(`${user ?? 'admin'}:${password}`).toString('base64')}`);
   }
 
-  /** The answer, whatever its status. Credentials go to `/system` only: functions have no business with them. */
+  /** The answer, whatever its status. Credentials go to the gateway's own routes: functions have no business with them. */
   async send(
     method: string,
     path: string,
-    { query, headers, body, patienceMs = 300_000 }: Asked = {},
+    { query, headers, body, patienceMs = 300_000, authenticate = ownRoutes.test(path) }: Asked = {},
   ): Promise<Answer> {
     const asked = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(asked.map(([name, value]) => [name, String(value)])).toString();
-    const authorization = path.startsWith('/system') ? this.#authorization : undefined;
+    const authorization = authenticate ? this.#authorization : undefined;
     try {
       const answer = await request(`${this.#url}${path}${search && `?${search}`}`, {
         method,
@@ -176,8 +185,12 @@ export class Client {
     if (status === 401) {
       return new CliError(
         exitCodes.unauthorized,
-        `${this.#url} wants credentials: set MILLRACE_USER and MILLRACE_PASSWORD, or --user and --password-file`,
+        `${this.#url} wants credentials: set MILLRACE_TOKEN or --token-file; or MILLRACE_USER and MILLRACE_PASSWORD, or ` +
+          '--user and --password-file',
       );
+    }
+    if (status === 403) {
+      return new CliError(exitCodes.unauthorized, apiMessage(text) ?? `${this.#url} answered: ${text.slice(0, 500)}`);
     }
     const message = apiMessage(text) ?? `${this.#url} answered ${status}${text && `: ${text.slice(0, 500)}`}`;
     return new CliError(status === 404 || status === 410 ? exitCodes.notFound : exitCodes.failed, message);
@@ -200,11 +213,11 @@ export function isRefusal({ headers }: Answer): boolean {
   return headers['x-openfaas-internal'] === 'millrace';
 }
 
-async function passwordIn(file: string): Promise<string> {
+async function secretIn(option: string, file: string): Promise<string> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
   } catch (error) {
-    throw new CliError(exitCodes.usage, `--password-file: ${messageOf(error)}`);
+    throw new CliError(exitCodes.usage, `${option}: ${messageOf(error)}`);
   }
 }
 

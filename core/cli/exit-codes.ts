@@ -10,7 +10,7 @@ export const exitCodes = {
   unreachable: 3,
   /** There is no such function, invocation, queue or dead letter. */
   notFound: 4,
-  /** Credentials are missing or wrong. */
+  /** Credentials are missing or wrong, or do not allow it. */
   unauthorized: 5,
 } as const;
 
@@ -24,5 +24,5 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  no gateway answers
   4  no such function, invocation, queue or dead letter
-  5  credentials are missing or wrong
+  5  credentials are missing or wrong, or do not allow it
 `;

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { apiRoutes } from '../api/management.ts';
+import { routesPage } from '../api/routes-page.ts';
 import { generatedFiles } from '../config/reference.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -14,7 +16,8 @@ export function registerGenerate(program: Command, { registry }: CliContext): vo
     .option('--check', 'only tell which are out of date')
     .action(async ({ check }: { check?: boolean }) => {
       const stale: string[] = [];
-      for (const [file, text] of Object.entries(generatedFiles(await registry.all()))) {
+      const files = { ...generatedFiles(await registry.all()), 'docs/routes.md': routesPage(apiRoutes) };
+      for (const [file, text] of Object.entries(files)) {
         if (present(join(root, file)) === text) continue;
         stale.push(file);
         if (!check) writeFileSync(join(root, file), text);

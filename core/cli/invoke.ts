@@ -19,6 +19,7 @@ interface InvokeOptions extends ClientOptions {
   readonly orderKey?: string;
   readonly delay?: string;
   readonly idempotencyKey?: string;
+  readonly auth?: boolean;
 }
 
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'];
@@ -37,7 +38,11 @@ export function registerInvoke(program: Command): void {
     .option('--priority <0-9>', '9 is the highest')
     .option('--order-key <key>', 'run after all others with this key')
     .option('--delay <duration>', 'not before: 10m')
-    .option('--idempotency-key <key>', 'a second one with this key is the same invocation');
+    .option('--idempotency-key <key>', 'a second one with this key is the same invocation')
+    .option(
+      '--auth',
+      'show the credentials: for a function with `auth: token`, which does not get them; a public one does',
+    );
   gatewayCommand(command, invoke);
 }
 
@@ -52,8 +57,12 @@ async function invoke(client: Client, options: InvokeOptions, name: string): Pro
   const answer = await client.send(options.method, `/function/${name}`, {
     headers: queued ? { ...headers, 'x-invoke-mode': 'async' } : headers,
     body,
+    authenticate: options.auth,
     patienceMs: 0, // The function's timeout is the gateway's business.
   });
+  if (isRefusal(answer) && answer.status === 401 && !options.auth) {
+    throw new CliError(exitCodes.unauthorized, `function ${name} takes a token: add --auth, and give one (--help)`);
+  }
   if (isRefusal(answer) && answer.status >= 400) throw await client.failure(answer);
   if (!queued || answer.status !== 202) return printResult(answer, options.json);
   const accepted = acceptedOf(answer);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { RetryPolicy } from '../contracts/policy.ts';
+import { type FunctionAuth, functionAuths, type RetryPolicy } from '../contracts/policy.ts';
 import { duration } from './units.ts';
 
 /**
@@ -48,6 +48,10 @@ const retryAnnotations = {
   maxMs: ['max_wait', duration()],
 } as const satisfies Record<string, readonly [string, z.ZodType]>;
 
+const authAnnotations = {
+  auth: ['auth', z.enum(functionAuths, `expected ${functionAuths.join(', ')}`)],
+} as const satisfies Record<string, readonly [string, z.ZodType]>;
+
 /** What annotations change of a retry policy. */
 interface RetryWishes {
   readonly attempts?: number;
@@ -64,6 +68,8 @@ export interface AnnotationProblem {
 }
 
 export interface Annotated {
+  /** By `millrace.dev/auth`, for what clients of OpenFaaS deploy. */
+  readonly auth: FunctionAuth | undefined;
   /** Keys of `scale`. */
   readonly scale: Readonly<Record<string, unknown>>;
   /** Keys of `invoke`, but for `retry`. */
@@ -79,6 +85,7 @@ export function annotatedOf(labels: TextMap, annotations: TextMap, env: TextMap)
   const problems: AnnotationProblem[] = [];
   const scale = gathered('labels', labels, `${prefix}scale.`, scaleLabels, problems);
   const retry = gathered('annotations', annotations, `${prefix}retry.`, retryAnnotations, problems);
+  const { auth } = gathered('annotations', annotations, 'millrace.dev/', authAnnotations, problems);
   const queue = annotations[`${prefix}queue`];
   const most = gathered('env', env, '', { concurrency: ['max_inflight', wholeNumber(0)] }, problems);
   const invoke = {
@@ -86,7 +93,13 @@ export function annotatedOf(labels: TextMap, annotations: TextMap, env: TextMap)
     // The watchdogs take 0 for no limit.
     ...(most['concurrency'] !== 0 && most),
   };
-  return { scale, invoke, retry: Object.keys(retry).length === 0 ? undefined : retry, problems };
+  return {
+    auth: auth as FunctionAuth | undefined,
+    scale,
+    invoke,
+    retry: Object.keys(retry).length === 0 ? undefined : retry,
+    problems,
+  };
 }
 
 function gathered(

@@ -40,6 +40,7 @@ export interface Changes {
 const live = new Set([
   'gateway.auth',
   'gateway.callbacks',
+  'gateway.functions',
   'gateway.reload',
   'gateway.shutdown',
   'policies.retry.standard',

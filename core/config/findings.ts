@@ -12,6 +12,17 @@ export interface Findings {
   readonly secrets: string[];
 }
 
+/** The same, of a configuration that stands in files. */
+export interface FileFindings extends Findings {
+  /**
+   * The text of a file that the configuration names, without its trailing newline; a relative path is meant from its
+   * folder. What it says belongs to the configuration: a change of it is a change of that.
+   *
+   * @throws Error with a message for people.
+   */
+  readonly read: (path: string) => string;
+}
+
 /** Keeps the values of secret fields in mind, and warns of those that anybody can read in the file. */
 export function gatherSecrets(
   schema: z.ZodType,

@@ -89,7 +89,10 @@ export function functionOf(
     env,
     labels,
     annotations,
-    policy: policyOf(common.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
+    policy: {
+      auth: plain.value.auth ?? annotated.auth,
+      ...policyOf(common.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
+    },
   });
 }
 
@@ -97,7 +100,7 @@ function policyOf(
   { invoke, scale }: z.output<typeof functionSchema>,
   retry: RetryPolicy,
   namespace: string,
-): FunctionPolicy {
+): Omit<FunctionPolicy, 'auth'> {
   return {
     timeoutMs: invoke.timeout,
     concurrency: invoke.concurrency,

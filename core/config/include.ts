@@ -4,6 +4,7 @@ import { messageOf } from '../contracts/errors.ts';
 import type { OnRead } from './bounded-file.ts';
 import { isMap } from './entries.ts';
 import { warning } from './lint.ts';
+import { fileText } from './interpolate.ts';
 import { problem, type Source } from './issues.ts';
 import type { Problem } from './problem.ts';
 import { type Environment, type Path, readTree, type Tree } from './tree.ts';
@@ -37,6 +38,8 @@ export interface Merged extends Source {
   /** What `${file:…}` put in. */
   readonly secrets: readonly string[];
   readonly problems: readonly Problem[];
+  /** As `FileFindings` has it. */
+  readonly read: (path: string) => string;
 }
 
 /**
@@ -61,6 +64,7 @@ export function readMerged(path: string, shown: string, environment: Environment
     outside: (at: Path) => ownerOf(at).outside(at),
     secrets,
     problems,
+    read: (name: string) => fileText(resolve(dirname(path), name), onRead),
   };
   if (!value) return merged;
   for (const file of includedFiles()) {

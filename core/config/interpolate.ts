@@ -70,7 +70,12 @@ function variable(inner: string, environment: Readonly<Record<string, string | u
   throw new Error(`environment variable ${name} is not set; set it, or write \${${name}:default}`);
 }
 
-function fileText(path: string, onRead: OnRead | undefined): string {
+/**
+ * What a small file says, without its trailing newline.
+ *
+ * @throws Error with a message for people that names the file.
+ */
+export function fileText(path: string, onRead: OnRead | undefined): string {
   try {
     return readText(path, maxFileBytes, onRead).replace(/\r?\n$/, '');
   } catch (error) {

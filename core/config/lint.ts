@@ -2,6 +2,7 @@ import type { ConnectorDefinition, LintRule, PluginDefinition } from '../contrac
 import { qualified } from './entries.ts';
 import { formatDuration } from './units.ts';
 import { problem, type Source } from './issues.ts';
+import { isLoopback } from './rules.ts';
 import type { Problem } from './problem.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from './schema.ts';
 import type { Path } from './tree.ts';
@@ -36,6 +37,16 @@ export const lintRules = {
     summary: 'What a connector publishes comes back to it.',
     why: 'Each reply would be a message that is replied to, for ever. Publish to a place that its patterns do not match.',
   },
+  'expired-token': {
+    summary: 'A token has expired.',
+    why: 'Whoever has it is answered 401. Remove it, or give it another `expires`.',
+  },
+  'issuer-without-tls': {
+    summary: 'The keys of an issuer are fetched over plain HTTP.',
+    why:
+      'Whoever is between the two may put a key of his own among them, and then make tokens for himself. Use `https`; for an ' +
+      'authority of your own, NODE_EXTRA_CA_CERTS names its certificate.',
+  },
   'outlasts-drain': {
     summary: 'A function may run for longer than a stop waits.',
     why:
@@ -60,6 +71,7 @@ export function allLintRules(definitions: readonly PluginDefinition[]): Readonly
 /** The rules that look at the whole. */
 export function lint(config: Config, source: Source): Problem[] {
   return [
+    ...lintAuth(config, source),
     ...[...config.functions.values()].flatMap((one) => {
       const { drain } = config.gateway.shutdown;
       const path = pathOf(config, one.name, source);
@@ -70,6 +82,24 @@ export function lint(config: Config, source: Source): Problem[] {
     }),
     ...[...config.connectors.values()].flatMap((one) => lintConnector(one, config, source)),
     ...sameConsumers(config, source),
+  ];
+}
+
+function lintAuth({ gateway: { auth } }: Config, source: Source): Problem[] {
+  if (auth === 'none') return [];
+  const { tokens = [], oidc = [] } = auth;
+  const at = ['gateway', 'auth'];
+  return [
+    ...tokens.flatMap(({ name, expiresAt = Infinity }, index) =>
+      expiresAt > Date.now()
+        ? []
+        : [warning([...at, 'tokens', index, 'expires'], 'expired-token', `"${name}" has expired`, source)],
+    ),
+    ...oidc.flatMap(({ issuer, jwksUri = issuer }, index) =>
+      new URL(jwksUri).protocol === 'https:' || isLoopback(new URL(jwksUri).hostname)
+        ? []
+        : [warning([...at, 'oidc', index], 'issuer-without-tls', `${jwksUri} is plain HTTP`, source)],
+    ),
   ];
 }
 

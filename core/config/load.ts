@@ -50,7 +50,12 @@ export async function loadConfig(
   let config: Config | undefined;
   if (merged.value) {
     await loadModules(merged, dirname(path), registry, problems);
-    config = await resolveConfig(merged.value, registry, defaults, { source: merged, problems, secrets });
+    config = await resolveConfig(merged.value, registry, defaults, {
+      source: merged,
+      problems,
+      secrets,
+      read: merged.read,
+    });
   }
   // What could not be put in is missing everywhere: it has been told where it stands.
   const told = new Set(merged.problems.map((one) => one.path).filter((one) => one !== ''));

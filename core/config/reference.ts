@@ -164,7 +164,7 @@ connections and what it has in flight. What is wrong, or does not start, changes
 | connections | dialled beside the old one; then their connectors move over. Needs a restart where a queue or a store works over it |
 | providers | started beside the old one, which ends when its calls have; all their functions are deployed anew |
 | queues, stores | may be added; anything else needs a restart |
-| \`gateway.auth\`, \`callbacks\`, \`reload\`, \`shutdown\` | at once; everything else of \`gateway\` and \`observability\` needs a restart |
+| \`gateway.auth\`, \`callbacks\`, \`functions\`, \`reload\`, \`shutdown\` | at once; everything else of \`gateway\` and \`observability\` needs a restart |
 
 Code that is loaded stays as it is: modules of \`plugins\` that have changed need a restart. \`millrace plan OLD NEW\` shows
 what a reload would do, and what needs a restart, without a gateway.

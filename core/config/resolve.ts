@@ -3,9 +3,10 @@ import type { PluginDefinition, PluginType } from '../contracts/definition.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { RetryPolicy } from '../contracts/policy.ts';
 import type { Registry } from '../host/registry.ts';
+import { authOf } from './auth.ts';
 import { connectionOf, unusedConnections } from './connections.ts';
 import { frozen, isMap, mapEntries, namesOf, qualified, without } from './entries.ts';
-import { type Findings, gatherSecrets } from './findings.ts';
+import { type FileFindings, gatherSecrets } from './findings.ts';
 import { functionsOf, retriesOf } from './functions.ts';
 import { parsePart, problem } from './issues.ts';
 import { lint } from './lint.ts';
@@ -57,7 +58,7 @@ export async function resolveConfig(
   value: Record<string, unknown>,
   registry: Registry,
   defaults: ConfigDefaults,
-  findings: Findings,
+  findings: FileFindings,
 ): Promise<Config> {
   const { source, problems } = findings;
   withDefaults(value, defaults);
@@ -80,6 +81,7 @@ export async function resolveConfig(
   const config: Config = {
     gateway: {
       ...gateway,
+      auth: authOf(gateway.auth, findings),
       callbacks: { ...gateway.callbacks, retry: retryOf(gateway.callbacks.retry, ['gateway', 'callbacks', 'retry']) },
     },
     observability,

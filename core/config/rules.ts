@@ -18,6 +18,7 @@ export interface Declared {
 export function crossCheck(config: Config, declared: Declared): Problem[] {
   return [
     ...listeners(config, declared),
+    ...callers(config, declared),
     ...queuesOf(config, declared),
     ...targets(config, declared),
     ...circles(config, declared),
@@ -42,6 +43,16 @@ function listeners({ gateway }: Config, { source }: Declared): Problem[] {
     problems.push(problem(['gateway', 'listen', 'host'], text, source));
   }
   return problems;
+}
+
+/** A function that asks for what nobody can have is not called by anybody, which is what `event-only` says. */
+function callers({ gateway, functions }: Config, { source, functionPaths }: Declared): Problem[] {
+  if (gateway.auth !== 'none') return [];
+  const text = 'takes a token, and gateway.auth is none: nobody has one. Set gateway.auth.tokens or basic';
+  if (gateway.functions.auth === 'token') return [problem(['gateway', 'functions', 'auth'], text, source)];
+  return [...functions.values()].flatMap(({ name, policy }) =>
+    policy.auth === 'token' ? [problem([...(functionPaths.get(name) ?? []), 'auth'], text, source)] : [],
+  );
 }
 
 const everywhere = new Set(['0.0.0.0', '::']);

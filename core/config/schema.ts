@@ -2,8 +2,9 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import type { PluginDefinition } from '../contracts/definition.ts';
 import type { Deployment } from '../contracts/deployment.ts';
-import type { FunctionPolicy, RetryPolicy, ScalePolicy } from '../contracts/policy.ts';
+import { functionAuths, type FunctionPolicy, type RetryPolicy, type ScalePolicy } from '../contracts/policy.ts';
 import type { MessageSettings } from './messages.ts';
+import { type AuthConfig, authSchema } from './auth.ts';
 import { type ConfigTest, testSchema } from './tests.ts';
 import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
 
@@ -64,15 +65,6 @@ function isReachable(entry: string): boolean {
 
 const port = z.int().min(0).max(65_535);
 
-const basicAuth = z.strictObject({
-  basic: z
-    .strictObject({
-      user: z.string().min(1).describe('User name.'),
-      password: secret().describe('Password; best as ${file:/run/secrets/…}.'),
-    })
-    .describe('HTTP basic authentication.'),
-});
-
 const gatewaySchema = z.strictObject({
   listen: z
     .strictObject({
@@ -92,9 +84,15 @@ const gatewaySchema = z.strictObject({
     .default('openfaas-fn')
     .describe('Namespace of functions that name none; OpenFaaS clients expect this one.'),
   auth: z
-    .union([z.literal('none'), basicAuth])
-    .default('none')
-    .describe('Who may use /system; none only while the listener is on a loopback address.'),
+    .union([z.literal('none'), authSchema])
+    .prefault('none')
+    .describe('Who may do what; none only while the listener is on a loopback address.'),
+  functions: z
+    .strictObject({
+      auth: z.enum(functionAuths).default('public').describe('Who may call a function that does not say it itself.'),
+    })
+    .prefault({})
+    .describe('What holds for functions unless they say otherwise.'),
   shutdown: z
     .strictObject({
       drain: timeLimit('30s').describe('What is in flight may finish for so long; then it is handed back.'),
@@ -214,6 +212,13 @@ export const functionSchema = z.looseObject({
   env: textMap.describe('Environment variables of the function.'),
   labels: textMap.describe('Labels, as OpenFaaS has them.'),
   annotations: textMap.describe('Annotations, as OpenFaaS has them.'),
+  auth: z
+    .enum(functionAuths)
+    .optional()
+    .describe(
+      'Who may call it over HTTP: anybody (`public`), whoever has the scope `invoke` in its namespace (`token`), or nobody ' +
+        '(`event-only`: connectors and queues run it). Also annotation `millrace.dev/auth`; else gateway.functions.auth.',
+    ),
   invoke: invokeSchema.prefault({}).describe('How it is run, for calls and queued work alike.'),
   scale: scaleSchema
     .optional()
@@ -303,7 +308,8 @@ export const rootSchema = z.strictObject({
 });
 
 export type RootConfig = z.output<typeof rootSchema>;
-export type GatewayConfig = Omit<RootConfig['gateway'], 'callbacks'> & {
+export type GatewayConfig = Omit<RootConfig['gateway'], 'auth' | 'callbacks'> & {
+  readonly auth: 'none' | AuthConfig;
   readonly callbacks: Omit<RootConfig['gateway']['callbacks'], 'retry'> & { readonly retry: RetryPolicy };
 };
 

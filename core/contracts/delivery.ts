@@ -23,6 +23,11 @@ export interface DeliveryRequest {
   readonly replyTo?: ReplyTarget | undefined;
   /** Its source waits with the next ones until it has ended, retries included, so that it must not go on in a queue. */
   readonly keepsOrder?: boolean | undefined;
+  /**
+   * Somebody waits for the answer, and yet it is an event: its source has made sure of who sent it (a signature). Else
+   * whoever waits is a caller, and the function may ask who he is.
+   */
+  readonly isEvent?: boolean | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }

@@ -13,7 +13,12 @@ export const errorCodes = {
   'request.forbidden': {
     status: 403,
     retryable: false,
-    summary: 'The request comes from a web page of another origin.',
+    summary: 'Its credentials do not allow it, or it comes from a web page of another origin.',
+  },
+  'issuer.unavailable': {
+    status: 503,
+    retryable: true,
+    summary: 'The issuer of the token cannot be asked for its keys now.',
   },
   'route.unknown': { status: 404, retryable: false, summary: 'There is no such path, or not for this method.' },
   'request.conflict': { status: 409, retryable: false, summary: 'The request does not fit the present state.' },

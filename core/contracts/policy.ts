@@ -17,6 +17,13 @@ export interface RetryPolicy {
   readonly retryAfter: { readonly honour: boolean; readonly maxMs: number };
 }
 
+/**
+ * Who may call a function over HTTP. `public`: anybody. `token`: whoever has the scope `invoke` in its namespace.
+ * `event-only`: nobody; it is run for connectors and queues.
+ */
+export const functionAuths = ['public', 'token', 'event-only'] as const;
+export type FunctionAuth = (typeof functionAuths)[number];
+
 /** How many replicas a function has, where its provider can be told. */
 export interface ScalePolicy {
   /** Never fewer while it is not idle. */
@@ -39,6 +46,8 @@ export interface ScalePolicy {
 
 /** The one policy of a function, for calls and queued work alike. */
 export interface FunctionPolicy {
+  /** Undefined: the gateway's default. */
+  readonly auth: FunctionAuth | undefined;
   readonly timeoutMs: number;
   /** Attempts at once, over all callers; also bounded by the provider's capacity. */
   readonly concurrency: number;

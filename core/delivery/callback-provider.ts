@@ -12,6 +12,7 @@ export const callbackSpec = ownSpec(callbackFunction);
 
 export function callbackPolicy(queue: string, retry: RetryPolicy, timeoutMs: number): FunctionPolicy {
   return {
+    auth: 'event-only',
     timeoutMs: timeoutMs + 1000,
     concurrency,
     waiting: 0,

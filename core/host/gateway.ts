@@ -22,6 +22,7 @@ import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts'
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
 import type { PipelineServices } from '../pipeline/stage.ts';
+import { GatewayCallers } from './callers.ts';
 import type { DependencyContainer } from './container.ts';
 import { Deployments } from './deployments.ts';
 import { Exchange } from './exchange.ts';
@@ -72,6 +73,7 @@ export class Gateway {
   readonly #functions: Functions;
   readonly #stopAsked = new AbortController();
   readonly #reloads: (result: ReloadOutcome) => void;
+  readonly #callers: GatewayCallers;
   #callbacks: CallbackSender;
   /** Senders with other settings, which may have something under way. */
   readonly #formerCallbacks: CallbackSender[] = [];
@@ -103,6 +105,7 @@ export class Gateway {
     const resultBody = this.#config.gateway.limits.body;
     this.#sources = new Sources({ ...this.#parts, running: this.#running, resultBody });
     this.#functions = new Functions(catalog, this.#plugins, logger);
+    this.#callers = new GatewayCallers(this.#config.gateway, catalog, this.#parts);
     this.#callbacks = this.#callbackSender();
     this.#reloads = reloadMetrics(metrics, clock);
     this.#scaler = new Scaler({
@@ -146,7 +149,7 @@ export class Gateway {
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
     const server = new PublicServer({
-      auth: gateway.auth,
+      authenticator: this.#callers.authenticator,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
       requested: requestMetrics(this.#parts.metrics),
@@ -162,6 +165,7 @@ export class Gateway {
         ...this.#parts,
         plugins,
         invocations,
+        callers: this.#callers,
         deployments: this.#deployments,
         scaler: this.#scaler,
         declared: () => this.#declared,
@@ -272,7 +276,8 @@ export class Gateway {
   /** The gateway's own settings, for whoever asks from now on. */
   #inForce(config: Config, { settings, queues }: Changes, server: PublicServer): void {
     this.#config = config;
-    if (settings.includes('gateway.auth')) server.setAuth(config.gateway.auth);
+    this.#callers.takeUp(config.gateway);
+    server.setAuthenticator(this.#callers.authenticator);
     if (settings.includes('gateway.callbacks')) {
       this.#formerCallbacks.push(this.#callbacks);
       this.#callbacks = this.#callbackSender();
@@ -339,7 +344,16 @@ export class Gateway {
     return createCallbackSender({ allow, timeoutMs: timeout, secret, userAgent: product, clock });
   }
 
+  /**
+   * A callback shows no credentials. One to a function that is not public goes over HTTP, where it is refused like any
+   * other call, and until then is told by nothing from one to a function that is not there.
+   */
   #callbackFunction(url: string): CallbackFunction | undefined {
+    const target = this.#ownFunction(url);
+    return target && this.#callers.isClosed(target.lane) ? undefined : target;
+  }
+
+  #ownFunction(url: string): CallbackFunction | undefined {
     const { callbacks, namespace } = this.#config.gateway;
     return callbackFunctionOf(url, callbacks.internal, namespace);
   }
@@ -361,6 +375,7 @@ export class Gateway {
     const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
     const { limits } = this.#config.gateway;
     const inForce = (): Config => this.#config;
+    const callers = this.#callers;
     return {
       catalog,
       clock,
@@ -373,6 +388,12 @@ export class Gateway {
       get standardRetry() {
         return inForce().standardRetry;
       },
+      get functionAuth() {
+        return callers.standardAuth;
+      },
+      get authenticator() {
+        return callers.authenticator;
+      },
       limits: {
         asyncBody: limits.asyncBody,
         resultBody: limits.body,
@@ -382,7 +403,7 @@ export class Gateway {
       },
       waitingRoom: { now: 0 },
       wake: (entry) => this.#scaler.wake(entry),
-      checkCallback: (url) => (this.#callbackFunction(url) ? undefined : this.#callbacks.check(url)),
+      checkCallback: (url) => (this.#ownFunction(url) ? undefined : this.#callbacks.check(url)),
       callbackFunction: (url) => this.#callbackFunction(url),
       stopping: () => this.#state === 'stopping',
     };

@@ -23,6 +23,7 @@ export interface ManagedParts {
   readonly plugins: Plugins;
   readonly invocations: Invocations;
   readonly deployments: DeploymentServices;
+  readonly callers: ManagementServices['callers'];
   readonly scaler: Scaler;
   /** As the files say. */
   declared(): Config;
@@ -31,12 +32,13 @@ export interface ManagedParts {
 
 /** What the management API is given of the gateway. */
 export function managementServices(parts: ManagedParts): ManagementServices {
-  const { catalog, clock, deployments, events, invocations, meter, plugins, scaler } = parts;
+  const { callers, catalog, clock, deployments, events, invocations, meter, plugins, scaler } = parts;
   return {
     queues: plugins.queues,
     invocations,
     catalog,
     namespace: parts.declared().gateway.namespace,
+    callers,
     deployments,
     logs: plugins.logs,
     secrets: () => {

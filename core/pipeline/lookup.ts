@@ -1,14 +1,16 @@
 import type { Delivery } from '../contracts/delivery.ts';
+import type { Invocation } from '../contracts/invocation.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
 import { systemNamespace } from '../contracts/provider.ts';
 import type { Refusal } from '../kit/outcome.ts';
+import { admit, isCall } from './admit.ts';
 import { isFull, waitingRoomFull } from './decide.ts';
 import { abortedOutcome, firstOf, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
 /**
  * Finds the function in the catalog. A cold one is asked to scale and waited for, for no longer than the call may take,
- * by no more callers than the gateway's waiting room holds; a missing one is refused, and work from a queue for it is tried again
- * later, since it may be deployed meanwhile.
+ * by no more callers than the gateway's waiting room holds; one that the caller may not call is refused, and so is a missing one;
+ * work from a queue for that is tried again later, since it may be deployed meanwhile.
  */
 export function lookup(services: PipelineServices): Stage {
   const { catalog, clock, meter, waitingRoom } = services;
@@ -20,6 +22,14 @@ export function lookup(services: PipelineServices): Stage {
     if (!entry || (!delivery.request.lease && entry.name.endsWith(`.${systemNamespace}`))) {
       return refuse(delivery, 'missing', notDeployed(invocation.function));
     }
+    const auth = entry.policy.auth ?? services.functionAuth;
+    if (auth === 'public' || !isCall(delivery)) return found(delivery, invocation, entry);
+    return admit(delivery, entry.name, auth, services).then((isAdmitted) =>
+      isAdmitted ? found(delivery, invocation, entry) : undefined,
+    );
+  };
+
+  function found(delivery: Delivery, invocation: Invocation, entry: CatalogEntry): void | Promise<void> {
     delivery.entry = entry;
     if (entry.status.state === 'ready') return;
     if (entry.status.state === 'failed') return refuse(delivery, 'crash', cannotRun(entry));
@@ -30,7 +40,7 @@ export function lookup(services: PipelineServices): Stage {
       return refuse(delivery, 'overload', waitingRoomFull(entry.name));
     }
     return untilReady(delivery, entry, invocation.timeoutMs);
-  };
+  }
 
   async function untilReady(delivery: Delivery, entry: CatalogEntry, timeoutMs: number): Promise<void> {
     const { name, slots } = entry;

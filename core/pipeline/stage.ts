@@ -1,7 +1,8 @@
+import type { Authenticator } from '../auth/authenticator.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { AbortReason, Delivery } from '../contracts/delivery.ts';
 import type { FailureClass, Outcome } from '../contracts/invocation.ts';
-import type { RetryPolicy } from '../contracts/policy.ts';
+import type { FunctionAuth, RetryPolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Catalog, CatalogEntry } from '../functions/catalog.ts';
 import { failed, type Refusal } from '../kit/outcome.ts';
@@ -30,6 +31,10 @@ export interface PipelineServices {
   readonly standardRetry: RetryPolicy;
   /** Queues that are up, by name; one that failed is missing. */
   readonly queues: ReadonlyMap<string, Queue>;
+  /** Who callers are, for functions that ask. */
+  readonly authenticator: Authenticator;
+  /** Who may call a function that does not say it itself. */
+  readonly functionAuth: FunctionAuth;
   /** What leases are running, by invocation id, so that they can be cancelled. */
   readonly running: Map<string, Delivery>;
   readonly limits: PipelineLimits;

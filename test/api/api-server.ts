@@ -4,16 +4,18 @@ import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
 import { Subject } from 'rxjs';
 import { request } from 'undici';
-import type { Auth } from '../../core/api/guard.ts';
 import { registerManagement } from '../../core/api/management.ts';
 import { PublicServer, type PublicServerOptions } from '../../core/api/server.ts';
 import type { ConnectionStats, ConnectorStats, ManagementServices, Readiness } from '../../core/api/services.ts';
+import type { AuthConfig } from '../../core/config/auth.ts';
 import { systemClock } from '../../core/contracts/clock.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
+import type { FunctionAuth } from '../../core/contracts/policy.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
 import { FunctionLogs } from '../../core/functions/logs.ts';
 import { createId } from '../../core/delivery/ids.ts';
+import { testAuthenticator } from '../support/authenticator.ts';
 import { standardRetry } from './standard-retry.ts';
 import { invocationsOf } from '../../core/host/invocations.ts';
 import type { MillraceEvent } from '../../core/observe/events.ts';
@@ -54,16 +56,26 @@ export interface TestAnswer {
   json: any;
 }
 
-/** The API on a real socket, over two memory queues, with the functions `echo` and `slow`. */
-export async function startApi(
-  options: { auth?: Auth; server?: Partial<PublicServerOptions>; routes?: (server: FastifyInstance) => void } = {},
-): Promise<TestApi> {
+interface ApiOptions {
+  readonly auth?: 'none' | AuthConfig;
+  readonly server?: Partial<PublicServerOptions>;
+  readonly routes?: (server: FastifyInstance) => void;
+  /** By full name: who may call them. */
+  readonly functions?: Readonly<Record<string, FunctionAuth | undefined>>;
+  /** Instead of those that do nothing. */
+  readonly services?: Partial<ManagementServices>;
+}
+
+/** The API on a real socket, over two memory queues, with the functions `echo` and `slow` unless it is told others. */
+export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
   const log: string[] = [];
   const lines = new PassThrough();
   lines.on('data', (line: Buffer) => log.push(line.toString()));
+  const logger = pino(lines);
+  const authenticator = testAuthenticator(options.auth, { logger });
   const { api: server } = new PublicServer({
-    auth: options.auth ?? 'none',
-    logger: pino(lines),
+    authenticator,
+    logger,
     listenHost: '127.0.0.1',
     ...options.server,
   });
@@ -72,7 +84,8 @@ export async function startApi(
     ['second', await memoryQueue()],
   ]);
   const events = new Subject<MillraceEvent>();
-  const functions = ['echo', 'slow'].map(entryOf);
+  const named = options.functions ?? { 'echo.openfaas-fn': undefined, 'slow.openfaas-fn': undefined };
+  const functions = Object.entries(named).map(([name, auth]) => entryOf(name, auth));
   const state: TestApi['state'] = {
     ready: { ready: true, failed: [] },
     connections: [],
@@ -84,6 +97,10 @@ export async function startApi(
     invocations: invocationsOf(queues, new Map()),
     catalog: { list: () => functions, get: (name) => functions.find((entry) => entry.name === name) },
     events,
+    callers: {
+      principal: (...asked) => authenticator.principal(...asked),
+      functionAuth: (lane) => functions.find(({ name }) => name === lane)?.policy.auth ?? 'public',
+    },
     namespace: 'openfaas-fn',
     deployments: {
       deploy: disabled,
@@ -104,6 +121,7 @@ export async function startApi(
     trigger: () => Promise.reject(new MillraceError('connector.unknown', 'there are none')),
     nextId: () => createId(Date.now()),
     isReady: () => state.ready,
+    ...options.services,
   };
   registerManagement(server, services);
   options.routes?.(server);
@@ -167,8 +185,8 @@ async function memoryQueue(): Promise<Queue> {
   return queue;
 }
 
-function entryOf(name: string): FunctionEntry {
-  const full = `${name}.openfaas-fn`;
+function entryOf(full: string, auth: FunctionAuth | undefined): FunctionEntry {
+  const [name] = full.split('.');
   return {
     name: full,
     providerName: 'worker',
@@ -188,6 +206,7 @@ function entryOf(name: string): FunctionEntry {
       annotations: {},
     },
     policy: {
+      auth,
       timeoutMs: 30_000,
       concurrency: 4,
       waiting: 100,

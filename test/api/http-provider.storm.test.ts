@@ -80,12 +80,16 @@ connectors: { http: { kind: http, credit: 5000 } }
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
 
-it(`no answer of ${calls}, some of them aborted, is that to another call`, async () => {
-  const { answered, aborted, swapped } = await storm(calls, seed);
-  expect(swapped, `MILLRACE_SEED=${seed}`).toBe(0);
-  expect(answered + aborted).toBe(calls);
-  expect(aborted).toBeGreaterThan(calls / 100);
-}, Math.max(120_000, calls * 10));
+it(
+  `no answer of ${calls}, some of them aborted, is that to another call`,
+  async () => {
+    const { answered, aborted, swapped } = await storm(calls, seed);
+    expect(swapped, `MILLRACE_SEED=${seed}`).toBe(0);
+    expect(answered + aborted).toBe(calls);
+    expect(aborted).toBeGreaterThan(calls / 100);
+  },
+  Math.max(120_000, calls * 10),
+);
 
 it('an upstream that mixes its answers up is found out', async () => {
   expect((await storm(1000, seed, true)).swapped).toBeGreaterThan(0);

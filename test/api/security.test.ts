@@ -2,6 +2,8 @@ import { afterEach, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { apiRoutes } from '../../core/api/management.ts';
 import { PublicServer } from '../../core/api/server.ts';
+import type { AuthConfig } from '../../core/config/auth.ts';
+import { testAuthenticator } from '../support/authenticator.ts';
 import { rawExchange, startApi, type TestApi } from './api-server.ts';
 
 let api: TestApi | undefined;
@@ -25,7 +27,7 @@ function registered(server: TestApi['server']): { method: string; url: string; a
 
 test('every route of the router refuses without credentials, unless it is one of the few public ones', async () => {
   api = await startApi({ auth: basic });
-  const open = new Set(['/healthz', '/readyz', '/invocations/:id', '/invocations/:id/result']);
+  const open = new Set(['/healthz', '/readyz', '/invocations/:id', '/invocations/:id/result', '/async-function/:id']);
   const routes = registered(api.server);
   expect(routes).toHaveLength(apiRoutes.length);
   for (const { method, url } of routes) {
@@ -94,7 +96,7 @@ test('a path that is spelled in another way meets the same rules or no route', a
 
 test('a route that does not say who may use it cannot be registered', () => {
   const { api: server } = new PublicServer({
-    auth: 'none',
+    authenticator: testAuthenticator(),
     logger: pino({ level: 'silent' }),
     listenHost: '127.0.0.1',
   });
@@ -106,8 +108,10 @@ test('a route that does not say who may use it cannot be registered', () => {
 test('without credentials the gateway listens on loopback only', () => {
   const logger = pino({ level: 'silent' });
   for (const listenHost of ['0.0.0.0', '::', '192.168.1.2', 'example.org', '127.0.0.1.example.org']) {
-    expect(() => new PublicServer({ auth: 'none', logger, listenHost }), listenHost).toThrow('loopback');
-    expect(() => new PublicServer({ auth: basic, logger, listenHost }), listenHost).not.toThrow();
+    const made = (auth: 'none' | AuthConfig) => () =>
+      new PublicServer({ authenticator: testAuthenticator(auth), logger, listenHost });
+    expect(made('none'), listenHost).toThrow('loopback');
+    expect(made(basic), listenHost).not.toThrow();
   }
 });
 

@@ -5,6 +5,7 @@ import { HttpConnector } from '../../connectors/http/connector.ts';
 import { PublicServer } from '../../core/api/server.ts';
 import { brokerTraits, type ConnectorBench, type ConnectorTraits } from '../../core/testing/connector-bench.ts';
 import { connectorHost } from '../../core/testing/connector-host.ts';
+import { testAuthenticator } from '../support/authenticator.ts';
 
 export const httpTraits: ConnectorTraits = {
   ...brokerTraits,
@@ -30,7 +31,7 @@ export async function httpConnectorBench(): Promise<ConnectorBench> {
     topic: '/trial/:id',
     open: async () => {
       const server = new PublicServer({
-        auth: 'none',
+        authenticator: testAuthenticator(),
         logger: pino({ level: 'silent' }),
         listenHost: '127.0.0.1',
       });

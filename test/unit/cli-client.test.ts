@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { createToken, digestOf } from '../../core/auth/token.ts';
 import { registerDeadLetters } from '../../core/cli/dead-letters.ts';
 import { exitCodeHelp, exitCodes } from '../../core/cli/exit-codes.ts';
 import { registerFunctions } from '../../core/cli/functions.ts';
@@ -208,6 +209,59 @@ test('missing or wrong credentials end with 5; the password comes from a file or
     vi.stubEnv('MILLRACE_USER', 'ops');
     vi.stubEnv('MILLRACE_PASSWORD', 'secret');
     expect((await millrace('functions', ...url)).code).toBe(exitCodes.ok);
+  } finally {
+    await guarded.close();
+  }
+});
+
+test('a token comes from a file or the environment, goes to the routes of the gateway, and must allow it', async () => {
+  const token = createToken();
+  const config = { name: 'ops', digest: digestOf(token), scopes: ['operate'], namespaces: ['openfaas-fn'] } as const;
+  const seen: unknown[] = [];
+  const guarded = await startApi({
+    auth: { tokens: [config] },
+    functions: { 'echo.openfaas-fn': 'token' },
+    routes: (server) =>
+      server.post('/function/closed', { config: { auth: 'function' } }, (request, reply) => {
+        seen.push(request.headers.authorization);
+        if (request.headers.authorization) return 'it ran';
+        return reply.code(401).header('x-openfaas-internal', 'millrace').send('invalid credentials');
+      }),
+  });
+  try {
+    const url = ['--url', guarded.url];
+    const file = join(folder, 'token');
+    await writeFile(file, `${token}\n`);
+    expect((await millrace('functions', ...url)).error).toContain('MILLRACE_TOKEN');
+    expect((await millrace('functions', '--token-file', file, ...url)).code).toBe(exitCodes.ok);
+    vi.stubEnv('MILLRACE_TOKEN', 'another');
+    expect((await millrace('functions', '--token-file', file, ...url)).code).toBe(exitCodes.ok);
+    expect((await millrace('functions', ...url)).code).toBe(exitCodes.unauthorized);
+    vi.stubEnv('MILLRACE_TOKEN', token);
+    expect((await millrace('queues', ...url)).code).toBe(exitCodes.ok);
+    const waiting = message();
+    await guarded.queues.get('default')?.enqueue([waiting]);
+    expect((await millrace('invocations', 'get', waiting.id, ...url)).code).toBe(exitCodes.ok);
+    const refused = await millrace('invoke', 'closed', ...url);
+    expect([refused.code, refused.error]).toEqual([exitCodes.unauthorized, expect.stringContaining('--auth')]);
+    expect((await millrace('invoke', 'closed', '--auth', ...url)).out).toBe('it ran');
+    expect(seen).toEqual([undefined, `Bearer ${token}`]);
+  } finally {
+    await guarded.close();
+  }
+});
+
+test('what the credentials do not allow ends with 5, and says what is missing', async () => {
+  const token = createToken();
+  const config = { name: 'ci', digest: digestOf(token), scopes: ['deploy'], namespaces: ['*'] } as const;
+  const guarded = await startApi({ auth: { tokens: [config] } });
+  try {
+    vi.stubEnv('MILLRACE_TOKEN', token);
+    const { code, error } = await millrace('queues', '--url', guarded.url);
+    expect([code, error]).toEqual([
+      exitCodes.unauthorized,
+      'millrace: insufficient permissions: this takes operate (request.forbidden)',
+    ]);
   } finally {
     await guarded.close();
   }

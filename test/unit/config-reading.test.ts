@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -371,5 +372,43 @@ describe('durations and sizes', () => {
         expect(parseBytes(`${amount}`)).toBeUndefined();
       }),
     );
+  });
+});
+
+describe('the files of secretMountPath', () => {
+  const yaml = (path: string): string => `${plugin}gateway: { auth: { basic: { secretMountPath: ${path} } } }\n`;
+  const secrets = { 'run/basic-auth-user': 'root\n', 'run/basic-auth-password': 'canary\r\n' };
+
+  it('are read from beside the configuration, without the newline at their end, and belong to it', async () => {
+    const { config, origin, folder } = await load({ 'millrace.yaml': yaml('run'), ...secrets });
+    expect(config?.gateway.auth).toEqual({ basic: { user: 'root', password: 'canary' } });
+    expect(JSON.stringify(shownConfig(config as NonNullable<typeof config>))).not.toContain('canary');
+    for (const [name, text] of Object.entries(secrets)) expect(origin.files.get(join(folder, name))).toBe(text);
+  });
+
+  it.each(Object.keys(secrets))('refuse the start when %s is missing or empty, by its name', async (missing) => {
+    for (const text of [undefined, '', '\n']) {
+      const present = Object.entries({ ...secrets, [missing]: text }).filter(([, one]) => one !== undefined);
+      const { config, texts } = await load({
+        'millrace.yaml': yaml('run'),
+        ...(Object.fromEntries(present) as typeof secrets),
+      });
+      expect(config).toBeUndefined();
+      expect(texts.join()).toContain('gateway.auth.basic.secretMountPath: file ');
+      expect(texts.join()).toContain(missing);
+    }
+  });
+});
+
+describe('tokens', () => {
+  it('are kept as their digests, and those that stand there are hidden', async () => {
+    const token = 'mr_canary-canary-canary-canary';
+    const yaml = `gateway: { auth: { tokens: [{ name: ci, token: "\${file:token}", scopes: [deploy], namespaces: ["*"] }] } }\n`;
+    const { config, problems } = await load({ 'millrace.yaml': plugin + yaml, token: `${token}\n` });
+    expect(problems).toEqual([]);
+    const digest = createHash('sha256').update(token).digest('hex');
+    expect(config?.gateway.auth).toMatchObject({ tokens: [{ name: 'ci', digest }] });
+    expect(config?.secrets).toContain(token);
+    expect(JSON.stringify(config?.gateway)).not.toContain('canary');
   });
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Command } from 'commander';
 import fastify from 'fastify';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,6 +13,7 @@ import type { CliContext } from '../../core/cli/context.ts';
 import { registerGenerate } from '../../core/cli/generate.ts';
 import { registerPlugins } from '../../core/cli/plugins.ts';
 import { registerSchema } from '../../core/cli/schema.ts';
+import { registerToken } from '../../core/cli/token.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { generatedFiles, jsonSchema } from '../../core/config/reference.ts';
 import { unwrapped } from '../../core/config/issues.ts';
@@ -285,6 +287,7 @@ describe('the command', () => {
     for (const register of [registerCheck, registerSchema, registerPlugins, registerConfigShow, registerGenerate]) {
       register(program, context());
     }
+    registerToken(program);
     await program.parseAsync(words, { from: 'user' });
     return { ...printed, code: process.exitCode };
   }
@@ -326,6 +329,20 @@ describe('the command', () => {
       gateway: { auth: { basic: { user: 'a', password: '[redacted]' } }, listen: { port: 8080 } },
       queues: { default: { kind: 'sqlite' } },
     });
+  });
+  it('token create makes another token each time, and its hash', async () => {
+    const made = JSON.parse((await run('token', 'create', '--json')).out) as { token: string; hash: string };
+    expect(made.hash).toBe(`sha256:${createHash('sha256').update(made.token).digest('hex')}`);
+    const { out } = await run('token', 'create');
+    expect(out).not.toContain(made.token);
+    const [, token = '', hash = ''] = /token +(mr_\w{43})\n +hash +(sha256:[0-9a-f]{64})\n/.exec(out) ?? [];
+    expect(hash).toBe(`sha256:${createHash('sha256').update(token).digest('hex')}`);
+    const yaml = out
+      .slice(out.indexOf('  gateway:'))
+      .replaceAll(/^  /gm, '')
+      .replace('NAME,', 'ci,')
+      .replace('NAMESPACE', 'a');
+    expect((await run('check', fileOf(yaml))).code).toBe(0);
   });
   it('plugins lists every kind', async () => {
     const { out } = await run('plugins');

@@ -21,6 +21,8 @@ async function codesOf(yaml: string): Promise<string[]> {
   return problems.map(({ code, path }) => `${code} ${path}`);
 }
 const functions = 'functions: { a: { behaviour: echo } }\n';
+const oldToken = `name: old, hash: "sha256:${'0'.repeat(64)}", scopes: [invoke], namespaces: [a]`;
+const audience = 'audience: a, rules: [{ claim: sub, value: a, scopes: [invoke], namespaces: [a] }]';
 const jobs = 'kind: jetstream, stream: JOBS, durable: d, function: a';
 
 describe('millrace check warns', () => {
@@ -36,6 +38,18 @@ describe('millrace check warns', () => {
       `${functions}include: []\nconnections: { main: { kind: nats }, spare: { kind: nats } }`,
     ],
     ['outlasts-drain functions.a.invoke.timeout', 'functions: { a: { behaviour: echo, invoke: { timeout: 10m } } }'],
+    [
+      'expired-token gateway.auth.tokens.0.expires',
+      `gateway: { auth: { tokens: [{ ${oldToken}, expires: "2020-01-01T00:00:00Z" }] } }`,
+    ],
+    [
+      'issuer-without-tls gateway.auth.oidc.0',
+      `gateway: { auth: { oidc: [{ issuer: "http://dex.example.org", ${audience} }] } }`,
+    ],
+    [
+      'issuer-without-tls gateway.auth.oidc.0',
+      `gateway: { auth: { oidc: [{ issuer: "https://x.org", jwksUri: "http://x.org/keys", ${audience} }] } }`,
+    ],
     [
       'same-consumer connectors.two',
       `${functions}connectors: { one: { ${jobs}, subjects: [a] }, two: { ${jobs}, subjects: [b] } }`,
