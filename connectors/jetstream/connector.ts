@@ -12,9 +12,8 @@ import { declareConsumer } from './consumer.ts';
 
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
-const requestMs = 5000;
-/** The client library takes no less. */
-const leastRequestMs = 1000;
+/** How long it waits with the server: a stop waits for its end. The client library takes no less. */
+const requestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
 
 /** A message that the server has lent us. */
@@ -36,8 +35,6 @@ export class JetstreamConnector implements Connector {
   readonly #counters;
   readonly #loans = new Set<Loan>();
   readonly #stop = new AbortController();
-  /** How many wait to be tried again. */
-  #returning = 0;
   #taking: Promise<void> | undefined;
   readonly #acknowledging: JsMsg[] = [];
   #sending: Promise<void> | undefined;
@@ -105,6 +102,11 @@ export class JetstreamConnector implements Connector {
     while (await credit.take(signal)) {
       const wanted = await gatherCredit(credit, batch, signal);
       let unused = wanted;
+      const giveBack = (): void => {
+        for (; unused > 0; unused--) credit.giveBack();
+      };
+      // At a stop nobody is to wait for what is asked for.
+      signal.addEventListener('abort', giveBack, { once: true });
       try {
         consumer ??= await this.#consumer();
         await this.#ask(consumer, wanted, () => unused--);
@@ -120,7 +122,8 @@ export class JetstreamConnector implements Connector {
         await this.#pause(pauseMs * (0.5 + Math.random() / 2));
         pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
       }
-      for (; unused > 0; unused--) credit.giveBack();
+      signal.removeEventListener('abort', giveBack);
+      giveBack();
     }
   }
 
@@ -134,29 +137,31 @@ export class JetstreamConnector implements Connector {
   async #ask(consumer: Consumer, wanted: number, came: () => void): Promise<void> {
     const { signal } = this.#stop;
     const { lost } = this.#nats;
-    // What is to be tried again may wait for the very credit that is asked with.
-    const expires = this.#returning > 0 ? leastRequestMs : requestMs;
-    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires }));
+    const messages = await this.#nats.while(() => consumer.fetch({ max_messages: wanted, expires: requestMs }));
     const end = (): void => messages.stop();
-    for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true });
+    lost.addEventListener('abort', end, { once: true });
     try {
-      if (signal.aborted || lost.aborted) messages.stop();
+      if (lost.aborted) end();
+      // Not left at a stop: what the server sends by then would be lent to nobody, and a request that nobody listens to has
+      // NATS 2.9 lose what is handed back next.
       for await (const message of messages) {
+        const loan = this.#lent(message);
+        if (signal.aborted) continue;
         came();
-        this.#receive(message);
+        this.#give(loan);
       }
     } finally {
-      for (const each of [signal, lost]) each.removeEventListener('abort', end);
+      lost.removeEventListener('abort', end);
     }
   }
 
-  #receive(message: JsMsg): void {
+  #lent(message: JsMsg): Loan {
     this.#counters.received.inc();
     if (message.redelivered) this.#counters.redelivered.inc();
     this.#lag = message.info.pending;
     const loan: Loan = { message, until: this.#host.clock.monotonic() + this.#config.ackWait };
     this.#loans.add(loan);
-    this.#give(loan);
+    return loan;
   }
 
   #give(loan: Loan): void {
@@ -221,10 +226,8 @@ export class JetstreamConnector implements Connector {
   /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */
   async #again(loan: Loan, delayMs: number): Promise<void> {
     const { signal } = this.#stop;
-    this.#returning++;
     await sleep(delayMs, signal);
     const isTaken = this.#holds(loan) && (await this.#out?.credit.take(signal));
-    this.#returning--;
     if (!isTaken) return;
     if (this.#holds(loan)) this.#give(loan);
     else this.#out?.credit.giveBack();

@@ -57,6 +57,30 @@ const connectorOf = async ({ url }: TestGateway): Promise<Record<string, unknown
 };
 
 await describeWithOwnBroker('nats', 'connector jetstream', () => {
+  it('leaves nothing lent when it stops, and runs each message once over many stops', async () => {
+    const { server, nats } = await setUp();
+    const sent: string[] = [];
+    const over = new AbortController();
+    const publishing = (async () => {
+      while (!over.signal.aborted) sent.push(...(await publish(nats, 20, `at ${sent.length} `)));
+    })();
+    cleanups.push(async () => {
+      over.abort();
+      await publishing;
+    });
+    for (let round = 0; round < 10; round++) {
+      const before = ran.length;
+      const running = await gateway(server, 'function: record, credit: 64, ackWait: 10m');
+      await expect.poll(() => ran.length, { timeout: 20_000, interval: 5 }).toBeGreaterThan(before);
+      await running.gateway.stop();
+    }
+    over.abort();
+    await publishing;
+    await gateway(server, 'function: record, ackWait: 10m');
+    await done(nats);
+    expect(ran.toSorted()).toEqual(sent.toSorted());
+  }, 60_000);
+
   it('runs each message once, from the first one that the stream holds, and acknowledges it', async () => {
     const { server, nats } = await setUp();
     const before = await publish(nats, 20, 'before');
