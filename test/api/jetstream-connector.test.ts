@@ -1,8 +1,9 @@
 import { AckPolicy, connect, headers as natsHeaders, type NatsConnection } from 'nats';
 import { afterEach, expect, it } from 'vitest';
+import { sleep } from '../../core/contracts/clock.ts';
 import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
-import { ran, ranHeaders } from '../support/plugins/inline.ts';
+import { holds, ran, ranHeaders } from '../support/plugins/inline.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const cleanups: (() => PromiseLike<unknown>)[] = [];
@@ -30,7 +31,7 @@ policies: { retry: { quick: { attempts: 2, backoff: { kind: fixed, initial: 20ms
 functions:
   record: { behaviour: record }
   show: { behaviour: show }
-  slow: { behaviour: slow }
+  held: { behaviour: held, invoke: { timeout: 1m } }
   never: { behaviour: never, invoke: { timeout: 1m } }
   fail: { behaviour: fail, invoke: { retry: quick } }
 connectors: { jobs: { kind: jetstream, stream: ${stream}, durable: workers, ${connector} } }
@@ -141,11 +142,16 @@ await describeWithOwnBroker('nats', 'connector jetstream', () => {
     expect(ran).toEqual([]);
   });
 
-  it('keeps a message for as long as its function runs, however short the patience of the server', async () => {
+  it('keeps a message for as long as its function runs, ten times the patience of the server', async () => {
     const { server, nats } = await setUp();
-    await gateway(server, 'function: slow, ackWait: 100ms');
+    holds.length = 0;
+    await gateway(server, 'function: held, ackWait: 1s');
     await publish(nats, 5);
+    await expect.poll(() => holds.length).toBe(5);
+    await sleep(10_000);
+    for (const hold of holds) hold.release();
     await done(nats);
+    expect(holds.length).toBe(5);
     expect((await infoOf(nats)).num_redelivered).toBe(0);
     expect((await infoOf(nats)).delivered.consumer_seq).toBe(5);
   });
