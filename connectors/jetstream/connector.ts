@@ -8,7 +8,7 @@ import { messageOf } from '../../core/contracts/errors.ts';
 import { gatherCredit } from '../../core/kit/credit.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
-import { declareConsumer } from './consumer.ts';
+import { declareConsumer, findConsumer } from './consumer.ts';
 
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
@@ -61,6 +61,12 @@ export class JetstreamConnector implements Connector {
 
   async start(): Promise<void> {
     await declareConsumer(this.#nats, this.#config);
+  }
+
+  async check(): Promise<readonly string[]> {
+    const { stream, durable } = this.#config;
+    const isThere = (await findConsumer(this.#nats, this.#config)) !== undefined;
+    return isThere ? [] : [`the consumer ${durable} of the stream ${stream}`];
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
