@@ -14,7 +14,7 @@ import { Orphans } from './orphans.ts';
 import { type Reply, Replies, replyTo } from './replies.ts';
 import type { Session } from './session.ts';
 import { QueueSource, type Source, StreamSource } from './source.ts';
-import { declareTopology, expectType, Missing } from './topology.ts';
+import { declareTopology, expectType, Missing, missingTopology } from './topology.ts';
 
 const retryPauseMs = { first: 100, last: 5000 } as const;
 /** A session that has lasted so long was a good one: the next one is tried at once. */
@@ -83,12 +83,20 @@ export class AmqpConnector implements Connector {
       await declareTopology(this.#amqp, queue);
       if (!queue.declare) await expectType(this.#amqp, queue);
     } catch (error) {
-      if (error instanceof Missing) throw new MillraceError('config.invalid', error.message, { cause: error });
+      if (error instanceof Missing) throw asInvalid(error);
       if (isFinal(error)) throw error;
       this.#lastError = messageOf(error);
       this.#host.logger.warn({ err: error, queue: queue.name }, 'the queue cannot be looked at yet; going on trying');
     }
     if (queue.type === 'quorum' && queue.arguments['x-dead-letter-exchange'] === undefined) this.#warnOfLimit();
+  }
+
+  async check(): Promise<readonly string[]> {
+    try {
+      return await missingTopology(this.#amqp, this.#config.queue);
+    } catch (error) {
+      throw error instanceof Missing ? asInvalid(error) : error;
+    }
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
@@ -327,6 +335,10 @@ const again = 'the consumer has ended; beginning again';
 const tooSlow =
   'RabbitMQ has closed the channel because a function took longer than its consumer_timeout (30 minutes unless it is set): ' +
   'give this connector `ack: enqueued`, or raise consumer_timeout';
+
+function asInvalid(error: Missing): MillraceError {
+  return new MillraceError('config.invalid', error.message, { cause: error });
+}
 
 /** What is there is not what is asked for. */
 function isFinal(error: unknown): boolean {

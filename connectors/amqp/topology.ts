@@ -1,3 +1,4 @@
+import type { Options } from 'amqplib';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
 import { answered, onChannel } from './channel.ts';
@@ -32,7 +33,7 @@ export async function declareTopology(amqp: AmqpConnection, queue: QueueConfig):
   });
   try {
     await onChannel(amqp.channel(), async (channel) => {
-      if (declare) await answered(channel.assertQueue(name, { durable: true, arguments: argumentsOf(queue) }));
+      if (declare) await answered(channel.assertQueue(name, optionsOf(queue)));
       else if (!isThere) await answered(channel.checkQueue(name));
       for (const { exchange, key, arguments: compared, declare: isOurs, type } of bind) {
         if (isOurs) await answered(channel.assertExchange(exchange, type, { durable: true }));
@@ -44,6 +45,35 @@ export async function declareTopology(amqp: AmqpConnection, queue: QueueConfig):
     throw explained(error);
   }
   return { made: declare && !isThere };
+}
+
+/**
+ * What `declareTopology` would make; makes nothing. Rejects as that does. Which bindings there are AMQP does not tell.
+ */
+export async function missingTopology(amqp: AmqpConnection, queue: QueueConfig): Promise<readonly string[]> {
+  const { name, declare, bind } = queue;
+  const missing: string[] = [];
+  try {
+    if (await hasQueue(amqp, name)) {
+      // What is there is only compared.
+      if (declare) await onChannel(amqp.channel(), (channel) => answered(channel.assertQueue(name, optionsOf(queue))));
+      else await expectType(amqp, queue);
+    } else if (declare) missing.push(`the queue ${name}`);
+    else await onChannel(amqp.channel(), (channel) => answered(channel.checkQueue(name)));
+    for (const { exchange, key, declare: isOurs, type } of bind) {
+      const isThere = await hasExchange(amqp, exchange, isOurs);
+      if (!isThere) missing.push(`the exchange ${exchange}`);
+      else if (isOurs) {
+        await onChannel(amqp.channel(), (channel) =>
+          answered(channel.assertExchange(exchange, type, { durable: true })),
+        );
+      }
+      missing.push(`the binding of ${name} to ${exchange} by "${key}", unless it is there`);
+    }
+  } catch (error) {
+    throw explain(error, queue, amqp);
+  }
+  return missing;
 }
 
 /**
@@ -75,9 +105,20 @@ function valueOf(text: string, type: string): unknown {
   return type === 'bool' ? text === 'true' : Number(text);
 }
 
-function argumentsOf({ type, deliveryLimit, arguments: more }: QueueConfig): Record<string, unknown> {
+function optionsOf({ type, deliveryLimit, arguments: more }: QueueConfig): Options.AssertQueue {
   const limit = deliveryLimit === undefined ? {} : { 'x-delivery-limit': deliveryLimit };
-  return { ...more, ...limit, 'x-queue-type': type };
+  return { durable: true, arguments: { ...more, ...limit, 'x-queue-type': type } };
+}
+
+/** Rejects when it is not there and nobody would make it. */
+async function hasExchange(amqp: AmqpConnection, exchange: string, mayBeMissing: boolean): Promise<boolean> {
+  try {
+    await onChannel(amqp.channel(), (channel) => answered(channel.checkExchange(exchange)));
+    return true;
+  } catch (error) {
+    if (mayBeMissing && /NOT_FOUND - no exchange/.test(messageOf(error))) return false;
+    throw error;
+  }
 }
 
 async function hasQueue(amqp: AmqpConnection, name: string): Promise<boolean> {

@@ -8,14 +8,14 @@ import { messageOf } from '../../core/contracts/errors.ts';
 import { gatherCredit } from '../../core/kit/credit.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
-import { declareConsumer } from './consumer.ts';
+import { declareConsumer, findConsumer } from './consumer.ts';
 import { type Lent, lentOf, sourceMessageOf } from './message.ts';
 import { Puller } from './puller.ts';
 
 /** In one request, so that what is asked for is soon worked on: the server's patience begins when it sends. */
 const batch = 64;
-const requestMs = 5000;
-const leastRequestMs = 1000;
+/** How long it waits with the server: a stop waits for its end. */
+const requestMs = 1000;
 const retryPauseMs = { first: 100, last: 5000 } as const;
 /** What can be said of a message, in the protocol's own words. */
 const words = { done: Buffer.from('+ACK'), handedBack: Buffer.from('-NAK'), working: Buffer.from('+WPI') } as const;
@@ -43,8 +43,6 @@ export class JetstreamConnector implements Connector {
   readonly #counters;
   readonly #loans = new Set<Loan>();
   readonly #stop = new AbortController();
-  /** How many wait to be tried again. */
-  #returning = 0;
   #taking: Promise<void> | undefined;
   /** Credits that the request under way was made with, and that no message has come for. */
   #unused = 0;
@@ -75,6 +73,12 @@ export class JetstreamConnector implements Connector {
 
   async start(): Promise<void> {
     await declareConsumer(this.#nats, this.#config);
+  }
+
+  async check(): Promise<readonly string[]> {
+    const { stream, durable } = this.#config;
+    const isThere = (await findConsumer(this.#nats, this.#config)) !== undefined;
+    return isThere ? [] : [`the consumer ${durable} of the stream ${stream}`];
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
@@ -116,10 +120,14 @@ export class JetstreamConnector implements Connector {
     while (await credit.take(signal)) {
       const wanted = await gatherCredit(credit, batch, signal);
       this.#unused = wanted;
+      const giveBack = (): void => {
+        for (; this.#unused > 0; this.#unused--) credit.giveBack();
+      };
+      // At a stop nobody is to wait for what is asked for.
+      signal.addEventListener('abort', giveBack, { once: true });
       try {
         if (!isThere) this.#lag = (await declareConsumer(this.#nats, this.#config)).num_pending;
-        // What is to be tried again may wait for the very credit that is asked with.
-        await this.#puller.ask(wanted, this.#returning > 0 ? leastRequestMs : requestMs, signal);
+        if (!signal.aborted) await this.#puller.ask(wanted, requestMs);
         // Looked at again when it gave nothing: one that somebody has removed may say nothing of it.
         isThere = this.#unused < wanted;
         pauseMs = retryPauseMs.first;
@@ -132,7 +140,8 @@ export class JetstreamConnector implements Connector {
         await this.#pause(pauseMs * (0.5 + Math.random() / 2));
         pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
       }
-      for (; this.#unused > 0; this.#unused--) credit.giveBack();
+      signal.removeEventListener('abort', giveBack);
+      giveBack();
     }
   }
 
@@ -144,6 +153,7 @@ export class JetstreamConnector implements Connector {
     const until = this.#host.clock.monotonic() + this.#config.ackWait;
     const loan: Loan = { message, lent, isSaid: false, until };
     this.#loans.add(loan);
+    if (this.#stop.signal.aborted) return; // Handed back by `stop`.
     this.#unused--;
     this.#give(loan);
   }
@@ -194,10 +204,8 @@ export class JetstreamConnector implements Connector {
   /** The same message once more, with the credit that it needs for that, unless it has been lost meanwhile. */
   async #again(loan: Loan, delayMs: number): Promise<void> {
     const { signal } = this.#stop;
-    this.#returning++;
     await sleep(delayMs, signal);
     const isTaken = this.#holds(loan) && (await this.#out?.credit.take(signal));
-    this.#returning--;
     if (!isTaken) return;
     if (this.#holds(loan)) this.#give(loan);
     else this.#out?.credit.giveBack();

@@ -8,17 +8,32 @@ import type { JetstreamConnectorConfig } from './config.ts';
  * difference, and when the stream is not there. Where it began is not compared: it has moved on since.
  */
 export async function declareConsumer(nats: NatsConnection, config: JetstreamConnectorConfig): Promise<ConsumerInfo> {
+  return nats.while(async () => {
+    const manager = await nats.manager();
+    return (await found(nats, manager, config)) ?? manager.consumers.add(config.stream, wishOf(config));
+  });
+}
+
+/** As above, but makes nothing; undefined when it would be made. */
+export function findConsumer(
+  nats: NatsConnection,
+  config: JetstreamConnectorConfig,
+): Promise<ConsumerInfo | undefined> {
+  return nats.while(async () => found(nats, await nats.manager(), config));
+}
+
+async function found(
+  nats: NatsConnection,
+  manager: JetStreamManager,
+  config: JetstreamConnectorConfig,
+): Promise<ConsumerInfo | undefined> {
   const { stream, durable, subjects } = config;
   if (subjects.length > 1 && !nats.isAtLeast(2, 10)) {
     throw invalid(`several subjects for one consumer need NATS 2.10; the server is ${nats.client.info?.version}`);
   }
-  return nats.while(async () => {
-    const manager = await nats.manager();
-    const there = await present(manager, stream, durable);
-    if (!there) return manager.consumers.add(stream, wishOf(config));
-    compare(config, there.config);
-    return there;
-  });
+  const there = await present(manager, stream, durable);
+  if (there) compare(config, there.config);
+  return there;
 }
 
 async function present(manager: JetStreamManager, stream: string, durable: string): Promise<ConsumerInfo | undefined> {

@@ -41,11 +41,12 @@ export class Puller {
   }
 
   /**
-   * Resolves when so many messages have been received, or the server has no more for this request, or `signal` aborts.
-   * Rejects with what the server says against it, and with `connection.unavailable` when the connection is lost.
+   * Resolves when so many messages have been received, or the server has no more for this request. Not left earlier, at a
+   * stop either: what the server sends by then would be lent to nobody, and a request that nobody listens to has NATS 2.9
+   * lose what is handed back next. Rejects with what the server says against it, and with `connection.unavailable` when the connection is
+   * lost.
    */
-  async ask(count: number, expiresMs: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
+  async ask(count: number, expiresMs: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let isAnswered = false;
     const end = (error?: Error): void => {
@@ -55,7 +56,6 @@ export class Puller {
     };
     const giveUp = (): void => resolve();
     const timer = setTimeout(giveUp, expiresMs + graceMs);
-    signal.addEventListener('abort', giveUp, { once: true });
     try {
       await this.#nats.while((client) => {
         this.#inbox ||= createInbox();
@@ -67,7 +67,6 @@ export class Puller {
       });
     } finally {
       clearTimeout(timer);
-      signal.removeEventListener('abort', giveUp);
       this.#asked = undefined;
       // What still comes is for nobody: the server gives it again.
       if (!isAnswered) this.#close();

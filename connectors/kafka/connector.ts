@@ -101,6 +101,11 @@ export class KafkaConnector implements Connector {
     });
   }
 
+  async check(): Promise<readonly string[]> {
+    await new Subscription(this.#config, this.#kafka).check();
+    return [];
+  }
+
   deliveries(credit: Credit): Observable<Delivery> {
     return new Observable((subscriber) => {
       this.#out = { subscriber, credit };

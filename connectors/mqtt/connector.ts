@@ -88,6 +88,12 @@ export class MqttConnector implements Connector, MqttListener {
     if (index >= 0) throw invalid(`subscribe.${index}.retain: new needs version 5: use ignore or deliver`);
   }
 
+  /** MQTT tells nobody what there is. */
+  async check(): Promise<readonly string[]> {
+    await this.start();
+    return [];
+  }
+
   deliveries(credit: Credit): Observable<Delivery> {
     return new Observable((subscriber) => {
       const { signal, logger, name } = this.#host;

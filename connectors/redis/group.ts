@@ -63,6 +63,17 @@ export class Group {
     for (const key of this.keys) await this.#declare(key);
   }
 
+  /** As above, but makes nothing: the streams that have no such group yet. */
+  async missing(): Promise<readonly string[]> {
+    const missing: string[] = [];
+    for (const key of this.keys) {
+      if (await this.#find(key)) continue;
+      if (!this.#settings.create) throw this.#absent(key);
+      missing.push(key);
+    }
+    return missing;
+  }
+
   /** Notes that the group has got so far. */
   reached(key: string, id: string): void {
     this.#reached.set(key, id);
@@ -130,8 +141,7 @@ export class Group {
     const { create, start, group } = this.#settings;
     if (!create) {
       if (await this.#find(key)) return this.#reach(key);
-      const how = `redis-cli XGROUP CREATE ${key} ${group} 0 MKSTREAM`;
-      throw new MillraceError('config.invalid', `${key} has no group ${group}: make it (${how}), or set create: true`);
+      throw this.#absent(key);
     }
     const isAgain = this.#reached.has(key);
     const from = start === 'new' ? await this.#now(key) : startOf(start);
@@ -148,6 +158,14 @@ export class Group {
       this.#logger.warn({ stream: key, group, from }, 'the group was gone, and has been made anew');
     }
     await this.#reach(key);
+  }
+
+  #absent(key: string): MillraceError {
+    const how = `redis-cli XGROUP CREATE ${key} ${this.name} 0 MKSTREAM`;
+    return new MillraceError(
+      'config.invalid',
+      `${key} has no group ${this.name}: make it (${how}), or set create: true`,
+    );
   }
 
   /** That a group which was there is made anew is told, and where `new` is meant then is known. */

@@ -103,6 +103,11 @@ export class StreamConnector implements Connector {
     await warnIfVolatile(this.#redis, this.#host.logger);
   }
 
+  async check(): Promise<readonly string[]> {
+    const missing = await this.#group.missing();
+    return missing.map((key) => `the group ${this.#group.name} of the stream ${key}`);
+  }
+
   deliveries(credit: Credit): Observable<Delivery> {
     return new Observable((subscriber) => {
       this.#out = { subscriber, credit };

@@ -28,7 +28,10 @@ export function registerCheck(program: Command, { registry, defaults }: CliConte
     .description('check a configuration; exit 2 and list every problem if there is one')
     .argument('[file]', 'the configuration', standardConfig)
     .option('--json', 'problems as JSON')
-    .option('--connect', 'dial each connection too, and start and stop each queue and store that works over one')
+    .option(
+      '--connect',
+      'dial each connection too, start and stop each queue and store that works over one, and compare what connectors need with what is there',
+    )
     .addHelpText('after', exitCodeHelp)
     .action(async (file: string, { json, connect }: CheckOptions) => {
       const { config, problems } = await loadConfig(file, registry, defaults);
@@ -51,10 +54,11 @@ async function probeQuietly(config: Config, file: string): Promise<readonly Prob
   return probe(config, logger, dirname(resolve(file)));
 }
 
-function lineOf({ type, name, kind, durability, error }: Probed): string {
+function lineOf({ type, name, kind, durability, missing = [], error }: Probed): string {
   const what = `${type} ${name} (${kind})`;
   if (error) return `${what}: ${colours.red('failed')}, ${error.code}: ${printable(error.message, 500)}`;
-  return `${what}: ${colours.green('ok')}${durability === undefined ? '' : `, durability ${durability}`}`;
+  const makes = missing.length === 0 ? '' : `, its start makes ${printable(missing.join('; '), 500)}`;
+  return `${what}: ${colours.green('ok')}${durability === undefined ? '' : `, durability ${durability}`}${makes}`;
 }
 
 /** What must be mended before anything else: a refused setting, then a broker that is away, then anything. */

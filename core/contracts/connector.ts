@@ -44,6 +44,12 @@ export interface Connector {
   deliveries(credit: Credit): Observable<Delivery>;
   health(): ConnectorHealth;
   /**
+   * For `millrace check --connect`, instead of everything else: compares what the configuration asks for with what is there,
+   * and makes, changes and takes nothing. Resolves with what a start would make (`the group workers`); rejects as `start`
+   * does where that would not work.
+   */
+  check?(): Promise<readonly string[]>;
+  /**
    * Only connectors that go by a clock: gives a delivery now, whatever the schedule says; or one for each time at which
    * the schedule would have from `from` to `to` (wall clock, ms, both included), once however often it is asked. Resolves
    * when all are accepted; rejects with the refusal of the first one that is not.

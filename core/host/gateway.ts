@@ -46,6 +46,8 @@ import { within } from './within.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
 const idempotencyWindowMs = 86_400_000;
+/** What a plugin has at least to hand back what it holds, however late it is. */
+const stopMs = 2000;
 
 /** What came of a reload. Unless it is `ok`, nothing has changed, and `reasons` say why. */
 export interface ReloadResult {
@@ -325,9 +327,9 @@ export class Gateway {
     clearInterval(closing);
     listener?.closeAllConnections();
     for (const { instance, connector } of this.#plugins.connectors)
-      await instance.stop((ms) => connector.stop(ms), left());
+      await instance.stop((ms) => connector.stop(ms), Math.max(left(), stopMs));
     this.#sources.stop();
-    await this.#plugins.stop(Math.max(left(), 2000));
+    await this.#plugins.stop(Math.max(left(), stopMs));
     for (const sender of [this.#callbacks, ...this.#formerCallbacks]) await sender.close();
     await this.#management?.close();
     deadlines.stop();

@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify';
 import type { RouteApp } from '../api/route-table.ts';
 import type { PublicServer } from '../api/server.ts';
 import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
@@ -210,26 +211,12 @@ export class Plugins {
     invocations: Invocations,
     product: string,
   ): Promise<RunningConnector | undefined> {
-    const { limits } = this.#config.gateway;
     const { definition, config, name, credit } = connectorConfig;
     const instance = this.#add('connector', connectorConfig);
     const intake = this.#intakeOf(connectorConfig, instance);
     let app: RouteApp | undefined;
-    const host: ConnectorHost = {
-      ...instance.host,
-      get http() {
-        return (app ??= server.open(`connector "${name}"`)).server;
-      },
-      invocations,
-      limits: { body: limits.body, asyncBody: limits.asyncBody },
-      product,
-      functions: this.#functions,
-      store: (wanted = 'default') => this.store(wanted),
-      message: (message, settlement) => {
-        if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
-        return intake.deliveryOf(message, settlement);
-      },
-    };
+    const http = (): FastifyInstance => (app ??= server.open(`connector "${name}"`)).server;
+    const host = this.#connectorHost(instance, intake, { http, invocations: () => invocations, product });
     let connector: Connector | undefined;
     const started = await instance.step(async () => {
       connector = (definition as ConnectorDefinition).create(config, host);
@@ -244,6 +231,21 @@ export class Plugins {
     const made = { instance, connector, intake, app, credit: new CreditPool(credit), inFlight: 0, settled: 0 };
     this.connectors = [...this.connectors, made];
     return made;
+  }
+
+  /** What a start of it would make at its broker, by a connector that is not started; undefined when it failed. */
+  async checkConnector(connectorConfig: ConnectorConfig): Promise<readonly string[] | undefined> {
+    const { definition, config } = connectorConfig;
+    const instance = this.#add('connector', connectorConfig);
+    const absent = (): never => {
+      throw new MillraceError('internal', 'asked for what only a connector that has started is given');
+    };
+    const host = this.#connectorHost(instance, undefined, { http: absent, invocations: absent, product: '' });
+    let missing: readonly string[] | undefined;
+    await instance.step(async () => {
+      missing = (await (definition as ConnectorDefinition).create(config, host).check?.()) ?? [];
+    });
+    return missing;
   }
 
   /** Stops a connector that takes nothing any more, and forgets it. */
@@ -284,6 +286,31 @@ export class Plugins {
 
   failed(): readonly PluginInstance[] {
     return this.instances.filter(({ state }) => state === 'failed');
+  }
+
+  #connectorHost(
+    instance: PluginInstance,
+    intake: Intake | undefined,
+    given: { readonly http: () => FastifyInstance; readonly invocations: () => Invocations; readonly product: string },
+  ): ConnectorHost {
+    const { limits } = this.#config.gateway;
+    return {
+      ...instance.host,
+      get http() {
+        return given.http();
+      },
+      get invocations() {
+        return given.invocations();
+      },
+      limits: { body: limits.body, asyncBody: limits.asyncBody },
+      product: given.product,
+      functions: this.#functions,
+      store: (wanted = 'default') => this.store(wanted),
+      message: (message, settlement) => {
+        if (!intake) throw new MillraceError('internal', 'made a message, and its definition has no "messages"');
+        return intake.deliveryOf(message, settlement);
+      },
+    };
   }
 
   #intakeOf(config: ConnectorConfig, { host }: PluginInstance): Intake | undefined {

@@ -10,11 +10,13 @@ import { Plugins } from './plugins.ts';
 
 /** Whether one part could be started, and why not. */
 export interface Probed {
-  readonly type: 'connection' | 'queue' | 'store';
+  readonly type: 'connection' | 'queue' | 'store' | 'connector';
   readonly name: string;
   readonly kind: string;
   /** What a queue promises of what it takes. */
   readonly durability?: string | undefined;
+  /** What a start of a connector would make. */
+  readonly missing?: readonly string[] | undefined;
   readonly error?: { readonly code: ErrorCode; readonly message: string } | undefined;
 }
 
@@ -22,8 +24,8 @@ const stopMs = 2000;
 
 /**
  * Dials every connection, starts each queue and store that works over one, and stops them all again. Nothing is leased
- * or written but what a plugin makes ready at its start. What works over no broker is left alone: a running gateway may
- * hold its file.
+ * or written but what a plugin makes ready at its start; a connector, which would take messages, only compares what is
+ * there with what it needs. What works over no broker is left alone: a running gateway may hold its file.
  */
 export async function probe(config: Config, logger: Logger, baseFolder: string): Promise<readonly Probed[]> {
   const probed: Probed[] = [];
@@ -43,6 +45,11 @@ export async function probe(config: Config, logger: Logger, baseFolder: string):
       if (!connection || !connected.has(connection.name)) continue;
       probed.push(await probeOne(type, plugin, { connections: only(connection), [section]: only(plugin) }));
     }
+  }
+  for (const connector of config.connectors.values()) {
+    const connection = config.connections.get(connector.connection ?? '');
+    if (!connector.enabled || !connection || !connected.has(connection.name)) continue;
+    probed.push(await probeOne('connector', connector, { connections: only(connection) }));
   }
   return probed;
 
@@ -67,16 +74,19 @@ export async function probe(config: Config, logger: Logger, baseFolder: string):
       { catalog: new Catalog(config.gateway.namespace, systemClock), meter: new Meter(registry) },
     );
     let durability: string | undefined;
+    let missing: readonly string[] | undefined;
     try {
       await plugins.startConnections();
       await plugins.startStores();
       await plugins.startQueues();
       durability = plugins.queues.get(name)?.durability;
+      const connector = type === 'connector' ? config.connectors.get(name) : undefined;
+      if (connector) missing = await plugins.checkConnector(connector);
     } catch (error) {
       failure ??= error;
     }
     await plugins.stop(stopMs);
-    if (failure === undefined) return { type, name, kind, durability };
+    if (failure === undefined) return { type, name, kind, durability, missing };
     const code = failure instanceof MillraceError ? failure.code : 'plugin.failed';
     // A client library's own words may hold what it was given.
     const secrets = config.secrets.filter((secret) => secret.length >= 4);

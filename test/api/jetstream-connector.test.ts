@@ -1,8 +1,9 @@
 import { AckPolicy, connect, headers as natsHeaders, type NatsConnection } from 'nats';
 import { afterEach, expect, it } from 'vitest';
+import { sleep } from '../../core/contracts/clock.ts';
 import { type OwnBroker, startBroker } from '../support/brokers.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
-import { ran, ranHeaders } from '../support/plugins/inline.ts';
+import { holds, ran, ranHeaders } from '../support/plugins/inline.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 
 const cleanups: (() => PromiseLike<unknown>)[] = [];
@@ -30,7 +31,7 @@ policies: { retry: { quick: { attempts: 2, backoff: { kind: fixed, initial: 20ms
 functions:
   record: { behaviour: record }
   show: { behaviour: show }
-  slow: { behaviour: slow }
+  held: { behaviour: held, invoke: { timeout: 1m } }
   never: { behaviour: never, invoke: { timeout: 1m } }
   fail: { behaviour: fail, invoke: { retry: quick } }
 connectors: { jobs: { kind: jetstream, stream: ${stream}, durable: workers, ${connector} } }
@@ -57,6 +58,30 @@ const connectorOf = async ({ url }: TestGateway): Promise<Record<string, unknown
 };
 
 await describeWithOwnBroker('nats', 'connector jetstream', () => {
+  it('leaves nothing lent when it stops, and runs each message once over many stops', async () => {
+    const { server, nats } = await setUp();
+    const sent: string[] = [];
+    const over = new AbortController();
+    const publishing = (async () => {
+      while (!over.signal.aborted) sent.push(...(await publish(nats, 20, `at ${sent.length} `)));
+    })();
+    cleanups.push(async () => {
+      over.abort();
+      await publishing;
+    });
+    for (let round = 0; round < 10; round++) {
+      const before = ran.length;
+      const running = await gateway(server, 'function: record, credit: 64, ackWait: 10m');
+      await expect.poll(() => ran.length, { timeout: 20_000, interval: 5 }).toBeGreaterThan(before);
+      await running.gateway.stop();
+    }
+    over.abort();
+    await publishing;
+    await gateway(server, 'function: record, ackWait: 10m');
+    await done(nats);
+    expect(ran.toSorted()).toEqual(sent.toSorted());
+  }, 60_000);
+
   it('runs each message once, from the first one that the stream holds, and acknowledges it', async () => {
     const { server, nats } = await setUp();
     const before = await publish(nats, 20, 'before');
@@ -117,11 +142,16 @@ await describeWithOwnBroker('nats', 'connector jetstream', () => {
     expect(ran).toEqual([]);
   });
 
-  it('keeps a message for as long as its function runs, however short the patience of the server', async () => {
+  it('keeps a message for as long as its function runs, ten times the patience of the server', async () => {
     const { server, nats } = await setUp();
-    await gateway(server, 'function: slow, ackWait: 100ms');
+    holds.length = 0;
+    await gateway(server, 'function: held, ackWait: 1s');
     await publish(nats, 5);
+    await expect.poll(() => holds.length).toBe(5);
+    await sleep(10_000);
+    for (const hold of holds) hold.release();
     await done(nats);
+    expect(holds.length).toBe(5);
     expect((await infoOf(nats)).num_redelivered).toBe(0);
     expect((await infoOf(nats)).delivered.consumer_seq).toBe(5);
   });
