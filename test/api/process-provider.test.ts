@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { request } from 'undici';
-import { expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { processFolder } from '../contract/process-bench.ts';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import { gone } from '../support/process-calls.ts';
@@ -34,9 +34,17 @@ function configFile(): string {
   return file;
 }
 
+const started: GatewayProcess[] = [];
+
+/** Those of failed tests would go on for ever. */
+afterEach(() => {
+  for (const { child } of started.splice(0)) child.kill('SIGKILL');
+});
+
 /** A gateway with a call open, and the processes of its functions: commands, what they began, and the reaper. */
 async function busyGateway(): Promise<GatewayProcess & { readonly pids: readonly number[]; readonly reaper: number }> {
   const gateway = await startGateway(configFile());
+  started.push(gateway);
   const { body } = await request(`${gateway.url}/function/family`, { method: 'POST' });
   body.on('error', () => undefined); // Its gateway is killed.
   const [first] = (await once(body, 'data')) as [Buffer];
