@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { request } from 'undici';
-import { expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { processFolder } from '../contract/process-bench.ts';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import { gone } from '../support/process-calls.ts';
@@ -22,8 +22,11 @@ functions:
   upper: { command: tr a-z A-Z }
   cold: { command: cat, replicas: 0 }
   cold-server: { command: [NODE, server.ts], cwd: SERVERS, mode: http, replicas: 0, env: { ROLE: echo } }
-  limited: { command: sleep 0.5, env: { max_inflight: "1" } }
+  limited: { command: [sh, -c, "echo begun; exec sleep 600"], mode: streaming, maxInflight: 1 }
 `;
+
+/** A gateway of its own takes its time to start on a busy machine. */
+const patienceMs = 120_000;
 
 function configFile(): string {
   const file = join(mkdtempSync(join(tmpdir(), 'millrace-process-')), 'millrace.yaml');
@@ -31,14 +34,22 @@ function configFile(): string {
   return file;
 }
 
+const started: GatewayProcess[] = [];
+
+/** Those of failed tests would go on for ever. */
+afterEach(() => {
+  for (const { child } of started.splice(0)) child.kill('SIGKILL');
+});
+
 /** A gateway with a call open, and the processes of its functions: commands, what they began, and the reaper. */
 async function busyGateway(): Promise<GatewayProcess & { readonly pids: readonly number[]; readonly reaper: number }> {
   const gateway = await startGateway(configFile());
+  started.push(gateway);
   const { body } = await request(`${gateway.url}/function/family`, { method: 'POST' });
   body.on('error', () => undefined); // Its gateway is killed.
   const [first] = (await once(body, 'data')) as [Buffer];
   const logged = (): string => gateway.log.join('\n');
-  await expect.poll(logged, { timeout: 10_000 }).toMatch(/stdout: \d+ \d+/);
+  await expect.poll(logged, { timeout: 30_000 }).toMatch(/stdout: \d+ \d+/);
   const pids = [first.toString(), /stdout: (\d+ \d+)/.exec(logged())?.[1] ?? ''].flatMap((text) =>
     (text.match(/\d+/g) ?? []).map(Number),
   );
@@ -47,42 +58,56 @@ async function busyGateway(): Promise<GatewayProcess & { readonly pids: readonly
   return { ...gateway, pids, reaper };
 }
 
-it('a gateway that is killed leaves no process behind, which is the work of the reaper: while it is stopped they live', async () => {
-  const { child, ended, pids, reaper } = await busyGateway();
-  process.kill(reaper, 'SIGSTOP');
-  child.kill('SIGKILL');
-  await ended;
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(pids.filter(isRunning)).toHaveLength(4);
-  process.kill(reaper, 'SIGCONT');
-  await gone(...pids, reaper);
-});
+it(
+  'a gateway that is killed leaves no process behind, which is the work of the reaper: while it is stopped they live',
+  async () => {
+    const { child, ended, pids, reaper } = await busyGateway();
+    process.kill(reaper, 'SIGSTOP');
+    child.kill('SIGKILL');
+    await ended;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(pids.filter(isRunning)).toHaveLength(4);
+    process.kill(reaper, 'SIGCONT');
+    await gone(...pids, reaper);
+  },
+  patienceMs,
+);
 
-it('a reaper that is killed is replaced, and the new one knows what runs', async () => {
-  const { child, ended, pids, reaper } = await busyGateway();
-  process.kill(reaper, 'SIGKILL');
-  const others = (): readonly number[] =>
-    childrenOf(child.pid ?? 0).flatMap(({ pid }) => (pids.includes(pid) ? [] : pid));
-  await expect.poll(() => others().filter((pid) => pid !== reaper)).toHaveLength(1);
-  child.kill('SIGKILL');
-  await ended;
-  await gone(...pids, ...others());
-});
+it(
+  'a reaper that is killed is replaced, and the new one knows what runs',
+  async () => {
+    const { child, ended, pids, reaper } = await busyGateway();
+    process.kill(reaper, 'SIGKILL');
+    const others = (): readonly number[] =>
+      childrenOf(child.pid ?? 0).flatMap(({ pid }) => (pids.includes(pid) ? [] : pid));
+    await expect.poll(() => others().filter((pid) => pid !== reaper), { timeout: 30_000 }).toHaveLength(1);
+    child.kill('SIGKILL');
+    await ended;
+    await gone(...pids, ...others());
+  },
+  patienceMs,
+);
 
-it('a gateway that is stopped ends what runs, and answers until then as the watchdog does', async () => {
-  const gateway = await busyGateway();
-  const upper = await request(`${gateway.url}/function/upper/path`, { method: 'POST', body: 'hello' });
-  expect([upper.statusCode, await upper.body.text()]).toEqual([200, 'HELLO']);
-  for (const name of ['cold', 'cold-server']) {
-    const answers = await Promise.all(
-      [1, 2, 3].map(() => request(`${gateway.url}/function/${name}`, { method: 'POST', body: 'hello' })),
-    );
-    for (const { statusCode, body } of answers) expect([statusCode, await body.text()]).toEqual([200, 'hello']);
-  }
-  const limited = await Promise.all([1, 2].map(() => request(`${gateway.url}/function/limited`)));
-  const refused = limited.find(({ statusCode }) => statusCode === 429);
-  expect(refused?.headers['x-openfaas-internal']).toBe('faas-middleware');
-  expect(await refused?.body.text()).toBe('Concurrent request limit exceeded. Max concurrent requests: 1\n');
-  expect(await stopGateway(gateway)).toBe(0);
-  await gone(...gateway.pids, gateway.reaper);
-});
+it(
+  'a gateway that is stopped ends what runs, and answers until then as the watchdog does',
+  async () => {
+    const gateway = await busyGateway();
+    const upper = await request(`${gateway.url}/function/upper/path`, { method: 'POST', body: 'hello' });
+    expect([upper.statusCode, await upper.body.text()]).toEqual([200, 'HELLO']);
+    for (const name of ['cold', 'cold-server']) {
+      const answers = await Promise.all(
+        [1, 2, 3].map(() => request(`${gateway.url}/function/${name}`, { method: 'POST', body: 'hello' })),
+      );
+      for (const { statusCode, body } of answers) expect([statusCode, await body.text()]).toEqual([200, 'hello']);
+    }
+    const begun = await request(`${gateway.url}/function/limited`);
+    begun.body.on('error', () => undefined); // It is broken off when the gateway stops.
+    await once(begun.body, 'data');
+    const refused = await request(`${gateway.url}/function/limited`);
+    expect([refused.statusCode, refused.headers['x-openfaas-internal']]).toEqual([429, 'faas-middleware']);
+    expect(await refused.body.text()).toBe('Concurrent request limit exceeded. Max concurrent requests: 1\n');
+    expect(await stopGateway(gateway)).toBe(0);
+    await gone(...gateway.pids, gateway.reaper);
+  },
+  patienceMs,
+);

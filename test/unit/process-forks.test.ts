@@ -220,7 +220,7 @@ describe('many commands', () => {
     };
     await Promise.all(Array.from({ length: 32 }, worker));
     await expect.poll(() => childrenOf(process.pid).length, { timeout: 20_000 }).toBe(1); // The reaper.
-  }, 60_000);
+  }, 180_000);
   it('would be seen by that if there were zombies', async () => {
     const parent = spawn('sh', ['-c', 'true & exec sleep 600']);
     await expect.poll(() => childrenOf(parent.pid ?? 0)).toEqual([expect.objectContaining({ state: 'Z' })]);
