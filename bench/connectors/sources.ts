@@ -163,10 +163,11 @@ export const sources: Readonly<Record<string, Source>> = {
     bare: async (url, name, handle) => {
       const properties = { receiveMaximum: 64, sessionExpiryInterval: 60 };
       const mqtt = await connectAsync(url, { protocolVersion: 5, clientId: name, clean: false, properties });
-      mqtt.handleMessage = async ({ payload }, done) => {
-        await handle(Buffer.from(payload));
+      const run = async (payload: Buffer, done: () => void): Promise<void> => {
+        await handle(payload);
         done();
       };
+      mqtt.handleMessage = ({ payload }, done) => void run(Buffer.from(payload), done);
       // Or each acknowledgement waits 40 ms for that of a packet.
       (mqtt.stream as Socket).setNoDelay();
       await mqtt.subscribeAsync(name, { qos: 1 });

@@ -8,7 +8,7 @@ export interface Loan extends Omit<Entry, 'count'> {
   count: number;
   /** Until it is acknowledged, or found to be pending here no longer. */
   isHere: boolean;
-  /** Set once it has been emitted. */
+  /** Set while it is here, once it has been emitted. */
   delivery: Delivery | undefined;
 }
 
@@ -35,6 +35,8 @@ export class Loans {
   delete(loan: Loan): void {
     if (loan.isHere) this.#byKey.get(loan.key)?.delete(loan.id);
     loan.isHere = false;
+    // The table that held it may outlive it, and would keep the whole of a dead delivery.
+    loan.delivery = undefined;
   }
 
   idsOf(key: string): Iterable<string> {

@@ -339,8 +339,9 @@ export class StreamConnector implements Connector {
       const standing = await this.#group.say('keep', key, loans);
       for (const [at, loan] of loans.entries()) {
         if (standing[at] !== 'lost' || !loan.isHere) continue;
+        const { delivery } = loan;
         this.#loans.delete(loan);
-        loan.delivery?.abort('lease-lost');
+        delivery?.abort('lease-lost');
       }
     }
   }
