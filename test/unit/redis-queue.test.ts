@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../core/contracts/clock.ts';
-import type { Lease } from '../../core/contracts/queue.ts';
+import type { Lease, StoredResult } from '../../core/contracts/queue.ts';
 import { expectConserved } from '../../core/testing/queue-trial.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import type { RedisQueue } from '../../plugins/queues/redis/queue.ts';
@@ -255,6 +255,45 @@ await describeWithOwnBroker('redis', 'queue redis, one server for several gatewa
       .poll(async () => (await queue.lanes())[0], { timeout: 20_000, interval: 10 })
       .toMatchObject({ ready: 450, delayed: 0 });
     expect((await take(queue, 256)).length + (await take(queue, 256)).length).toBe(450);
+  });
+
+  it('keeps bodies and results of every size, also where the one is written over the other', async () => {
+    const queue = await open(await connect(server), randomUUID());
+    const sizes = [0, 1, 256, 257, 512, 513, 5000];
+    const pairs = sizes.flatMap((body) => sizes.map((result) => ({ id: randomUUID(), body, result })));
+    const bytes = (size: number, fill: string): Uint8Array => new Uint8Array(Buffer.alloc(size, fill));
+    await queue.enqueue(pairs.map(({ id, body }) => plainMessage(id, { body: bytes(body, 'b') })));
+    const leases = await take(queue, pairs.length);
+    expect(leases.map(({ message }) => message.body)).toEqual(pairs.map(({ body }) => bytes(body, 'b')));
+    const resultOf = (size: number): StoredResult => ({ status: 200, headers: { x: '\n' }, body: bytes(size, '\n') });
+    const settled = leases.map(({ receipt }, index) =>
+      queue.settle(receipt, { kind: 'ack', result: resultOf(pairs[index]?.result ?? 0) }),
+    );
+    expect(await Promise.all(settled)).toEqual(pairs.map(() => 'settled'));
+    const records = await Promise.all(pairs.map(({ id }) => queue.find(id)));
+    expect(records.map((record) => record?.result)).toEqual(pairs.map(({ result }) => resultOf(result)));
+    expect(records.map((record) => record?.envelope.callId)).toEqual(pairs.map(({ id }) => id));
+  });
+
+  it('keeps the body of a dead letter, whatever its size', async () => {
+    const queue = await open(await connect(server), randomUUID());
+    for (const size of [0, 512, 513]) {
+      const body = new Uint8Array(Buffer.alloc(size, 'b'));
+      await queue.enqueue([plainMessage(randomUUID(), { body })]);
+      const [lease] = await take(queue, 1);
+      const { receipt } = lease as Lease;
+      await queue.settle(receipt, { kind: 'retry', delayMs: 0, error: { code: 'x', message: 'once' } });
+      const [again] = await take(queue, 1);
+      expect([again?.attempt, again?.message.body]).toEqual([2, body]);
+      const error = { code: 'x', message: 'twice' };
+      await queue.settle((again as Lease).receipt, { kind: 'dead', reason: 'permanent', error });
+      expect(await queue.deadLetters.body(receipt.id)).toEqual(body);
+      expect(await queue.deadLetters.replay(receipt.id, { id: randomUUID() })).toBe(true);
+      const [replayed] = await take(queue, 1);
+      expect([replayed?.attempt, replayed?.message.body]).toEqual([1, body]);
+      await queue.settle((replayed as Lease).receipt, { kind: 'ack' });
+      expect(await queue.deadLetters.body(receipt.id)).toBeUndefined();
+    }
   });
 
   it('keeps keys apart that are not well-formed text', async () => {

@@ -1,9 +1,11 @@
+import { smallBody } from './lua-packing.ts';
+
 /** From acceptance to the end of each message, as functions of the scripts. */
 export function luaMessages({
   skipEpochCheck = false,
 }: { readonly skipEpochCheck?: boolean | undefined } = {}): string {
   return `
--- Reads them together, where that has not been done.
+-- Reads them together, where that has not been done. They are unpacked when they are first looked at.
 local function fetch(ids)
   local keys, wanted = {}, {}
   for _, id in ipairs(ids) do
@@ -14,25 +16,70 @@ local function fetch(ids)
     end
   end
   for from = 1, #keys, 1000 do
-    local values = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
-    for i, packed in ipairs(values) do
+    local found = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
+    for i, packed in ipairs(found) do messages[wanted[from + i - 1]] = packed end
+  end
+end
+
+local function apply(lease, m)
+  m.state, m.attempt, m.started = 'leased', lease.attempt, lease.started
+end
+
+-- From now on its lease is that one, or none.
+local function hold(id, lease)
+  lease_of[id] = lease or false
+  leases[id] = lease and pack_lease(lease) or false
+  place('leased', id, lease and text_of_number(lease.deadline) or false)
+end
+
+-- What is known of their leases.
+local function fetch_leases(ids)
+  local wanted = {}
+  for _, id in ipairs(ids) do
+    if messages[id] ~= false and lease_of[id] == nil then
+      lease_of[id] = false
+      wanted[#wanted + 1] = id
+    end
+  end
+  for from = 1, #wanted, 1000 do
+    local found = call('HMGET', P .. 'leases', unpack(wanted, from, math.min(from + 999, #wanted)))
+    for i, packed in ipairs(found) do
       if packed then
-        local m = cmsgpack.unpack(packed)
-        m.id = wanted[from + i - 1]
-        messages[m.id] = m
+        local id, lease = wanted[from + i - 1], unpack_lease(packed)
+        lease_of[id] = lease
+        local m = messages[id]
+        if type(m) == 'table' and m.state == 'ready' then apply(lease, m) end
       end
     end
   end
 end
 
+local function fetch_leased(ids)
+  fetch(ids)
+  fetch_leases(ids)
+end
+
 local function load(id)
   if messages[id] == nil then fetch({ id }) end
   local m = messages[id]
+  if type(m) == 'string' then
+    m = unpack_message(id, m)
+    messages[id] = m
+    if lease_of[id] then apply(lease_of[id], m) end
+  end
   if not m or (m.gone and m.gone <= now) then return nil end
   return m
 end
 
-local function keep(m) changed[m.id] = m end
+local function keep(m)
+  changed[m.id] = m
+  -- Its end is not the usual one any more.
+  local lease = m.state == 'leased' and lease_of[m.id]
+  if lease and lease.plain then
+    lease.plain = false
+    hold(m.id, lease)
+  end
+end
 
 local function ids_of(members)
   local ids = {}
@@ -57,7 +104,9 @@ end
 -- Out of where it waits or is leased.
 local function leave(m, l)
   l[m.state] = l[m.state] - 1
-  if m.state == 'ready' then
+  if m.state == 'leased' then
+    hold(m.id, nil)
+  elseif m.state == 'ready' then
     place('ready:' .. m.lane, m.member, false)
   elseif m.state ~= 'blocked' then
     place(m.state, m.member, false)
@@ -71,12 +120,13 @@ local function accept(n)
   local l = lane(n.lane)
   meta.seq = meta.seq + 1
   local due = n.delay > 0 and soon + n.delay or now
+  local number = string.format('%016.0f', meta.seq)
   local m = {
-    id = n.id, lane = n.lane, member = string.format('%016.0f', meta.seq) .. n.id, key = n.key,
-    due = due, rank = due - n.priority * aging, attempt = n.attempt or 0, epoch = 0, max = n.max, bytes = #n.body, ttl = n.ttl,
-    text = n.text,
-    expires = n.age and soon + n.age,
+    id = n.id, lane = n.lane, number = number, member = number .. n.id, key = n.key, due = due, rank = due - n.priority * aging,
+    attempt = n.attempt or 0, errors = 0, max = n.max, bytes = #n.body, ttl = n.ttl, expires = n.age and soon + n.age,
   }
+  m.lasting = pack_lasting(m, n.text)
+  if #n.body <= ${smallBody} then m.body = n.body end
   local blocked = false
   if m.key then
     blocked = call('EXISTS', line_of(m)) == 1
@@ -91,7 +141,7 @@ local function accept(n)
   if m.expires then place('expiring', m.member, m.expires) end
   messages[m.id] = m
   keep(m)
-  if m.bytes > 0 then
+  if not m.body then
     values[#values + 1] = P .. 'b:' .. m.id
     values[#values + 1] = n.body
   end
@@ -132,12 +182,33 @@ local function given(i)
   return n, i + 13
 end
 
+local function body_of(m) return m.body or call('GET', P .. 'b:' .. m.id) or '' end
+
+local function drop_body(m)
+  if not m.body then bodies[#bodies + 1] = P .. 'b:' .. m.id end
+  m.body = nil
+end
+
+-- A small result is part of the message; a big one is not kept for longer than it can be asked for.
+local function kept_result(id, result, ttl)
+  if #result <= 256 then return result end
+  call('SET', P .. 'r:' .. id, result, 'PX', math.max(1, ttl))
+  return ''
+end
+
+local function count_end(l, as, bytes)
+  l[as] = l[as] + 1
+  l.bytes = l.bytes - bytes
+  meta.messages = meta.messages - 1
+  meta.bytes = meta.bytes - bytes
+end
+
 -- The last step of every message, whatever became of it. Lets the next one of its order key go.
 function finish(m, as, reason, result)
   local l = lane(m.lane)
   if m.expires and m.state ~= 'leased' then place('expiring', m.member, false) end
   leave(m, l)
-  m.state, m.reason, m.finished, m.deadline = as, reason, now, nil
+  m.state, m.reason, m.finished = as, reason, now
   m.fresh = soon + m.ttl
   m.gone = soon + (reason and math.max(m.ttl, retention) or m.ttl) + tombstones
   if reason then
@@ -148,16 +219,9 @@ function finish(m, as, reason, result)
   end
   m.ended_now = true
   keep(m)
-  if reason then
-    call('ZADD', P .. 'letters', m.letter, m.id)
-  elseif m.bytes > 0 then
-    bodies[#bodies + 1] = P .. 'b:' .. m.id
-  end
-  if result then call('SET', P .. 'r:' .. m.id, cmsgpack.pack(result), 'PX', math.max(1, m.ttl)) end
-  l[as] = l[as] + 1
-  l.bytes = l.bytes - m.bytes
-  meta.messages = meta.messages - 1
-  meta.bytes = meta.bytes - m.bytes
+  if reason then call('ZADD', P .. 'letters', m.letter, m.id) else drop_body(m) end
+  m.result = result and kept_result(m.id, result, m.ttl)
+  count_end(l, as, m.bytes)
   if m.watched then ended[#ended + 1] = m.id end
   if not m.key then return end
   call('ZREM', line_of(m), m.member)
@@ -171,7 +235,7 @@ function finish(m, as, reason, result)
 end
 
 function fail(m, error)
-  m.errors = (m.errors or 0) + 1
+  m.errors = m.errors + 1
   call('RPUSH', P .. 'e:' .. m.id, m.attempt .. ' ' .. string.format('%.0f', now) .. ' ' .. error)
 end
 
@@ -180,7 +244,7 @@ local function again(m, delay)
   if m.expires and due >= m.expires then return finish(m, 'expired', 'expired') end
   local l = lane(m.lane)
   leave(m, l)
-  m.due, m.deadline = due, nil
+  m.due = due
   wait(m, l)
   if m.expires then place('expiring', m.member, m.expires) end
   keep(m)
@@ -201,15 +265,31 @@ local function promote(m)
   keep(m)
 end
 
--- The message of a lease that still holds.
+-- The lease, if it still holds.
 local function held(id, epoch)
-  local m = load(id)
-  if m and m.state == 'leased' and ${skipEpochCheck ? 'true' : 'm.epoch == epoch and m.deadline > now'} then return m end
+  local lease = lease_of[id]
+  if lease and ${skipEpochCheck ? 'true' : 'lease.epoch == epoch and lease.deadline > now'} then return lease end
+end
+
+-- What finish does with 'succeeded', for a message of which no more is to be known than its lease says.
+local function succeed(id, lease, result)
+  local l = lane(lease.lane)
+  l.leased = l.leased - 1
+  hold(id, nil)
+  messages[id] = nil
+  if not lease.small then bodies[#bodies + 1] = P .. 'b:' .. id end
+  local fresh = soon + lease.ttl
+  local gone = fresh + tombstones
+  local packed = pack_changing('succeeded', 0, lease.attempt, lease.started, 0, lease.due)
+    .. pack_ending(now, fresh, gone, -1, '', result and kept_result(id, result, lease.ttl) or '')
+  call('SETRANGE', P .. 'm:' .. id, lease.at - 1, packed)
+  call('PEXPIREAT', P .. 'm:' .. id, until_gone(gone))
+  count_end(l, 'succeeded', lease.bytes)
 end
 
 local function remove_letter(m)
   call('ZREM', P .. 'letters', m.id)
-  if m.bytes > 0 then bodies[#bodies + 1] = P .. 'b:' .. m.id end
+  drop_body(m)
   m.letter = nil
   keep(m)
   local l = lane(m.lane)
@@ -225,11 +305,17 @@ local behind = false
 local function due(set, handle)
   settle_positions()
   local members = call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, 100)
-  local ids = ids_of(members)
-  fetch(ids)
+  local ids = set == 'leased' and members or ids_of(members)
+  local look = set == 'leased' and fetch_leased or fetch
+  look(ids)
   for i, id in ipairs(ids) do
     local m = load(id)
-    if m then handle(m) else place(set, members[i], false) end
+    if m then
+      handle(m)
+    else
+      place(set, members[i], false)
+      if set == 'leased' then leases[id] = false end
+    end
   end
   behind = behind or #members == 100
 end

@@ -8,10 +8,11 @@ local function describe(m)
     expired = m.fresh ~= nil and m.fresh <= now,
   })
 end
-local function errors_of(m) return m.errors and call('LRANGE', P .. 'e:' .. m.id, 0, -1) or {} end
+local function errors_of(m) return m.errors > 0 and call('LRANGE', P .. 'e:' .. m.id, 0, -1) or {} end
 `,
   /** With ARGV[6] its end will be told. */
   find: `
+fetch_leased({ ARGV[5] })
 local m = load(ARGV[5])
 local answer = false
 if m then
@@ -19,8 +20,8 @@ if m then
     m.watched = true
     keep(m)
   end
-  local result = m.finished and m.fresh > now and call('GET', P .. 'r:' .. m.id)
-  answer = { describe(m), m.text, errors_of(m), result and cmsgpack.unpack(result) }
+  local result = m.finished and m.fresh > now and (m.result ~= '' and m.result or call('GET', P .. 'r:' .. m.id))
+  answer = { describe(m), text_of(m), errors_of(m), result }
 end
 save()
 return answer
@@ -66,7 +67,7 @@ for i = 1, #rows, 2 do
   last = rows[i + 1]
   local m = load(rows[i])
   if m and (lane_name == '' or m.lane == lane_name) and (reason == '' or m.reason == reason) then
-    items[#items + 1] = { last, describe(m), m.text, errors_of(m) }
+    items[#items + 1] = { last, describe(m), text_of(m), errors_of(m) }
   end
 end
 save()
@@ -74,13 +75,13 @@ return { items, last }
 `,
   get: `
 local m = load(ARGV[5])
-local answer = m and m.letter and { describe(m), m.text, errors_of(m) }
+local answer = m and m.letter and { describe(m), text_of(m), errors_of(m) }
 save()
 return answer or false
 `,
   body: `
 local m = load(ARGV[5])
-local answer = m and m.letter and (call('GET', P .. 'b:' .. m.id) or '')
+local answer = m and m.letter and body_of(m)
 save()
 return answer or false
 `,
@@ -89,11 +90,11 @@ return answer or false
 local n = given(7)
 local answer = { 0 }
 if load(n.id) then
-  answer = { 2, load(n.id).text }
+  answer = { 2, text_of(load(n.id)) }
 else
   local m = load(ARGV[5])
   if m and m.letter and ARGV[6] ~= '-' then
-    if ARGV[6] ~= '1' then n.body = call('GET', P .. 'b:' .. m.id) or '' end
+    if ARGV[6] ~= '1' then n.body = body_of(m) end
     accept(n)
     remove_letter(m)
     answer = { 1 }

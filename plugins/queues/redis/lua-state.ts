@@ -8,19 +8,21 @@ export const formatVersion = 1;
  *   meta          counters of the queue, and its format       lanes      names of all lanes
  *   lane:LANE     counters of the lane, and its pause         line:…     one order key: who waits, in order of arrival
  *   m:ID          the message, packed, with its text (JSON)   ready:LANE by rank, then by arrival
- *   b:ID          its body                                    delayed, leased, expiring    by time
- *   e:ID, r:ID    errors of its attempts, and its result      letters    by number
- *   dedup:…       the first message of a key
+ *   b:ID          its body, if it is big                       delayed, leased, expiring    by time
+ *   e:ID, r:ID    errors of its attempts, and a big result    letters    by number
+ *   dedup:…       the first message of a key                  leases     who is leased, and how
+ *
+ * A lease does not write its message: that stays as it was when it was ready, and `leases` tells the rest.
  *
  * ARGV[1..4]: the time (tests only; else empty), aging step, retention of letters, tombstones; all in ms.
  */
 export const luaState = `
 local call = redis.call
 local P = KEYS[1]
-local now, soon
+local time = call('TIME')
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+local now, soon = clock, nil
 if ARGV[1] == '' then
-  local time = call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
   -- Nothing may come early: what lasts, lasts from the end of this millisecond.
   soon = now + (time[2] % 1000 > 0 and 1 or 0)
 else
@@ -52,7 +54,7 @@ local function write(row)
   return #changes > 0
 end
 
-local meta = read(P .. 'meta', { 'format', 'seq', 'letter', 'messages', 'bytes', 'letters' })
+local meta = read(P .. 'meta', { 'format', 'seq', 'epoch', 'letter', 'messages', 'bytes', 'letters' })
 if meta.format > ${formatVersion} then return redis.error_reply('MILLRACEFORMAT ' .. meta.format) end
 meta.format = ${formatVersion}
 
@@ -73,7 +75,7 @@ local function lane(name)
 end
 
 -- A call of Redis costs more than what it does: changes are collected, and written together.
-local messages, changed, values, bodies, positions = {}, {}, {}, {}, {}
+local messages, changed, values, bodies, positions, leases, lease_of = {}, {}, {}, {}, {}, {}, {}
 
 -- Where a member stands in a sorted set; false: nowhere.
 local function place(set, member, score)
@@ -95,40 +97,58 @@ local function in_parts(command, key, values)
   end
 end
 
+-- What is to be set, as arguments, and what is to be removed.
+local function parted(places, value_first)
+  local set, removed = {}, {}
+  for name, value in pairs(places) do
+    if value then
+      set[#set + 1] = value_first and value or name
+      set[#set + 1] = value_first and name or value
+    else
+      removed[#removed + 1] = name
+    end
+  end
+  return set, removed
+end
+
 -- Before a sorted set is read.
 local function settle_positions()
   for set, members in pairs(positions) do
-    local added, removed = {}, {}
-    for member, score in pairs(members) do
-      if score then
-        added[#added + 1] = score
-        added[#added + 1] = member
-      else
-        removed[#removed + 1] = member
-      end
-    end
+    local added, removed = parted(members, true)
     in_parts('ZADD', P .. set, added)
     in_parts('ZREM', P .. set, removed)
   end
   positions = {}
 end
 
-local function pack(m)
-  local id, ended_now = m.id, m.ended_now
-  m.id, m.ended_now = nil, nil
-  local packed = cmsgpack.pack(m)
-  m.id, m.ended_now = id, ended_now
-  return packed
+-- The text of a whole number, made once: many messages of a script have the same times.
+local texts = {}
+local function text_of_number(number)
+  local text = texts[number]
+  if not text then
+    text = string.format('%.0f', number)
+    texts[number] = text
+  end
+  return text
 end
+
+local function write_leases()
+  local held, ended = parted(leases, false)
+  in_parts('HSET', P .. 'leases', held)
+  in_parts('HDEL', P .. 'leases', ended)
+end
+
+-- When Redis is to forget it: by its own clock, also where the scripts are told another time.
+local function until_gone(gone) return text_of_number(math.max(now + 1, gone) + clock - now) end
 
 local function write_messages()
   for id, m in pairs(changed) do
     if m.finished then
-      local lifetime = math.max(1, m.gone - now)
-      call('SET', P .. 'm:' .. id, pack(m), 'PX', lifetime)
+      local at = until_gone(m.gone)
+      call('SET', P .. 'm:' .. id, pack(m), 'PXAT', at)
       if m.ended_now then
-        if m.errors then call('PEXPIRE', P .. 'e:' .. id, lifetime) end
-        if m.letter and m.bytes > 0 then call('PEXPIRE', P .. 'b:' .. id, lifetime) end
+        if m.errors > 0 then call('PEXPIREAT', P .. 'e:' .. id, at) end
+        if m.letter and not m.body then call('PEXPIREAT', P .. 'b:' .. id, at) end
       end
     else
       values[#values + 1] = P .. 'm:' .. id
@@ -139,11 +159,18 @@ local function write_messages()
   in_parts('UNLINK', nil, bodies)
 end
 
--- The last step of every script.
-local function save()
+-- Writes what has been collected, and forgets what has been read.
+local function flush()
   -- First what a Redis that is full refuses: then nothing has been changed.
   write_messages()
   settle_positions()
+  write_leases()
+  messages, changed, values, bodies, leases, lease_of = {}, {}, {}, {}, {}, {}
+end
+
+-- The last step of every script.
+local function save()
+  flush()
   write(meta)
   for name, row in pairs(lanes) do
     if row.was.ready == 0 and row.ready > 0 and row.paused == 0 then woken[#woken + 1] = name end

@@ -10,6 +10,7 @@ import type {
   MessageRecord,
   NewMessage,
   Receipt,
+  StoredResult,
 } from '../../../core/contracts/queue.ts';
 
 type Value = string | Buffer;
@@ -41,24 +42,34 @@ export function packMessage(message: NewMessage): Value[] {
 export function packSettlement({ id, lane, epoch }: Receipt, disposition: Disposition): Value[] {
   const { kind } = disposition;
   const end = kind === 'ack' || kind === 'dead' ? disposition : undefined;
-  const retry = kind === 'retry' ? disposition : undefined;
   const error = kind === 'retry' || kind === 'dead' ? disposition.error : undefined;
   const { result, effects = [] } = end ?? {};
   return [
     id,
     lane,
     String(epoch),
-    kind,
-    retry ? whole('delayMs', retry.delayMs) : '',
-    retry?.counted === false ? '0' : '1',
-    kind === 'dead' ? disposition.reason : '',
+    kindOf(disposition),
     error ? JSON.stringify(error) : '',
-    result ? String(result.status) : '',
-    result ? JSON.stringify(result.headers) : '',
-    result ? Buffer.from(result.body) : '',
+    result ? packResult(result) : '',
     String(effects.length),
     ...effects.flatMap(packMessage),
   ];
+}
+
+/** Its body is copied, since it is sent later. */
+function packResult({ status, headers, body }: StoredResult): Buffer {
+  return Buffer.concat([Buffer.from(`${status} ${JSON.stringify(headers)}\n`), body]);
+}
+
+function kindOf(disposition: Disposition): string {
+  switch (disposition.kind) {
+    case 'retry':
+      return `retry ${whole('delayMs', disposition.delayMs)} ${disposition.counted === false ? 0 : 1}`;
+    case 'dead':
+      return `dead ${disposition.reason}`;
+    default:
+      return disposition.kind;
+  }
 }
 
 export function sizeOf(values: readonly Value[]): number {
@@ -71,13 +82,31 @@ export function unpackAccepted(answer: number | Buffer, id: string): EnqueueResu
   return { status: answer === 0 ? 'accepted' : 'full', id };
 }
 
-export type PackedLease = readonly [id: Buffer, epoch: number, attempt: number, text: Buffer, body: Buffer];
+/** The epoch, and of each message its id, and itself as it is kept, with its body at the end. */
+export type PackedLeases = readonly [epoch: number, ...values: Buffer[]];
 
-export function unpackLease(lane: string, [idBytes, epoch, attempt, text, body]: PackedLease): Lease {
-  const id = idBytes.toString();
+export function unpackLeases(lane: string, [epoch, ...values]: PackedLeases): Lease[] {
+  const leases: Lease[] = [];
+  for (let at = 0; at < values.length; at += 2) {
+    const [id, packed] = values.slice(at, at + 2) as [Buffer, Buffer];
+    leases.push(unpackLease({ id: id.toString(), lane, epoch }, packed));
+  }
+  return leases;
+}
+
+/** Bytes of what lasts of a message before the name of its lane, and of what changes (`lua-packing.ts`). */
+const bytesBeforeLane = 60;
+const bytesOfChanging = 34;
+
+function unpackLease(receipt: Receipt, packed: Buffer): Lease {
+  const keyAt = bytesBeforeLane + 4 + packed.readUInt32BE(bytesBeforeLane);
+  const textAt = keyAt + 4 + packed.readUInt32BE(keyAt);
+  const changingAt = packed.readUInt32BE() - 1;
+  const { id, lane } = receipt;
+  const text = JSON.parse(packed.toString('utf8', textAt, changingAt)) as MessageText;
   // Its own copy: the bytes that came share their memory with other answers.
-  const message: NewMessage = { id, lane, body: new Uint8Array(body), ...(parse(text) as MessageText) };
-  return { receipt: { id, lane, epoch }, message, attempt };
+  const body = new Uint8Array(packed.subarray(changingAt + bytesOfChanging));
+  return { receipt, message: { id, lane, body, ...text }, attempt: packed.readDoubleBE(changingAt + 2) + 1 };
 }
 
 /** What `describe` of the scripts tells. */
@@ -95,13 +124,11 @@ interface Description {
   readonly expired: boolean;
 }
 
-type PackedResult = readonly [status: number, headers: Buffer, body: Buffer];
-
 export type PackedRecord = readonly [
   description: Buffer,
   text: Buffer,
   errors: readonly Buffer[],
-  result?: PackedResult | null,
+  result?: Buffer | null,
 ];
 
 export function unpackRecord([description, text, errors, result]: PackedRecord): MessageRecord {
@@ -179,8 +206,16 @@ export function textOf(text: Buffer): MessageText {
   return parse(text) as MessageText;
 }
 
-function unpackResult([status, headers, body]: PackedResult): Exclude<MessageRecord['result'], 'expired'> {
-  return { status, headers: parse(headers) as Headers, body: new Uint8Array(body) };
+/** `STATUS {…}`, and the body on the next line. */
+function unpackResult(packed: Buffer): Exclude<MessageRecord['result'], 'expired'> {
+  const end = packed.indexOf('\n');
+  const head = packed.toString('utf8', 0, end);
+  const space = head.indexOf(' ');
+  return {
+    status: Number(head.slice(0, space)),
+    headers: JSON.parse(head.slice(space)) as Headers,
+    body: new Uint8Array(packed.subarray(end + 1)),
+  };
 }
 
 /** `ATTEMPT TIME {…}` */

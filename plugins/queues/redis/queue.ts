@@ -27,9 +27,9 @@ import {
   sizeOf,
   unpackAccepted,
   unpackLane,
-  unpackLease,
+  unpackLeases,
   unpackRecord,
-  type PackedLease,
+  type PackedLeases,
   type PackedRecord,
 } from './packing.ts';
 import { createScripts, type RedisFaults } from './scripts.ts';
@@ -74,7 +74,7 @@ export class RedisQueue implements Queue {
   readonly #waiting = new Waiting();
   readonly #watching = new Waiting();
   readonly #enqueues: Batch<readonly (string | Buffer)[], number | Buffer>;
-  readonly #leases: Batch<LeaseRequest, PackedLease[]>;
+  readonly #leases: Batch<LeaseRequest, PackedLeases>;
   readonly #settlements: Batch<readonly (string | Buffer)[], number>;
   readonly #extensions: Batch<readonly string[], number>;
   #server: Server | undefined;
@@ -98,11 +98,11 @@ export class RedisQueue implements Queue {
     }, batchLimits);
     this.#leases = new Batch(
       async (requests) => {
-        const answers = await this.#run<PackedLease[][]>(
+        const answers = await this.#run<PackedLeases[]>(
           this.#scripts.lease,
           requests.flatMap(({ lane, max, ttlMs }) => [lane, String(max), String(Math.ceil(ttlMs))]),
         );
-        if (answers.some((leases) => leases.length > 0)) failpoint('queue.after-lease');
+        if (answers.some(({ length }) => length > 1)) failpoint('queue.after-lease');
         return answers;
       },
       { count: batchLimits.count, bytes: maxLeases },
@@ -182,10 +182,10 @@ export class RedisQueue implements Queue {
     const timer = setTimeout(end, Math.min(waitMs, 2 ** 31 - 1));
     try {
       for (;;) {
-        const leases = await this.#leases.add(request, request.max);
+        const leases = unpackLeases(lane, await this.#leases.add(request, request.max));
         if (leases.length > 0) {
           this.#ticker?.hurry(ttlMs);
-          return leases.map((lease) => unpackLease(lane, lease));
+          return leases;
         }
         if (isOver || signal.aborted || this.#stopping) return [];
         this.#ticker?.hurry();

@@ -1,6 +1,7 @@
 import type { RedisScript } from '../../connections/redis/connection.ts';
 import { luaDue, luaMessages } from './lua-messages.ts';
 import { luaLetters, luaRecords } from './lua-records.ts';
+import { luaPacking } from './lua-packing.ts';
 import { luaFrees, luaState } from './lua-state.ts';
 
 /** Bugs to plant, so that the contract suite can be seen to find them. */
@@ -39,45 +40,46 @@ return answers
 `;
 
 const lease = `
+local epoch = meta.epoch + 1
+meta.epoch = epoch
 local function take(name, max, ttl)
-  local l, taken, leases, bytes = lane(name), {}, {}, 0
+  local l, answer, left, bytes = lane(name), { epoch }, max, 0
+  -- One table for all of them: each is packed at once.
+  local lease = { epoch = epoch, started = now, deadline = soon + ttl, lane = name }
   -- A round that met only what has expired is followed by another one, but not without end.
   for _ = 1, 8 do
-    if l.paused == 1 or l.ready == 0 or #taken >= max or bytes >= 33554432 then break end
-    settle_positions()
-    local members = call('ZRANGE', P .. 'ready:' .. name, 0, max - #taken - 1)
-    local ids = ids_of(members)
-    fetch(ids)
-    for i, member in ipairs(members) do
+    if l.paused == 1 or l.ready == 0 or left == 0 or bytes >= 33554432 then break end
+    -- What is read below is the messages as they are kept.
+    flush()
+    local members = call('ZRANGE', P .. 'ready:' .. name, 0, left - 1)
+    if #members == 0 then break end
+    local ids, keys, seen = ids_of(members), {}, 0
+    for i, id in ipairs(ids) do keys[i] = P .. 'm:' .. id end
+    for i, packed in ipairs(call('MGET', unpack(keys))) do
       if bytes >= 33554432 then break end
-      local m = load(ids[i])
-      if not m then
-        place('ready:' .. name, member, false)
-      elseif m.expires and m.expires <= now then
-        finish(m, 'expired', 'expired')
-      else
-        leave(m, l)
-        m.state, m.attempt, m.epoch = 'leased', m.attempt + 1, m.epoch + 1
-        m.started, m.deadline = now, soon + ttl
-        place('leased', member, m.deadline)
-        if m.expires then place('expiring', member, false) end
-        l.leased = l.leased + 1
-        keep(m)
-        bytes = bytes + m.bytes
-        taken[#taken + 1] = m
+      seen = i
+      local id = ids[i]
+      if packed then
+        read_ready(packed, lease)
+        if lease.expires >= 0 and lease.expires <= now then
+          finish(load(id), 'expired', 'expired')
+        else
+          l.ready = l.ready - 1
+          l.leased = l.leased + 1
+          lease.attempt = lease.attempt + 1
+          hold(id, lease)
+          if lease.expires >= 0 then place('expiring', members[i], false) end
+          if not lease.small then packed = packed .. (call('GET', P .. 'b:' .. id) or '') end
+          bytes = bytes + lease.bytes
+          left = left - 1
+          answer[#answer + 1] = id
+          answer[#answer + 1] = packed
+        end
       end
     end
+    call('ZREMRANGEBYRANK', P .. 'ready:' .. name, 0, seen - 1)
   end
-  if #taken == 0 then return leases end
-  local keys = {}
-  for _, m in ipairs(taken) do
-    keys[#keys + 1] = P .. 'b:' .. m.id
-  end
-  local found = call('MGET', unpack(keys))
-  for i, m in ipairs(taken) do
-    leases[i] = { m.id, m.epoch, m.attempt, m.text, found[i] or '' }
-  end
-  return leases
+  return answer
 end
 local answers = {}
 for i = 5, #ARGV, 3 do
@@ -88,16 +90,18 @@ return answers
 `;
 
 const extend = `
-local answers = {}
+local ids, answers = {}, {}
+for i = 5, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
+fetch_leases(ids)
 for i = 5, #ARGV, 3 do
-  local m, ttl = held(ARGV[i], tonumber(ARGV[i + 1])), tonumber(ARGV[i + 2])
-  answers[#answers + 1] = m and 1 or 0
-  if m then
-    m.deadline = soon + ttl
-    place('leased', m.member, m.deadline)
-    keep(m)
+  local id, ttl = ARGV[i], tonumber(ARGV[i + 2])
+  local lease = held(id, tonumber(ARGV[i + 1]))
+  answers[#answers + 1] = lease and 1 or 0
+  if lease then
+    lease.deadline = soon + ttl
+    hold(id, lease)
     -- An extension by nothing ends the lease.
-    if m.deadline <= now then lapse(m) end
+    if lease.deadline <= now then lapse(load(id)) end
   end
 end
 save()
@@ -106,48 +110,57 @@ return answers
 
 const settle = `
 local function settle_at(i)
-  local name, kind, effects = ARGV[i + 1], ARGV[i + 3], tonumber(ARGV[i + 11])
-  local m = held(ARGV[i], tonumber(ARGV[i + 2]))
-  local result
-  if ARGV[i + 8] ~= '' then result = { tonumber(ARGV[i + 8]), ARGV[i + 9], ARGV[i + 10] } end
-  if not m then
-    local l = lane(name)
+  local id, kind, error, effects = ARGV[i], ARGV[i + 3], ARGV[i + 4], tonumber(ARGV[i + 6])
+  local lease = held(id, tonumber(ARGV[i + 2]))
+  local result = ARGV[i + 5] ~= '' and ARGV[i + 5] or nil
+  local is_usual = lease and lease.plain and kind == 'ack'
+  local m = lease and not is_usual and load(id)
+  if not lease then
+    local l = lane(ARGV[i + 1])
     if l.known then l.stale = l.stale + 1 end
+  elseif is_usual then
+    succeed(id, lease, result)
   elseif kind == 'ack' then
     finish(m, 'succeeded', nil, result)
-  elseif kind == 'dead' then
-    fail(m, ARGV[i + 7])
-    finish(m, 'dead', ARGV[i + 6], result)
   elseif kind == 'cancelled' then
     finish(m, 'cancelled')
+  elseif string.sub(kind, 1, 5) == 'dead ' then
+    fail(m, error)
+    finish(m, 'dead', string.sub(kind, 6), result)
   else
-    local counted = ARGV[i + 5] == '1'
-    if ARGV[i + 7] ~= '' then fail(m, ARGV[i + 7]) end
-    if not counted then m.attempt = m.attempt - 1 end
+    local delay, counted = string.match(kind, '^retry (%d+) (%d)$')
+    if error ~= '' then fail(m, error) end
+    if counted == '0' then m.attempt = m.attempt - 1 end
     if m.cancel then
       finish(m, 'cancelled')
     else
-      if counted then
+      if counted == '1' then
         local l = lane(m.lane)
         l.retried = l.retried + 1
       end
-      again(m, tonumber(ARGV[i + 4]))
+      again(m, tonumber(delay))
     end
   end
-  i = i + 12
+  i = i + 7
   for _ = 1, effects do
     local n
     n, i = given(i)
-    if m and not first_of(n) then accept(n) end
+    if lease and not first_of(n) then accept(n) end
   end
-  return i, m and 1 or 0
+  return i, lease and 1 or 0
 end
 local ids, answers, i = {}, {}, 5
 while i <= #ARGV do
   ids[#ids + 1] = ARGV[i]
-  i = i + 12 + 13 * tonumber(ARGV[i + 11])
+  i = i + 7 + 13 * tonumber(ARGV[i + 6])
 end
-fetch(ids)
+fetch_leases(ids)
+-- Most ends need no more than the lease; what others need is read together.
+local unusual = {}
+for _, id in ipairs(ids) do
+  if lease_of[id] and not lease_of[id].plain then unusual[#unusual + 1] = id end
+end
+fetch(unusual)
 i = 5
 while i <= #ARGV do
   i, answers[#answers + 1] = settle_at(i)
@@ -157,6 +170,7 @@ return answers
 `;
 
 const cancel = `
+fetch_leased({ ARGV[5] })
 local m, answer = load(ARGV[5]), 'cancelled'
 if not m then
   answer = 'unknown'
@@ -218,8 +232,8 @@ return { behind and 0 or wait_ms, work, known, meta.letters }
 /** One Lua text an operation. Each does first what is due by its time, so that every operation sees it as done. */
 // oxlint-disable-next-line typescript/explicit-module-boundary-types
 export function createScripts(faults: RedisFaults = {}) {
-  const begin = luaState + luaMessages(faults);
-  const frees = luaState + luaFrees + luaMessages(faults) + luaDue;
+  const begin = luaPacking + luaState + luaMessages(faults);
+  const frees = luaPacking + luaState + luaFrees + luaMessages(faults) + luaDue;
   const script = (text: string): RedisScript => ({ text });
   return {
     enqueue: script(begin + luaDue + enqueue),
