@@ -259,6 +259,9 @@ const cases: Readonly<Record<string, (of: Objects, lane: string) => readonly Cas
   'GET /system/info': () => [{ path: '/system/info' }],
   'GET /system/openapi.json': () => [],
   'GET /system/events': () => [], // Looked at below: it has no end.
+  'GET /': () => [],
+  'GET /ui/': () => [], // What is shown there comes from the routes above.
+  'GET /ui/{file}': () => [],
   'GET /healthz': () => [],
   'GET /readyz': () => [], // Anybody may see the names of the brokers there.
 };

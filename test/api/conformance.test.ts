@@ -66,7 +66,7 @@ ${probe('conformance')}${probe('conformance-other')}`);
       url: `http://127.0.0.1:${own}`,
       listen: { host: '127.0.0.1', port },
       quietMs: 100,
-      patienceMs: 1500,
+      patienceMs: 600,
     });
     const failed = results.filter(({ failure }) => failure !== undefined).map(({ name }) => name);
     const held = results.filter(({ failure }) => failure === undefined).map(({ name }) => name);

@@ -27,7 +27,14 @@ function registered(server: TestApi['server']): { method: string; url: string; a
 
 test('every route of the router refuses without credentials, unless it is one of the few public ones', async () => {
   api = await startApi({ auth: basic });
-  const open = new Set(['/healthz', '/readyz', '/invocations/:id', '/invocations/:id/result', '/async-function/:id']);
+  const open = new Set([
+    '/',
+    '/healthz',
+    '/readyz',
+    '/invocations/:id',
+    '/invocations/:id/result',
+    '/async-function/:id',
+  ]);
   const routes = registered(api.server);
   expect(routes).toHaveLength(apiRoutes.length);
   for (const { method, url } of routes) {

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { sleep } from '../../core/contracts/clock.ts';
 import type { Lease, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
-import { expectConserved, unaborted } from '../../core/testing/queue-trial.ts';
+import { unaborted } from '../../core/testing/queue-trial.ts';
 import type { Nats } from '../../plugins/connections/nats/connection.ts';
 import { BrokerMissing, type OwnBroker, startBroker } from '../support/brokers.ts';
 import { freePorts } from '../support/brokers/ports.ts';
@@ -165,59 +165,6 @@ await describeWithOwnBroker('nats', 'queue jetstream, with several gateways', ()
 });
 
 await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', () => {
-  it('loses and repeats nothing that it accepted, over kills, restarts and a stall of the server', async () => {
-    const own = await startBroker('nats');
-    cleanups.push(() => own.dispose());
-    const { queue } = await gateway(newStreams(), own);
-    const accepted: string[] = [];
-    let refused = 0;
-    let slowest = 0;
-    const stop = new AbortController();
-    const sender = async (): Promise<void> => {
-      while (!stop.signal.aborted) {
-        const sent = message();
-        const begun = performance.now();
-        try {
-          await queue.enqueue([sent]);
-          accepted.push(sent.id);
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'queue.unavailable' });
-          refused++;
-          await sleep(10);
-        }
-        slowest = Math.max(slowest, performance.now() - begun);
-      }
-    };
-    const sending = Promise.all(Array.from({ length: 8 }, sender));
-    const goesOn = async (): Promise<void> => {
-      const since = accepted.length;
-      await until(() => accepted.length > since + 100, 10_000);
-    };
-    await goesOn();
-    for (const fault of ['SIGKILL', 'SIGTERM', 'SIGKILL', 'stall'] as const) {
-      const before = refused;
-      if (fault === 'stall') {
-        own.pause();
-        await sleep(20_000);
-        own.resume();
-      } else {
-        await (fault === 'SIGKILL' ? own.kill() : own.stop());
-        await until(() => refused > before + 20);
-        await own.restart();
-      }
-      await goesOn();
-    }
-    stop.abort();
-    await sending;
-    // Nobody waits for longer than an entry is sent again.
-    expect(slowest).toBeLessThan(16_000);
-    const ids = await drain(queue);
-    expect(new Set(ids).size).toBe(ids.length);
-    const drained = new Set(ids);
-    expect(accepted.filter((id) => !drained.has(id))).toEqual([]);
-    for (const stats of await queue.lanes()) expectConserved(stats);
-  }, 120_000);
-
   it('hands out work again within 10 s of its return', async () => {
     const own = await startBroker('nats');
     cleanups.push(() => own.dispose());

@@ -10,11 +10,16 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
+/** May deploy in the namespace `dev` only. */
+export const devToken = 'mr_dev0123456789abcdefghijkl';
+
 export const openFaasYaml = (folder: string, more = ''): string => `
 gateway:
   listen: { port: 0 }
   management: { port: 0 }
-  auth: { basic: { user: admin, password: geheim } }
+  auth:
+    basic: { user: admin, password: geheim }
+    tokens: [{ name: dev-ci, token: "${devToken}", scopes: [deploy], namespaces: [dev] }]
   deployments: { refresh: 200ms }
 stores: { default: { kind: sqlite, path: ${folder}/store.db } }
 queues: { default: { kind: sqlite, path: ${folder}/queue.db } }
