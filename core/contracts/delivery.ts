@@ -130,6 +130,8 @@ export class Delivery {
   outcome: Outcome | undefined = undefined;
   /** Set by the host: what the source took for this delivery, given back once it is settled. */
   credit: Pick<Credit, 'giveBack'> | undefined = undefined;
+  /** Set by the host: its place among what connectors have in the pipeline. */
+  given: Given | undefined = undefined;
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
   entered = false;
 
@@ -149,6 +151,15 @@ export class Delivery {
     this.aborted = reason;
     this.work?.interrupt(reason);
   }
+}
+
+/** A link of a list of deliveries. */
+export interface Given {
+  readonly delivery: Delivery;
+  /** Whoever gave it. */
+  readonly source: object;
+  previous: Given | undefined;
+  next: Given | undefined;
 }
 
 /** A delivery that has been settled: what the pipeline emits. Without a verdict a bug kept it from being settled. */

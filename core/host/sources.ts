@@ -1,7 +1,7 @@
 import { catchError, EMPTY, mergeAll, type Observable, type OperatorFunction, Subject, Subscription } from 'rxjs';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
-import type { Delivery, Settled } from '../contracts/delivery.ts';
+import type { Delivery, Given, Settled } from '../contracts/delivery.ts';
 import type { Queue } from '../contracts/queue.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import type { Catalog } from '../functions/catalog.ts';
@@ -26,8 +26,11 @@ export class Sources {
   readonly #flow = new Subscription();
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
   readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
-  /** What connectors have in the pipeline, but for calls: those end with their callers' connections. */
-  readonly #given = new Map<Delivery, RunningConnector>();
+  /**
+   * What connectors have in the pipeline, but for calls: those end with their callers' connections. A list, since the
+   * outgrown tables of a map would keep messages alive that have long ended: that cost more than all else of a message.
+   */
+  #given: Given | undefined;
   /** Connectors of which nothing is run any more. */
   readonly #aborted = new WeakSet<RunningConnector>();
 
@@ -38,7 +41,7 @@ export class Sources {
   start(pipeline: OperatorFunction<Delivery, Settled>): void {
     this.#flow.add(
       this.#merged.pipe(mergeAll(), pipeline).subscribe({
-        next: ({ delivery }) => this.#given.delete(delivery),
+        next: ({ delivery }) => this.#unlink(delivery),
         error: (error: unknown) => this.#parts.logger.fatal({ err: error }, 'the pipeline ended'),
       }),
     );
@@ -64,7 +67,7 @@ export class Sources {
     this.#merged.next(out);
     const give = (delivery: Delivery): void => {
       if ((intake || delivery.settlement.kind === 'settles') && !delivery.entered) {
-        this.#given.set(delivery, running);
+        this.#link(delivery, running);
         if (this.#aborted.has(running)) delivery.abort('stopping');
       }
       out.next(delivery);
@@ -136,7 +139,30 @@ export class Sources {
   /** What runs of it, and what it has waiting here, goes back to its source. */
   abortConnector(running: RunningConnector): void {
     this.#aborted.add(running);
-    for (const [delivery, source] of this.#given) if (source === running) delivery.abort('stopping');
+    const mine: Delivery[] = [];
+    for (let given = this.#given; given; given = given.next) if (given.source === running) mine.push(given.delivery);
+    // Those that end by it leave the list.
+    for (const delivery of mine) delivery.abort('stopping');
+  }
+
+  #link(delivery: Delivery, source: RunningConnector): void {
+    const next = this.#given;
+    const given: Given = { delivery, source, previous: undefined, next };
+    if (next) next.previous = given;
+    this.#given = given;
+    delivery.given = given;
+  }
+
+  #unlink(delivery: Delivery): void {
+    const { given } = delivery;
+    if (!given) return;
+    const { previous, next } = given;
+    if (previous) previous.next = next;
+    else this.#given = next;
+    if (next) next.previous = previous;
+    given.previous = undefined;
+    given.next = undefined;
+    delivery.given = undefined;
   }
 
   stop(): void {
