@@ -131,7 +131,7 @@ export class Delivery {
   /** Set by the host: what the source took for this delivery, given back once it is settled. */
   credit: Pick<Credit, 'giveBack'> | undefined = undefined;
   /** Set by the host: its place among what connectors have in the pipeline. */
-  given: Given | undefined = undefined;
+  given: Linked | undefined = undefined;
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
   entered = false;
 
@@ -153,13 +153,10 @@ export class Delivery {
   }
 }
 
-/** A link of a list of deliveries. */
-export interface Given {
-  readonly delivery: Delivery;
-  /** Whoever gave it. */
-  readonly source: object;
-  previous: Given | undefined;
-  next: Given | undefined;
+/** What has a place in a ring. Only the ring changes it; undefined while it is in none. */
+export interface Linked {
+  previous: Linked | undefined;
+  next: Linked | undefined;
 }
 
 /** A delivery that has been settled: what the pipeline emits. Without a verdict a bug kept it from being settled. */

@@ -1,12 +1,8 @@
 import type { Clock } from '../contracts/clock.ts';
+import type { Linked } from '../contracts/delivery.ts';
+import { Ring, unlink } from '../kit/ring.ts';
 
 const tickMs = 25;
-
-/** What has a place in a ring. Only the wheel changes it; undefined while it is in none. */
-interface Linked {
-  previous: Linked | undefined;
-  next: Linked | undefined;
-}
 
 /** Something that is told when its time has passed. It carries its own place on the wheel, undefined at first. */
 export interface Expiring extends Linked {
@@ -15,23 +11,13 @@ export interface Expiring extends Linked {
   expire(): void;
 }
 
-/** Where the ring of one tick begins and ends. */
-class Tick implements Linked {
-  previous: Linked = this;
-  next: Linked = this;
-}
-
 /**
  * The deadlines of everything in flight, on one timer: a timer for each call would cost more than the pipeline. A
- * deadline is met within one tick (25 ms), never early.
- *
- * Items are linked into a ring for each tick, and unlinked when they are forgotten. A Set would do the same, but it
- * leaves the tables that it outgrew behind, full of calls: those in the old generation keep whole requests alive until
- * the next full collection, which made every young collection copy a quarter of all that was allocated.
+ * deadline is met within one tick (25 ms), never early. There is a ring for each tick.
  */
 export class Deadlines {
   readonly #clock: Clock;
-  readonly #ticks = new Map<number, Tick>();
+  readonly #ticks = new Map<number, Ring>();
   /** The first tick that has not been looked at. */
   #next: number;
   #timer: NodeJS.Timeout | undefined;
@@ -49,24 +35,15 @@ export class Deadlines {
     const number = Math.max(tickOf(item.deadline), this.#next);
     let tick = this.#ticks.get(number);
     if (!tick) {
-      tick = new Tick();
+      tick = new Ring();
       this.#ticks.set(number, tick);
     }
-    const last = tick.previous;
-    item.previous = last;
-    item.next = tick;
-    last.next = item;
-    tick.previous = item;
+    tick.add(item);
   }
 
   /** For what ended in time: nothing of it is kept. */
   forget(item: Expiring): void {
-    const { previous, next } = item;
-    if (!previous || !next) return;
-    previous.next = next;
-    next.previous = previous;
-    item.previous = undefined;
-    item.next = undefined;
+    unlink(item);
   }
 
   stop(): void {

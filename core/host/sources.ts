@@ -1,10 +1,11 @@
 import { catchError, EMPTY, mergeAll, type Observable, type OperatorFunction, Subject, Subscription } from 'rxjs';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
-import type { Delivery, Given, Settled } from '../contracts/delivery.ts';
+import type { Delivery, Linked, Settled } from '../contracts/delivery.ts';
 import type { Queue } from '../contracts/queue.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import type { Catalog } from '../functions/catalog.ts';
+import { Ring, unlink } from '../kit/ring.ts';
 import type { Meter } from '../observe/meter.ts';
 import { LaneManager } from './lane-manager.ts';
 import type { RunningConnector } from './plugins.ts';
@@ -26,11 +27,8 @@ export class Sources {
   readonly #flow = new Subscription();
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
   readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
-  /**
-   * What connectors have in the pipeline, but for calls: those end with their callers' connections. A list, since the
-   * outgrown tables of a map would keep messages alive that have long ended: that cost more than all else of a message.
-   */
-  #given: Given | undefined;
+  /** What connectors have in the pipeline, but for calls: those end with their callers' connections. */
+  readonly #given = new Ring();
   /** Connectors of which nothing is run any more. */
   readonly #aborted = new WeakSet<RunningConnector>();
 
@@ -41,7 +39,7 @@ export class Sources {
   start(pipeline: OperatorFunction<Delivery, Settled>): void {
     this.#flow.add(
       this.#merged.pipe(mergeAll(), pipeline).subscribe({
-        next: ({ delivery }) => this.#unlink(delivery),
+        next: ({ delivery: { given } }) => given && unlink(given),
         error: (error: unknown) => this.#parts.logger.fatal({ err: error }, 'the pipeline ended'),
       }),
     );
@@ -67,7 +65,7 @@ export class Sources {
     this.#merged.next(out);
     const give = (delivery: Delivery): void => {
       if ((intake || delivery.settlement.kind === 'settles') && !delivery.entered) {
-        this.#link(delivery, running);
+        this.#given.add((delivery.given = new Given(delivery, running)));
         if (this.#aborted.has(running)) delivery.abort('stopping');
       }
       out.next(delivery);
@@ -140,33 +138,28 @@ export class Sources {
   abortConnector(running: RunningConnector): void {
     this.#aborted.add(running);
     const mine: Delivery[] = [];
-    for (let given = this.#given; given; given = given.next) if (given.source === running) mine.push(given.delivery);
+    for (let item: Linked | undefined = this.#given.next; item instanceof Given; item = item.next) {
+      if (item.source === running) mine.push(item.delivery);
+    }
     // Those that end by it leave the list.
     for (const delivery of mine) delivery.abort('stopping');
-  }
-
-  #link(delivery: Delivery, source: RunningConnector): void {
-    const next = this.#given;
-    const given: Given = { delivery, source, previous: undefined, next };
-    if (next) next.previous = given;
-    this.#given = given;
-    delivery.given = given;
-  }
-
-  #unlink(delivery: Delivery): void {
-    const { given } = delivery;
-    if (!given) return;
-    const { previous, next } = given;
-    if (previous) previous.next = next;
-    else this.#given = next;
-    if (next) next.previous = previous;
-    given.previous = undefined;
-    given.next = undefined;
-    delivery.given = undefined;
   }
 
   stop(): void {
     this.#flow.unsubscribe();
     for (const { source } of this.#lanes) source.stop();
+  }
+}
+
+/** The place of a delivery among those that connectors have in the pipeline. */
+class Given implements Linked {
+  previous: Linked | undefined;
+  next: Linked | undefined;
+  readonly delivery: Delivery;
+  readonly source: RunningConnector;
+
+  constructor(delivery: Delivery, source: RunningConnector) {
+    this.delivery = delivery;
+    this.source = source;
   }
 }

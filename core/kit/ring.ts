@@ -1,0 +1,29 @@
+import type { Linked } from '../contracts/delivery.ts';
+
+/**
+ * Items in the order in which they came, each of which carries its own place. A Set would do the same, but it leaves the
+ * tables that it outgrew behind, full of items: those in the old generation keep whole requests alive until the next full
+ * collection, which made every young collection copy a quarter of all that was allocated.
+ */
+export class Ring implements Linked {
+  previous: Linked = this;
+  next: Linked = this;
+
+  add(item: Linked): void {
+    const last = this.previous;
+    item.previous = last;
+    item.next = this;
+    last.next = item;
+    this.previous = item;
+  }
+}
+
+/** Takes it out of the ring that it is in, if any: nothing of it is kept. */
+export function unlink(item: Linked): void {
+  const { previous, next } = item;
+  if (!previous || !next) return;
+  previous.next = next;
+  next.previous = previous;
+  item.previous = undefined;
+  item.next = undefined;
+}
