@@ -1,6 +1,6 @@
 import type { Clock } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
-import type { Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
+import type { Headers, Invocation, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
@@ -40,19 +40,7 @@ export function effectsOf(
     const headers = callbackHeaders(invocation, outcome, attempts);
     const target = functionOf(invocation.callbackUrl);
     const { lane, path, query } = target ?? { lane: callbackFunction, path: invocation.callbackUrl, query: '' };
-    effects.push({
-      ...common(invocation, outcome, lane, nowMs),
-      envelope: {
-        callId: invocation.callId,
-        method: 'POST',
-        path,
-        query,
-        headers,
-        source: invocation.function,
-        depth: invocation.depth + 1,
-        acceptedAt: nowMs,
-      },
-    });
+    effects.push(effect(invocation, outcome, nowMs, { lane, path, query }, headers));
   }
   const { replyTo } = invocation;
   if (replyTo && (succeeded(outcome) || !replyTo.onlySuccess)) {
@@ -78,54 +66,40 @@ function replyEffect(
   };
   // What the function says of its own event stands.
   const headers = { ...event, ...callbackHeaders(invocation, outcome, attempts) };
-  return {
-    ...common(invocation, outcome, replyFunction, nowMs),
-    orderKey: target.key === undefined ? undefined : `${target.connection}/${target.to}/${target.key}`,
-    envelope: {
-      callId: invocation.callId,
-      method: 'POST',
-      path: pathOf(target),
-      query: '',
-      headers,
-      source: invocation.function,
-      depth: invocation.depth + 1,
-      acceptedAt: nowMs,
-    },
-  };
+  const orderKey = target.key === undefined ? undefined : `${target.connection}/${target.to}/${target.key}`;
+  const to = { lane: replyFunction, path: pathOf(target), query: '' };
+  return { ...effect(invocation, outcome, nowMs, to, headers), orderKey };
 }
 
 function follower(invocation: Invocation, outcome: Outcome, lane: string, nowMs: number): NewMessage {
   const contentType = outcome.headers['content-type'];
-  return {
-    ...common(invocation, outcome, lane, nowMs),
-    envelope: {
-      callId: invocation.callId,
-      method: 'POST',
-      path: '',
-      query: '',
-      headers: {
-        ...(contentType !== undefined && { 'content-type': contentType }),
-        'x-call-id': invocation.callId,
-        'x-function-name': invocation.function,
-        'x-function-status': String(outcome.status),
-        'x-invocation-id': invocation.id,
-      },
-      source: invocation.function,
-      depth: invocation.depth + 1,
-      acceptedAt: nowMs,
-    },
+  const headers = {
+    ...(contentType !== undefined && { 'content-type': contentType }),
+    'x-call-id': invocation.callId,
+    'x-function-name': invocation.function,
+    'x-function-status': String(outcome.status),
+    'x-invocation-id': invocation.id,
   };
+  return effect(invocation, outcome, nowMs, { lane, path: '', query: '' }, headers);
 }
 
-function common(invocation: Invocation, outcome: Outcome, lane: string, nowMs: number): Omit<NewMessage, 'envelope'> {
+/** A new invocation of a function, with the answer as its body. */
+function effect(
+  { id, callId, function: source, priority, depth }: Invocation,
+  outcome: Outcome,
+  nowMs: number,
+  { lane, path, query }: CallbackFunction,
+  headers: Headers,
+): NewMessage {
   return {
     id: createId(nowMs),
     lane,
+    envelope: { callId, method: 'POST', path, query, headers, source, depth: depth + 1, acceptedAt: nowMs },
     body: bytesOf(outcome.body),
-    priority: invocation.priority,
+    priority,
     maxAttempts: 5,
     // A crash between the settlement and its bookkeeping may settle again: the follow-up must not come twice.
-    dedupKey: `effect:${invocation.id}`,
+    dedupKey: `effect:${id}`,
     dedupWindowMs: dayMs,
     resultTtlMs: dayMs,
   };
