@@ -130,7 +130,7 @@ export class LaneSource {
     const settlement: Settlement = {
       kind: 'settles',
       settle: async (verdict) => {
-        pace(lane.credit, verdict, delivery, clock.monotonic());
+        pace(lane.credit, verdict, delivery, clock);
         lane.settling(delivery);
         try {
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
@@ -238,10 +238,10 @@ class Lane {
 }
 
 /** A function that has enough for now is given less at once, however many it may have. */
-function pace(credit: PacedCredit, verdict: Verdict, { startedAt }: Delivery, now: number): void {
+function pace(credit: PacedCredit, verdict: Verdict, { startedAt }: Delivery, clock: Clock): void {
   if (verdict.kind === 'done') credit.succeeded();
   else if ('outcome' in verdict && verdict.outcome.status === 429 && verdict.outcome.failure === undefined) {
-    credit.refused(startedAt, now);
+    credit.refused(startedAt, clock.monotonic());
   }
 }
 
