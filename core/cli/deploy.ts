@@ -31,8 +31,7 @@ export function registerDeploy(program: Command): void {
     .argument('<function...>', 'NAME or NAME.NAMESPACE');
   gatewayCommand(remove, async (client, _options: ClientOptions, names: readonly string[]) => {
     for (const name of names) {
-      const [functionName, namespace] = partsOf(name);
-      await client.ok('DELETE', '/system/functions', jsonOf({ functionName, namespace }));
+      await client.ok('DELETE', '/system/functions', jsonOf({ functionName: name }));
       console.log(`${printable(name)}: removed; what is queued for it stays`);
     }
   });
@@ -69,10 +68,4 @@ export function jsonOf(data: unknown): { readonly body: string; readonly headers
 
 function nameOf({ service, namespace }: AskedDeployment): string {
   return namespace === '' ? service : `${service}.${namespace}`;
-}
-
-/** The last dot separates. */
-function partsOf(name: string): [name: string, namespace: string] {
-  const dot = name.lastIndexOf('.');
-  return dot === -1 ? [name, ''] : [name.slice(0, dot), name.slice(dot + 1)];
 }

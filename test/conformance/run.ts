@@ -32,7 +32,6 @@ const { url, user } = options;
 const [first = '', other = ''] = options.functions.split(',');
 const colon = options.listen.lastIndexOf(':');
 const levels = options.levels.split(',') as Level[];
-const marks = { true: '✓', false: '✗' } as const;
 
 const results = await conformance(
   {
@@ -45,7 +44,7 @@ const results = await conformance(
     only: options.only,
   },
   ({ name, level, failure, ms }) => {
-    const mark = marks[failure === undefined ? 'true' : 'false'];
+    const mark = failure === undefined ? '✓' : '✗';
     console.log(
       `${mark} ${level.padEnd(8)} ${name} (${Math.round(ms)} ms)${failure === undefined ? '' : `\n    ${failure}`}`,
     );
