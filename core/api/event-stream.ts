@@ -1,6 +1,34 @@
+import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import type { MillraceEvent } from '../observe/events.ts';
 import { isoTime } from '../kit/time.ts';
+import type { RouteContext } from './route.ts';
+
+/**
+ * Answers with what goes on until either side closes. `begin` returns what ends it, or undefined when all has been
+ * written.
+ */
+export function streamed(
+  { reply, gone }: RouteContext,
+  contentType: string,
+  begin: (response: ServerResponse) => (() => void) | undefined,
+): FastifyReply {
+  const headers = reply.getHeaders() as Record<string, string>;
+  reply.hijack();
+  const response = reply.raw;
+  const signal = gone();
+  response.on('error', () => undefined); // A connection that breaks closes too, and that is heard.
+  response.writeHead(200, { ...headers, 'content-type': contentType });
+  const stop = begin(response);
+  const end = (): void => {
+    stop?.();
+    response.end();
+  };
+  if (!stop || signal.aborted) end();
+  else signal.addEventListener('abort', end, { once: true });
+  return reply;
+}
 
 /**
  * Writes events to one client as Server-Sent Events. A client that reads slowly loses the oldest ones, and is told how

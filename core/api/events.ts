@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { eventTypes } from '../observe/events.ts';
-import { EventStream } from './event-stream.ts';
+import { EventStream, streamed } from './event-stream.ts';
 import { qualified } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { functionName, refusals } from './schemas.ts';
@@ -30,31 +30,24 @@ export const eventRoutes: readonly ApiRoute[] = [
       200: { description: 'Goes on until either side closes.', mediaType: 'text/event-stream' },
       ...refusals('request.invalid'),
     },
-    handle: ({ query }, { services, reply, gone }) => {
+    handle: ({ query }, context) => {
+      const { services } = context;
       const lane = query.function === undefined ? undefined : qualified(query.function, services);
       const types = query.type && new Set<string>(query.type);
-      const headers = reply.getHeaders() as Record<string, string>;
-      reply.hijack();
-      const response = reply.raw;
-      const signal = gone();
-      response.on('error', () => undefined); // A connection that breaks closes too, and that is heard.
-      response.writeHead(200, { ...headers, 'content-type': 'text/event-stream; charset=utf-8' });
-      response.write(': millrace events\n\n');
-      const stream = new EventStream(response);
-      const subscription = services.events.subscribe((event) => {
-        if (lane !== undefined && event.function !== lane) return;
-        if (types && !types.has(event.type)) return;
-        stream.send(event);
+      return streamed(context, 'text/event-stream; charset=utf-8', (response) => {
+        response.write(': millrace events\n\n');
+        const stream = new EventStream(response);
+        const subscription = services.events.subscribe((event) => {
+          if (lane !== undefined && event.function !== lane) return;
+          if (types && !types.has(event.type)) return;
+          stream.send(event);
+        });
+        const timer = setInterval(() => stream.heartbeat(), heartbeatMs);
+        return () => {
+          clearInterval(timer);
+          subscription.unsubscribe();
+        };
       });
-      const timer = setInterval(() => stream.heartbeat(), heartbeatMs);
-      const end = (): void => {
-        clearInterval(timer);
-        subscription.unsubscribe();
-        response.end();
-      };
-      if (signal.aborted) end();
-      else signal.addEventListener('abort', end, { once: true });
-      return reply;
     },
   }),
 ];

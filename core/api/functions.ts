@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { scopes } from '../auth/principal.ts';
 import type { FunctionEntry, FunctionSpec } from '../contracts/provider.ts';
 import { version } from '../version.ts';
+import { partsOf } from '../kit/names.ts';
 import { isoTime } from '../kit/time.ts';
 import { deployedFunction, deployedFunctions } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
@@ -91,17 +92,17 @@ export const functionRoutes: readonly ApiRoute[] = [
 ];
 
 function viewOfFunction(entry: FunctionEntry, services: ManagementServices): z.input<typeof functionStatusView> {
-  const { name, spec, status, policy, providerName } = entry;
-  const dot = name.lastIndexOf('.');
+  const { name: fullName, spec, status, policy, providerName } = entry;
+  const { name, namespace } = partsOf(fullName);
   return {
-    name: name.slice(0, dot),
+    name,
     image: imageOf(spec.config),
-    namespace: name.slice(dot + 1),
-    labels: { ...spec.labels, faas_function: name.slice(0, dot) },
+    namespace,
+    labels: { ...spec.labels, faas_function: name },
     annotations: { ...spec.annotations },
     replicas: status.replicas,
     availableReplicas: status.availableReplicas,
-    invocationCount: services.invocationCount?.(name) ?? 0,
+    invocationCount: services.invocationCount?.(fullName) ?? 0,
     state: status.state,
     provider: providerName,
     queue: policy.queue,

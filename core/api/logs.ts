@@ -1,7 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { FunctionLine } from '../functions/logs.ts';
+import { partsOf } from '../kit/names.ts';
 import { isoTime } from '../kit/time.ts';
+import { streamed } from './event-stream.ts';
 import { deployedFunction } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { flagText, functionName, namespaceText, refusals } from './schemas.ts';
@@ -46,25 +48,16 @@ export const logRoutes: readonly ApiRoute[] = [
       },
       ...refusals('request.invalid', 'function.missing'),
     },
-    handle: ({ query: asked }, { services, reply, gone }) => {
-      const { name } = deployedFunction(asked.name, asked.namespace, services);
+    handle: ({ query: asked }, context) => {
+      const { logs } = context.services;
+      const { name } = deployedFunction(asked.name, asked.namespace, context.services);
       const filter = { instance: asked.instance || undefined, callId: asked.callId || undefined, since: asked.since };
       const tail = asked.tail !== undefined && asked.tail > 0 ? asked.tail : undefined;
-      const headers = reply.getHeaders() as Record<string, string>;
-      reply.hijack();
-      const response = reply.raw;
-      const signal = gone();
-      response.on('error', () => undefined); // A connection that breaks closes too, and that is heard.
-      response.writeHead(200, { ...headers, 'content-type': 'application/x-ndjson' });
-      response.write(services.logs.lines(name, filter, tail).map(textOf).join(''));
-      if (!asked.follow) {
-        response.end();
-        return reply;
-      }
-      const end = followed(response, name, (listener) => services.logs.follow(name, filter, listener));
-      if (signal.aborted) end();
-      else signal.addEventListener('abort', end, { once: true });
-      return reply;
+      return streamed(context, 'application/x-ndjson', (response) => {
+        response.write(logs.lines(name, filter, tail).map(textOf).join(''));
+        if (!asked.follow) return undefined;
+        return followed(response, name, (listener) => logs.follow(name, filter, listener));
+      });
     },
   }),
 ];
@@ -96,13 +89,10 @@ function followed(
   return () => {
     clearInterval(timer);
     unfollow();
-    response.end();
   };
 }
 
 function textOf({ function: fullName, instance, at, text, callId }: FunctionLine): string {
-  const dot = fullName.lastIndexOf('.');
-  const [name, namespace] = [fullName.slice(0, dot), fullName.slice(dot + 1)];
   const timestamp = isoTime(at);
-  return `${JSON.stringify({ name, namespace, instance, timestamp, text, ...(callId !== undefined && { callId }) })}\n`;
+  return `${JSON.stringify({ ...partsOf(fullName), instance, timestamp, text, ...(callId !== undefined && { callId }) })}\n`;
 }

@@ -1,12 +1,13 @@
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionEntry } from '../contracts/provider.ts';
 import { systemNamespace } from '../contracts/provider.ts';
+import { qualified as withNamespace } from '../kit/names.ts';
 import type { ManagementServices } from './services.ts';
 import { didYouMean } from '../config/suggest.ts';
 
 /** `fn` → `fn.namespace`; what has a namespace stays. */
 export function qualified(name: string, { namespace }: ManagementServices): string {
-  return name.includes('.') ? name : `${name}.${namespace}`;
+  return withNamespace(name, namespace);
 }
 
 /** The namespace that is meant where none is named: clients then send none, or an empty one. */

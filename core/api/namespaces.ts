@@ -1,14 +1,11 @@
 import { z } from 'zod';
-import { MillraceError } from '../contracts/errors.ts';
+import { MillraceError, missingNamespace } from '../contracts/errors.ts';
+import { textMap } from '../config/deployments.ts';
 import { dnsLabel } from '../config/units.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
 import { refusals } from './schemas.ts';
 
 const tag = 'namespaces';
-const textMap = z
-  .record(z.string().min(1).max(317), z.string().max(65_536))
-  .nullish()
-  .transform((map) => map ?? {});
 const namespaceBody = z.strictObject({ name: dnsLabel, labels: textMap, annotations: textMap });
 const namespaceView = z.object({
   name: z.string(),
@@ -78,7 +75,7 @@ export const namespaceRoutes: readonly ApiRoute[] = [
       handle: ({ params: { name } }, { services }) => {
         const found = services.deployments.namespaces().find((one) => one.name === name);
         if (found) return found;
-        throw new MillraceError('namespace.missing', `no namespace ${name} exists`);
+        throw missingNamespace(name);
       },
     }),
     route({

@@ -1,7 +1,8 @@
 import { filter } from 'rxjs';
-import { isWithin, namespaceOf, type Reach } from '../auth/principal.ts';
+import { isWithin, type Reach } from '../auth/principal.ts';
+import { namespaceOf } from '../kit/names.ts';
 import type { FunctionSecrets } from '../contracts/deployment.ts';
-import { MillraceError } from '../contracts/errors.ts';
+import { MillraceError, missingFunction, missingNamespace } from '../contracts/errors.ts';
 import type { DeadLetter, DeadLetterFilter, DeadLetterPage, DeadLetters } from '../contracts/queue.ts';
 import type { DeploymentServices, ManagedQueue, ManagementServices } from './services.ts';
 
@@ -107,14 +108,6 @@ function secretsWithin(
 
 function elsewhere(namespace: string): MillraceError {
   return new MillraceError('request.forbidden', `insufficient permissions: not for namespace ${namespace}`);
-}
-
-function missingFunction(name: string): MillraceError {
-  return new MillraceError('function.missing', `no function ${name} is deployed`);
-}
-
-function missingNamespace(name: string): MillraceError {
-  return new MillraceError('namespace.missing', `no namespace ${name} exists`);
 }
 
 function queueWithin(queue: ManagedQueue, has: (lane: string) => boolean): ManagedQueue {

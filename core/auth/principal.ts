@@ -40,8 +40,3 @@ export function reachOf({ grants }: Principal, wanted: readonly Scope[]): Reach 
 export function isWithin(reach: Reach, namespace: string): boolean {
   return reach === 'all' || reach.has(namespace);
 }
-
-/** Of `name.namespace`: what follows the last dot. */
-export function namespaceOf(lane: string): string {
-  return lane.slice(lane.lastIndexOf('.') + 1);
-}

@@ -13,7 +13,8 @@ import { dnsLabel } from './units.ts';
 const maxText = 65_536;
 const key = z.string().min(1).max(317);
 // faas-cli sends null for what it was not given.
-const textMap = z
+/** Labels, annotations and environment, as clients send them. */
+export const textMap = z
   .record(key, z.string().max(maxText))
   .nullish()
   .transform((map) => map ?? {});
@@ -83,18 +84,22 @@ export function deployTarget(config: Config): ProviderConfig | undefined {
   return [...config.providers.values()].find(({ allowDeploy }) => allowDeploy);
 }
 
+/** @throws MillraceError `deploy.disabled` when there is none. */
+export function needDeployTarget(config: Config): ProviderConfig {
+  const target = deployTarget(config);
+  if (target) return target;
+  const text = 'deploying through the API is off: set providers.NAME.allowDeploy in the configuration';
+  throw new MillraceError('deploy.disabled', text);
+}
+
 /**
  * The function that a deployment is, by the same rules as one of the YAML.
  *
- * @throws MillraceError `request.invalid` with everything that is wrong with it.
+ * @throws MillraceError `request.invalid` with everything that is wrong with it, `deploy.disabled`.
  */
 export function functionOfDeployment(deployment: Deployment, createdAt: number, config: Config): FunctionConfig {
-  const provider = deployTarget(config);
-  const own = (provider?.definition as ProviderDefinition | undefined)?.deployment?.(deployment);
-  if (!provider || !own) {
-    const text = 'no provider takes deployments: set providers.NAME.allowDeploy in the configuration';
-    throw new MillraceError('deploy.disabled', text);
-  }
+  const provider = needDeployTarget(config);
+  const own = (provider.definition as ProviderDefinition).deployment?.(deployment);
   const { service, namespace, envVars, labels, annotations } = deployment;
   const entry = { ...own, provider: provider.name, env: envVars, labels, annotations };
   const findings: Findings = { source: nowhere, problems: [], secrets: [] };

@@ -29,8 +29,3 @@ function isPlain(value: unknown): value is object {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }
-
-/** The function's name with the namespace that it has unless it says otherwise. */
-export function qualified(name: string, namespace: string): string {
-  return name.includes('.') ? name : `${name}.${namespace}`;
-}

@@ -3,7 +3,8 @@ import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
 import { systemNamespace } from '../contracts/provider.ts';
 import { annotatedOf, retryAsAnnotated } from './annotations.ts';
-import { frozen, isMap, mapEntries, without, qualified } from './entries.ts';
+import { qualified } from '../kit/names.ts';
+import { frozen, isMap, mapEntries, without } from './entries.ts';
 import { type Findings, gatherSecrets } from './findings.ts';
 import { parsePart, problem } from './issues.ts';
 import {
@@ -76,7 +77,8 @@ export function functionOf(
   const invoke = { ...annotated.invoke, ...mapOf(entry['invoke']) };
   const scale = { ...annotated.scale, ...mapOf(entry['scale']) };
   const isScaled = Object.keys(scale).length > 0 || entry['scale'] !== undefined;
-  const common = parsePart(functionSchema, { invoke, ...(isScaled && { scale }) }, at, source);
+  const isAnnotated = Object.keys(annotated.invoke).length + Object.keys(annotated.scale).length > 0;
+  const common = isAnnotated ? parsePart(functionSchema, { invoke, ...(isScaled && { scale }) }, at, source) : plain;
   problems.push(...common.problems);
   if (!common.value || annotated.problems.length > 0) return undefined;
   const retry = context.retryOf(common.value.invoke.retry, [...at, 'invoke', 'retry']);

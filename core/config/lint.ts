@@ -1,5 +1,5 @@
 import type { ConnectorDefinition, LintRule, PluginDefinition } from '../contracts/definition.ts';
-import { qualified } from './entries.ts';
+import { qualified } from '../kit/names.ts';
 import { formatDuration } from './units.ts';
 import { problem, type Source } from './issues.ts';
 import { isLoopback } from './rules.ts';

@@ -106,6 +106,14 @@ export class MillraceError extends Error {
   }
 }
 
+export function missingFunction(name: string): MillraceError {
+  return new MillraceError('function.missing', `no function ${name} is deployed`);
+}
+
+export function missingNamespace(name: string): MillraceError {
+  return new MillraceError('namespace.missing', `no namespace ${name} exists`);
+}
+
 /** What was thrown, as a message for people: plugins and functions may throw anything at all. */
 export function messageOf(thrown: unknown): string {
   if (thrown instanceof Error) return thrown.message;

@@ -5,6 +5,7 @@ import type { Clock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
 import { systemNamespace } from '../contracts/provider.ts';
+import { qualified } from '../kit/names.ts';
 import { failed } from '../kit/outcome.ts';
 import { CallbackGuard, literalOf, type Lookup, type ResolvedAddress } from './callback-guard.ts';
 
@@ -93,7 +94,7 @@ export function callbackFunctionOf(
   const parts = /^\/(?:async-)?function\/([-a-zA-Z_0-9.]+)(\/.*)?$/.exec(url.pathname);
   if (!parts) return undefined;
   const [, name = '', path = ''] = parts;
-  const lane = name.includes('.') ? name : `${name}.${namespace}`;
+  const lane = qualified(name, namespace);
   return lane.endsWith(`.${systemNamespace}`) ? undefined : { lane, path, query: url.search };
 }
 

@@ -2,6 +2,7 @@ import { Subject, type Observable } from 'rxjs';
 import type { Clock } from '../contracts/clock.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
+import { qualified } from '../kit/names.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
 
 export interface CatalogChange {
@@ -37,7 +38,7 @@ export class Catalog {
 
   /** `name` → `name.namespace`; what has a namespace stays. The last dot separates. */
   qualify(name: string): string {
-    return this.#byAnyName.get(name)?.name ?? (name.includes('.') ? name : `${name}.${this.namespace}`);
+    return this.#byAnyName.get(name)?.name ?? qualified(name, this.namespace);
   }
 
   get(name: string): CatalogEntry | undefined {

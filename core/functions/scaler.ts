@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { type Clock, sleep } from '../contracts/clock.ts';
-import { MillraceError } from '../contracts/errors.ts';
+import { MillraceError, missingFunction } from '../contracts/errors.ts';
 import type { ScalePolicy } from '../contracts/policy.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
@@ -91,7 +91,7 @@ export class Scaler {
   /** @throws MillraceError `function.missing`, `request.conflict` where there is nothing to scale. */
   async scale(name: string, replicas: number): Promise<void> {
     const entry = this.#parts.catalog.get(name);
-    if (!entry) throw new MillraceError('function.missing', `no function ${name} is deployed`);
+    if (!entry) throw missingFunction(name);
     if (!entry.provider.scale) {
       const text = `function ${name} has no replicas to scale: its provider "${entry.providerName}" sees to that itself`;
       throw new MillraceError('request.conflict', text);
@@ -117,7 +117,7 @@ export class Scaler {
   /** @throws MillraceError `function.missing` */
   async load(name: string): Promise<Load> {
     const entry = this.#parts.catalog.get(name);
-    if (!entry) throw new MillraceError('function.missing', `no function ${name} is deployed`);
+    if (!entry) throw missingFunction(name);
     const tracked = this.#track(name);
     this.#sample(entry, tracked);
     const queued = await this.#queuedOf(entry.policy.queue);

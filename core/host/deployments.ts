@@ -1,9 +1,17 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { deployTarget, functionOfDeployment, type StoredDeployment, storedDeployment } from '../config/deployments.ts';
+import {
+  deployTarget,
+  functionOfDeployment,
+  needDeployTarget,
+  type StoredDeployment,
+  storedDeployment,
+} from '../config/deployments.ts';
 import type { Config, FunctionConfig } from '../config/schema.ts';
 import { type Clock, sleep } from '../contracts/clock.ts';
 import type { Deployment } from '../contracts/deployment.ts';
-import { messageOf, MillraceError } from '../contracts/errors.ts';
+import { messageOf, MillraceError, missingFunction, missingNamespace } from '../contracts/errors.ts';
+import { namespaceOf } from '../kit/names.ts';
 import type { Store } from '../contracts/store.ts';
 import type { DeploymentServices, Namespace } from '../api/services.ts';
 import { systemNamespace } from '../contracts/provider.ts';
@@ -127,7 +135,7 @@ export class Deployments implements DeploymentServices {
       await this.#refresh();
       const kept = this.#functions.get(name);
       if (how === 'create' && kept) throw conflict(`function ${name} is there already: PUT replaces it`);
-      if (how === 'update' && !kept) throw new MillraceError('function.missing', `no function ${name} is deployed`);
+      if (how === 'update' && !kept) throw missingFunction(name);
       this.#needNamespace(deployment.namespace);
       const stored = { deployment, createdAt: kept?.value.createdAt ?? this.#parts.clock.now() };
       const made = functionOfDeployment(deployment, stored.createdAt, declared);
@@ -149,7 +157,7 @@ export class Deployments implements DeploymentServices {
     await this.#parts.inTurn(async () => {
       this.#changeable(name);
       await this.#refresh();
-      if (!this.#functions.has(name)) throw new MillraceError('function.missing', `no function ${name} is deployed`);
+      if (!this.#functions.has(name)) throw missingFunction(name);
       const rest = new Map(this.#made);
       rest.delete(name);
       // Forgotten first: one that came back at the next start would be worse than one that runs until then.
@@ -173,7 +181,7 @@ export class Deployments implements DeploymentServices {
   async putNamespace(namespace: Namespace, how: 'create' | 'update'): Promise<void> {
     const { name } = namespace;
     await this.#parts.inTurn(async () => {
-      this.#allowed();
+      needDeployTarget(this.#parts.declared());
       await this.#refresh();
       if (name === systemNamespace) throw conflict(`namespace ${name} is Millrace's own`);
       const known = this.namespaces().some((one) => one.name === name);
@@ -188,7 +196,7 @@ export class Deployments implements DeploymentServices {
   /** Only an empty one: what runs there would be gone without anybody having named it. */
   async removeNamespace(name: string): Promise<void> {
     await this.#parts.inTurn(async () => {
-      this.#allowed();
+      needDeployTarget(this.#parts.declared());
       await this.#refresh();
       const known = this.namespaces().find((one) => one.name === name);
       if (!known) throw missingNamespace(name);
@@ -202,16 +210,9 @@ export class Deployments implements DeploymentServices {
     });
   }
 
-  /** @throws MillraceError `deploy.disabled` */
-  #allowed(): Config {
-    const declared = this.#parts.declared();
-    if (deployTarget(declared)) return declared;
-    const text = 'deploying through the API is off: set providers.NAME.allowDeploy in the configuration';
-    throw new MillraceError('deploy.disabled', text);
-  }
-
   #changeable(name: string): Config {
-    const declared = this.#allowed();
+    const declared = this.#parts.declared();
+    needDeployTarget(declared);
     if (declared.functions.has(name)) {
       throw conflict(`function ${name} stands in the configuration of the gateway, and is changed there`);
     }
@@ -243,6 +244,7 @@ export class Deployments implements DeploymentServices {
       await this.#apply(rest);
     }
     for (const [name, one] of functions) {
+      if (isDeepStrictEqual(this.#made.get(name), one)) continue;
       try {
         await this.#apply(new Map(this.#made).set(name, one));
       } catch (error) {
@@ -300,14 +302,6 @@ export class Deployments implements DeploymentServices {
 
 function conflict(message: string): MillraceError {
   return new MillraceError('request.conflict', message);
-}
-
-function missingNamespace(name: string): MillraceError {
-  return new MillraceError('namespace.missing', `no namespace ${name} exists`);
-}
-
-function namespaceOf(name: string): string {
-  return name.slice(name.lastIndexOf('.') + 1);
 }
 
 function some(names: readonly string[]): string {

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Catalog } from '../functions/catalog.ts';
+import { namespaceOf } from '../kit/names.ts';
 
 /** Metrics of the functions themselves, read at each scrape, under the names that OpenFaaS dashboards know. */
 export function functionMetrics(registry: Registry, catalog: Catalog): void {
@@ -46,8 +47,7 @@ export function functionMetrics(registry: Registry, catalog: Catalog): void {
       this.reset();
       for (const { name, provider } of catalog.list()) {
         const ms = provider.cpuMs?.(name);
-        const namespace = name.slice(name.lastIndexOf('.') + 1);
-        if (ms !== undefined) this.inc({ function_name: name, namespace }, ms / 1000);
+        if (ms !== undefined) this.inc({ function_name: name, namespace: namespaceOf(name) }, ms / 1000);
       }
     },
   });

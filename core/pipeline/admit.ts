@@ -1,5 +1,6 @@
 import { functionChallenge } from '../auth/authenticator.ts';
-import { isWithin, namespaceOf, reachOf } from '../auth/principal.ts';
+import { isWithin, reachOf } from '../auth/principal.ts';
+import { namespaceOf } from '../kit/names.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionAuth } from '../contracts/policy.ts';

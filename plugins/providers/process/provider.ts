@@ -4,6 +4,7 @@ import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
+import { namespaceOf } from '../../../core/kit/names.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
 import { Forks } from './forks.ts';
 import type { processConfig, processFunction } from './index.ts';
@@ -149,10 +150,9 @@ export class ProcessProvider implements Provider {
   }
 
   async #secretsOf({ name, deployment }: FunctionSpec, names: readonly string[]): Promise<SecretsFolder> {
-    const namespace = name.slice(name.lastIndexOf('.') + 1);
     try {
       // Those of the operator, beside the namespaces, are not for whoever may deploy.
-      return await SecretsFolder.create(this.secretsPath, namespace, names, deployment === undefined);
+      return await SecretsFolder.create(this.secretsPath, namespaceOf(name), names, deployment === undefined);
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
       throw new MillraceError(error.code, `function ${name}: ${error.message}`, { cause: error });
