@@ -2,7 +2,7 @@ import type { Observable } from 'rxjs';
 import type { Principal } from '../auth/principal.ts';
 import type { Triggered } from '../contracts/connector.ts';
 import type { Invocations } from '../contracts/definition.ts';
-import type { Deployment, FunctionSecrets } from '../contracts/deployment.ts';
+import type { DeploymentKeeper, FunctionSecrets } from '../contracts/deployment.ts';
 import type { FunctionAuth } from '../contracts/policy.ts';
 import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
@@ -56,21 +56,8 @@ export interface Readiness {
   readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
 }
 
-/** Functions and namespaces that are made through the API. All reject with a MillraceError. */
-export interface DeploymentServices {
-  /** Resolves once it is kept and its provider has taken it. */
-  deploy(deployment: Deployment, how: 'create' | 'update'): Promise<void>;
-  remove(name: string): Promise<void>;
-  namespaces(): readonly Namespace[];
-  putNamespace(namespace: Namespace, how: 'create' | 'update'): Promise<void>;
-  removeNamespace(name: string): Promise<void>;
-}
-
-export interface Namespace {
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly annotations: Readonly<Record<string, string>>;
-}
+/** Functions and namespaces that are made through the API. `deploy` resolves once it is kept and its provider has taken it. */
+export type DeploymentServices = Omit<DeploymentKeeper, 'functions' | 'onChange'>;
 
 /** All that the management API needs of the gateway. The host implements it. */
 export interface ManagementServices {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Deployment } from '../contracts/deployment.ts';
+import type { Deployment, FoundFunction } from '../contracts/deployment.ts';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import { isMap } from './entries.ts';
@@ -93,12 +93,15 @@ export function needDeployTarget(config: Config): ProviderConfig {
 }
 
 /**
- * The function that a deployment is, by the same rules as one of the YAML.
+ * The function that a deployment is at that provider, by the same rules as one of the YAML.
  *
- * @throws MillraceError `request.invalid` with everything that is wrong with it, `deploy.disabled`.
+ * @throws MillraceError `request.invalid` with everything that is wrong with it.
  */
-export function functionOfDeployment(deployment: Deployment, createdAt: number, config: Config): FunctionConfig {
-  const provider = needDeployTarget(config);
+export function functionOfDeployment(
+  { deployment, createdAt }: FoundFunction,
+  provider: ProviderConfig,
+  config: Config,
+): FunctionConfig {
   const own = (provider.definition as ProviderDefinition).deployment?.(deployment);
   const { service, namespace, envVars, labels, annotations } = deployment;
   const entry = { ...own, provider: provider.name, env: envVars, labels, annotations };
@@ -130,16 +133,9 @@ function textOf({ path, message }: { readonly path: string; readonly message: st
 }
 
 /** A record of the store, as it was put there; undefined for what a later release wrote in another form. */
-export function storedDeployment(text: string): StoredDeployment | undefined {
+export function storedDeployment(text: string): FoundFunction | undefined {
   const value: unknown = JSON.parse(text);
   if (!isMap(value) || value['v'] !== 1) return undefined;
-  const { deployment, createdAt } = value as unknown as StoredDeployment;
+  const { deployment, createdAt } = value as unknown as FoundFunction;
   return { deployment, createdAt };
-}
-
-/** As it is kept. */
-export interface StoredDeployment {
-  readonly deployment: Deployment;
-  /** Wall clock, ms. */
-  readonly createdAt: number;
 }

@@ -36,3 +36,35 @@ export interface FunctionSecrets {
   /** False when there is none. */
   remove(secret: SecretName): Promise<boolean>;
 }
+
+/** A function that its provider keeps by itself, as a cluster does, whoever made it there. */
+export interface FoundFunction {
+  readonly deployment: Deployment;
+  /** Wall clock, ms. */
+  readonly createdAt: number;
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/**
+ * Where functions are kept outside of the gateway. What is there is what runs: every gateway finds it there, and keeps
+ * nothing of it. All that changes something rejects with a MillraceError.
+ */
+export interface DeploymentKeeper {
+  /** By full name, as last known. One that has not changed is the same object as before. */
+  functions(): ReadonlyMap<string, FoundFunction>;
+  /** Calls `listener` after any have come, changed or gone; returns what ends that. */
+  onChange(listener: () => void): () => void;
+  /** Resolves once it is kept, and `functions` has it. `request.conflict`, `function.missing` when `how` does not fit. */
+  deploy(deployment: Deployment, how: 'create' | 'update'): Promise<void>;
+  /** `function.missing` when there is none. */
+  remove(name: string): Promise<void>;
+  /** Those that functions may be in. */
+  namespaces(): readonly Namespace[];
+  putNamespace(namespace: Namespace, how: 'create' | 'update'): Promise<void>;
+  removeNamespace(name: string): Promise<void>;
+}

@@ -1,4 +1,4 @@
-import type { Deployment, FunctionSecrets } from './deployment.ts';
+import type { Deployment, DeploymentKeeper, FunctionSecrets } from './deployment.ts';
 import type { Invocation, Outcome } from './invocation.ts';
 import type { FunctionPolicy } from './policy.ts';
 
@@ -17,7 +17,7 @@ export interface FunctionSpec<FunctionConfig = unknown> {
   readonly env: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  /** What was asked for, if it was deployed through the API; `createdAt`: wall clock, ms. */
+  /** What was asked for, if it was deployed through the API or found where it is kept; `createdAt`: wall clock, ms. */
   readonly deployment?: (Deployment & { readonly createdAt: number }) | undefined;
 }
 
@@ -30,6 +30,8 @@ export interface FunctionStatus {
   /** How many attempts it can run at once at most. */
   readonly capacity: number;
   readonly message?: string | undefined;
+  /** Who else decides how many replicas it has, as `HorizontalPodAutoscaler resize`. */
+  readonly scaledBy?: string | undefined;
 }
 
 /** A function as the pipeline sees it: one Map look-up away. */
@@ -79,9 +81,12 @@ export interface WorkQueueStats {
  */
 export interface Provider {
   start(): Promise<void>;
-  /** Makes a function runnable, or replaces it. Rejects with a clear message when the spec cannot work. */
+  /**
+   * Makes a function runnable, or replaces it. Rejects with a clear message when the spec cannot work. What the provider
+   * has found by itself (`deployments`) is there already: it only gets calls from now on.
+   */
   deploy(spec: FunctionSpec): Promise<void>;
-  /** Attempts under way may finish. */
+  /** Attempts under way may finish. What was found, and not made by `deploy`, stays where it is. */
   remove(name: string): Promise<void>;
   /**
    * Runs one attempt. An answer of the function, whatever its status, is an Outcome without `failure`; a crash, an
@@ -92,6 +97,8 @@ export interface Provider {
   scale?(name: string, replicas: number): Promise<void>;
   /** CPU that the replicas of a function have used since it was deployed, ms; undefined where that is not known. */
   cpuMs?(name: string): number | undefined;
+  /** Functions that it keeps by itself, for whoever made them. Which there are is known once it has started. */
+  readonly deployments?: DeploymentKeeper | undefined;
   /** Secrets of functions, where clients may keep them. */
   readonly secrets?: FunctionSecrets | undefined;
   workQueues?(): readonly WorkQueueStats[];

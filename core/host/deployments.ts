@@ -1,31 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import {
-  deployTarget,
-  functionOfDeployment,
-  needDeployTarget,
-  type StoredDeployment,
-  storedDeployment,
-} from '../config/deployments.ts';
-import type { Config, FunctionConfig } from '../config/schema.ts';
+import type { DeploymentServices } from '../api/services.ts';
+import { deployTarget, functionOfDeployment, needDeployTarget } from '../config/deployments.ts';
+import type { Config, FunctionConfig, ProviderConfig } from '../config/schema.ts';
 import { type Clock, sleep } from '../contracts/clock.ts';
-import type { Deployment } from '../contracts/deployment.ts';
+import type { Deployment, DeploymentKeeper, Namespace } from '../contracts/deployment.ts';
 import { messageOf, MillraceError, missingFunction, missingNamespace } from '../contracts/errors.ts';
-import { namespaceOf } from '../kit/names.ts';
+import { type Provider, systemNamespace } from '../contracts/provider.ts';
 import type { Store } from '../contracts/store.ts';
-import type { DeploymentServices, Namespace } from '../api/services.ts';
-import { systemNamespace } from '../contracts/provider.ts';
-
-const functionPrefix = 'deployments/functions/';
-const namespacePrefix = 'deployments/namespaces/';
-/** Written after each change, so that one look tells other gateways whether there was any. */
-const changedKey = 'deployments/changed';
-const pageSize = 500;
-
-interface Kept<Value> {
-  readonly value: Value;
-  readonly version: number;
-}
+import { namespaceOf } from '../kit/names.ts';
+import { FoundFunctions } from './found-functions.ts';
+import { StoredDeployments } from './stored-deployments.ts';
 
 /** What the gateway does for them, one after another with its reloads. */
 export interface DeploymentParts {
@@ -33,6 +18,8 @@ export interface DeploymentParts {
   readonly logger: Logger;
   /** @throws MillraceError `store.unavailable` */
   store(): Store;
+  /** Those that run. */
+  readonly providers: ReadonlyMap<string, Provider>;
   /** As the files say, without what was deployed. */
   declared(): Config;
   /** One piece of work at a time, reloads included. */
@@ -41,43 +28,49 @@ export interface DeploymentParts {
   apply(deployed: ReadonlyMap<string, FunctionConfig>): Promise<void>;
 }
 
+interface Target {
+  readonly declared: Config;
+  readonly target: ProviderConfig;
+  readonly keeper: DeploymentKeeper | undefined;
+}
+
 /**
- * Functions and namespaces that were made through the API, kept in a store: they survive a restart, and other gateways
- * on the same store take them up. What stands in the configuration goes first, and is not changed from here.
+ * Functions and namespaces that do not stand in the configuration. Those that were made through the API survive a
+ * restart and are taken up by other gateways: they are in a store, or where the provider keeps such things itself (a
+ * cluster), together with those that others have made there. What stands in the configuration goes first, and is not
+ * changed from here.
  */
 export class Deployments implements DeploymentServices {
   readonly #parts: DeploymentParts;
-  #functions = new Map<string, Kept<StoredDeployment>>();
-  #namespaces = new Map<string, Kept<Namespace>>();
+  readonly #stored: StoredDeployments;
+  readonly #found: FoundFunctions;
   /** In force. */
   #made: ReadonlyMap<string, FunctionConfig> = new Map();
-  #seen = 0;
   readonly #stopped = new AbortController();
   #following: Promise<void> | undefined;
+  /** Somebody has asked for it, and it has not begun. */
+  #takingUp: Promise<void> | undefined;
 
   constructor(parts: DeploymentParts) {
     this.#parts = parts;
+    this.#stored = new StoredDeployments(parts.clock, () => parts.store());
+    this.#found = new FoundFunctions(parts.providers, parts.logger);
   }
 
-  /** Reads what is kept; returns the functions of it that can be had. Nothing is read where nobody may deploy. */
+  /** Reads what is kept; returns the functions of it that can be had. No store is read where nobody may deploy. */
   async load(): Promise<ReadonlyMap<string, FunctionConfig>> {
     const declared = this.#parts.declared();
-    if (!deployTarget(declared)) return this.#made;
-    await this.#read();
+    if (this.#storeTarget(declared)) await this.#stored.read();
     const { functions, refused } = this.under(declared);
-    for (const { name, reason } of refused) {
-      this.#parts.logger.error(
-        { function: name, reason },
-        'a function that was deployed through the API cannot be had',
-      );
-    }
+    for (const { name, reason } of refused) this.#cannotHave(name, reason);
     this.#made = functions;
     return functions;
   }
 
-  /** Looks every now and then for what other gateways have deployed, until it is stopped. */
+  /** Takes up what others deploy, until it is stopped: what a store keeps is looked for every now and then. */
   follow(): void {
     this.#following = this.#follow();
+    this.#followProviders();
   }
 
   async #follow(): Promise<void> {
@@ -91,22 +84,40 @@ export class Deployments implements DeploymentServices {
     }
   }
 
+  /** From those that run now. What they found meanwhile is taken up at once. */
+  #followProviders(): void {
+    const takeUp = (): void => {
+      this.#takeUpFound().catch((error: unknown) => {
+        if (!this.#stopped.signal.aborted) {
+          this.#parts.logger.error({ err: error }, 'what a provider has found could not be taken up');
+        }
+      });
+    };
+    const declared = this.#parts.declared();
+    if (this.#stopped.signal.aborted || this.#found.keepers(declared).length === 0) return;
+    this.#found.follow(declared, takeUp);
+    takeUp();
+  }
+
   async stop(): Promise<void> {
     this.#stopped.abort();
+    this.#found.unfollow();
     await this.#following;
   }
 
-  /** The functions as that configuration would have them, and those that it could not. */
+  /** The functions as that configuration would have them, and those of the store that it could not. */
   under(declared: Config): {
     readonly functions: ReadonlyMap<string, FunctionConfig>;
     readonly refused: readonly { readonly name: string; readonly reason: string }[];
   } {
-    const functions = new Map<string, FunctionConfig>();
+    const functions = new Map(this.#found.under(declared));
     const refused: { name: string; reason: string }[] = [];
-    for (const [name, { value }] of this.#functions) {
+    const target = deployTarget(declared);
+    if (this.#found.keeperOf(target?.name)) return { functions, refused };
+    for (const [name, { value }] of this.#stored.functions) {
       try {
         if (declared.functions.has(name)) throw new Error('the configuration has a function of that name');
-        functions.set(name, functionOfDeployment(value.deployment, value.createdAt, declared));
+        functions.set(name, functionOfDeployment(value, needDeployTarget(declared), declared));
       } catch (error) {
         refused.push({ name, reason: messageOf(error) });
       }
@@ -114,9 +125,10 @@ export class Deployments implements DeploymentServices {
     return { functions, refused };
   }
 
-  /** A reload has put them in force so. */
+  /** A reload has put them in force so, and may have started other providers. */
   taken(functions: ReadonlyMap<string, FunctionConfig>): void {
     this.#made = functions;
+    this.#followProviders();
   }
 
   isDeployed(name: string): boolean {
@@ -129,94 +141,118 @@ export class Deployments implements DeploymentServices {
    * @throws MillraceError `request.invalid`, `request.conflict`, `deploy.disabled`, `function.missing`, `store.unavailable`
    */
   async deploy(deployment: Deployment, how: 'create' | 'update'): Promise<void> {
-    await this.#parts.inTurn(async () => {
-      const name = `${deployment.service}.${deployment.namespace}`;
-      const declared = this.#changeable(name);
-      await this.#refresh();
-      const kept = this.#functions.get(name);
-      if (how === 'create' && kept) throw conflict(`function ${name} is there already: PUT replaces it`);
-      if (how === 'update' && !kept) throw missingFunction(name);
-      this.#needNamespace(deployment.namespace);
-      const stored = { deployment, createdAt: kept?.value.createdAt ?? this.#parts.clock.now() };
-      const made = functionOfDeployment(deployment, stored.createdAt, declared);
-      const before = this.#made;
-      await this.#apply(new Map(before).set(name, made));
-      try {
-        const text = JSON.stringify({ v: 1, ...stored });
-        const version = await this.#write(functionPrefix + name, text, kept?.version ?? 0);
-        this.#functions.set(name, { value: stored, version });
-      } catch (error) {
-        await this.#apply(before);
-        throw error;
-      }
-    });
+    const name = `${deployment.service}.${deployment.namespace}`;
+    const { declared, target, keeper } = this.#changeable(name);
+    if (!keeper) return this.#parts.inTurn(() => this.#store(name, deployment, how));
+    this.#needNamespace(deployment.namespace);
+    // What this gateway would not run is refused, and not left there for it to stumble over.
+    functionOfDeployment({ deployment, createdAt: this.#parts.clock.now() }, target, declared);
+    await keeper.deploy(deployment, how);
+    await this.#takeUpFound();
+  }
+
+  /** It runs before it is kept: one that its provider refuses is not there after the next start either. */
+  async #store(name: string, deployment: Deployment, how: 'create' | 'update'): Promise<void> {
+    const { declared, target } = this.#changeable(name);
+    await this.#refresh();
+    const kept = this.#stored.functions.get(name);
+    if (how === 'create' && kept) throw conflict(`function ${name} is there already: PUT replaces it`);
+    if (how === 'update' && !kept) throw missingFunction(name);
+    this.#needNamespace(deployment.namespace);
+    const stored = { deployment, createdAt: kept?.value.createdAt ?? this.#parts.clock.now() };
+    const made = functionOfDeployment(stored, target, declared);
+    const before = this.#made;
+    await this.#apply(new Map(before).set(name, made));
+    try {
+      await this.#stored.putFunction(name, stored);
+    } catch (error) {
+      await this.#apply(before);
+      throw error;
+    }
   }
 
   /** @throws MillraceError as `deploy` */
   async remove(name: string): Promise<void> {
+    const { keeper } = this.#changeable(name);
+    if (keeper) {
+      await keeper.remove(name);
+      await this.#takeUpFound();
+      return;
+    }
     await this.#parts.inTurn(async () => {
       this.#changeable(name);
       await this.#refresh();
-      if (!this.#functions.has(name)) throw missingFunction(name);
-      const rest = new Map(this.#made);
-      rest.delete(name);
+      if (!this.#stored.functions.has(name)) throw missingFunction(name);
       // Forgotten first: one that came back at the next start would be worse than one that runs until then.
-      await this.#store().delete(functionPrefix + name);
-      this.#functions.delete(name);
-      await this.#announce();
-      await this.#apply(rest);
+      await this.#stored.removeFunction(name);
+      await this.#apply(without(this.#made, name));
     });
   }
 
   /** All there are: the standard one first, then those of functions and those that were made. */
   namespaces(): readonly Namespace[] {
-    const { gateway, functions } = this.#parts.declared();
-    const names = new Set([gateway.namespace]);
-    const used = [...functions.keys(), ...this.#functions.keys()].map(namespaceOf);
-    for (const name of [...used, ...this.#namespaces.keys()].toSorted()) names.add(name);
-    return [...names].map((name) => this.#namespaces.get(name)?.value ?? { name, labels: {}, annotations: {} });
+    const declared = this.#parts.declared();
+    const made = new Map<string, Namespace>();
+    for (const [name, { value }] of this.#stored.namespaces) made.set(name, value);
+    for (const [, keeper] of this.#found.keepers(declared)) {
+      for (const namespace of keeper.namespaces()) made.set(namespace.name, namespace);
+    }
+    const names = new Set([declared.gateway.namespace]);
+    const used = [...declared.functions.keys(), ...this.#made.keys()].map(namespaceOf);
+    for (const name of [...used, ...made.keys()].toSorted()) names.add(name);
+    return [...names].map((name) => made.get(name) ?? { name, labels: {}, annotations: {} });
   }
 
   /** @throws MillraceError `request.conflict`, `namespace.missing`, `store.unavailable` */
   async putNamespace(namespace: Namespace, how: 'create' | 'update'): Promise<void> {
     const { name } = namespace;
+    if (name === systemNamespace) throw conflict(`namespace ${name} is Millrace's own`);
+    const { keeper } = this.#target();
+    if (keeper) return keeper.putNamespace(namespace, how);
     await this.#parts.inTurn(async () => {
-      needDeployTarget(this.#parts.declared());
       await this.#refresh();
-      if (name === systemNamespace) throw conflict(`namespace ${name} is Millrace's own`);
       const known = this.namespaces().some((one) => one.name === name);
       if (how === 'create' && known) throw conflict(`namespace ${name} is there already`);
       if (how === 'update' && !known) throw missingNamespace(name);
-      const before = this.#namespaces.get(name);
-      const version = await this.#write(namespacePrefix + name, JSON.stringify(namespace), before?.version ?? 0);
-      this.#namespaces.set(name, { value: namespace, version });
+      await this.#stored.putNamespace(namespace);
     });
   }
 
   /** Only an empty one: what runs there would be gone without anybody having named it. */
   async removeNamespace(name: string): Promise<void> {
+    const { keeper } = this.#target();
     await this.#parts.inTurn(async () => {
-      needDeployTarget(this.#parts.declared());
-      await this.#refresh();
+      if (!keeper) await this.#refresh();
       const known = this.namespaces().find((one) => one.name === name);
       if (!known) throw missingNamespace(name);
       const { functions } = this.#parts.declared();
-      const inside = [...functions.keys(), ...this.#functions.keys()].filter((one) => namespaceOf(one) === name);
+      const inside = [...functions.keys(), ...this.#made.keys()].filter((one) => namespaceOf(one) === name);
       if (inside.length > 0) throw conflict(`namespace ${name} has functions, remove them first: ${some(inside)}`);
-      if (!this.#namespaces.has(name)) throw conflict(`namespace ${name} is the standard one, and stays`);
-      await this.#store().delete(namespacePrefix + name);
-      this.#namespaces.delete(name);
-      await this.#announce();
+      if (keeper) return keeper.removeNamespace(name);
+      if (!this.#stored.namespaces.has(name)) throw conflict(`namespace ${name} is the standard one, and stays`);
+      await this.#stored.removeNamespace(name);
     });
   }
 
-  #changeable(name: string): Config {
+  /** Where the API deploys to, and what keeps it there unless it is the store. */
+  #target(): Target {
     const declared = this.#parts.declared();
-    needDeployTarget(declared);
-    if (declared.functions.has(name)) {
+    const target = needDeployTarget(declared);
+    return { declared, target, keeper: this.#found.keeperOf(target.name) };
+  }
+
+  #changeable(name: string): Target {
+    const target = this.#target();
+    if (target.declared.functions.has(name)) {
       throw conflict(`function ${name} stands in the configuration of the gateway, and is changed there`);
     }
-    return declared;
+    return target;
+  }
+
+  /** The provider whose deployments are in the store. */
+  #storeTarget(declared: Config): ProviderConfig | undefined {
+    const target = deployTarget(declared);
+    return this.#found.keeperOf(target?.name) ? undefined : target;
   }
 
   #needNamespace(name: string): void {
@@ -229,75 +265,52 @@ export class Deployments implements DeploymentServices {
     this.#made = made;
   }
 
-  /** One by one, since what cannot be had here must not keep the others out. */
   async #refresh(): Promise<void> {
-    if (!deployTarget(this.#parts.declared())) return;
-    const changed = await this.#store().get(changedKey);
-    if ((changed?.version ?? 0) === this.#seen) return;
-    await this.#read();
+    if (!this.#storeTarget(this.#parts.declared()) || !(await this.#stored.refresh())) return;
+    await this.#takeUp((name, reason) => this.#cannotHave(name, reason));
+  }
+
+  /** Once for all who ask before it begins: a provider tells of each change. */
+  #takeUpFound(): Promise<void> {
+    this.#takingUp ??= this.#parts.inTurn(async () => {
+      this.#takingUp = undefined;
+      if (!this.#stopped.signal.aborted) await this.#takeUp(() => {});
+    });
+    return this.#takingUp;
+  }
+
+  /** All at once, or one by one where something cannot be had: it must not keep the others out. */
+  async #takeUp(onRefused: (name: string, reason: string) => void): Promise<void> {
     const { functions, refused } = this.under(this.#parts.declared());
-    for (const { name, reason } of refused) this.#cannotHave(name, reason);
-    for (const name of this.#made.keys()) {
-      if (functions.has(name)) continue;
-      const rest = new Map(this.#made);
-      rest.delete(name);
-      await this.#apply(rest);
+    for (const { name, reason } of refused) onRefused(name, reason);
+    const changed = [...functions].filter(([name, one]) => !isDeepStrictEqual(this.#made.get(name), one));
+    const gone = [...this.#made.keys()].filter((name) => !functions.has(name));
+    if (changed.length === 0 && gone.length === 0) return;
+    try {
+      await this.#apply(functions);
+    } catch {
+      for (const name of gone) await this.#apply(without(this.#made, name));
+      for (const [name, one] of changed) await this.#takeUpOne(name, one);
     }
-    for (const [name, one] of functions) {
-      if (isDeepStrictEqual(this.#made.get(name), one)) continue;
-      try {
-        await this.#apply(new Map(this.#made).set(name, one));
-      } catch (error) {
-        this.#cannotHave(name, messageOf(error));
-      }
+  }
+
+  async #takeUpOne(name: string, one: FunctionConfig): Promise<void> {
+    try {
+      await this.#apply(new Map(this.#made).set(name, one));
+    } catch (error) {
+      this.#cannotHave(name, messageOf(error));
     }
   }
 
   #cannotHave(name: string, reason: string): void {
     this.#parts.logger.error({ function: name, reason }, 'a function that was deployed through the API cannot be had');
   }
+}
 
-  async #read(): Promise<void> {
-    const changed = await this.#store().get(changedKey);
-    this.#functions = await this.#all(functionPrefix, storedDeployment);
-    this.#namespaces = await this.#all(namespacePrefix, (text) => JSON.parse(text) as Namespace);
-    this.#seen = changed?.version ?? 0; // Read before the rest: what changes meanwhile is seen again.
-  }
-
-  async #all<Value>(prefix: string, parse: (text: string) => Value | undefined): Promise<Map<string, Kept<Value>>> {
-    const found = new Map<string, Kept<Value>>();
-    const store = this.#store();
-    let after: string | undefined;
-    for (;;) {
-      const keys = await store.list(prefix, pageSize, after);
-      const records = await Promise.all(keys.map(async (key) => [key, await store.get(key)] as const));
-      for (const [key, record] of records) {
-        const value = record && parse(record.value);
-        if (value) found.set(key.slice(prefix.length), { value, version: record.version });
-      }
-      if (keys.length < pageSize) return found;
-      after = keys.at(-1);
-    }
-  }
-
-  async #write(key: string, text: string, ifVersion: number): Promise<number> {
-    const version = await this.#store().put(key, text, { ifVersion });
-    if (version === undefined) throw conflict('another gateway has changed it at the same time: try again');
-    await this.#announce();
-    return version;
-  }
-
-  async #announce(): Promise<void> {
-    const text = String(this.#parts.clock.now());
-    const version = await this.#store().put(changedKey, text, { ifVersion: this.#seen });
-    if (version !== undefined) this.#seen = version;
-    // Somebody else was in between: what he changed is still to be read.
-    else await this.#store().put(changedKey, text);
-  }
-
-  #store(): Store {
-    return this.#parts.store();
-  }
+function without(functions: ReadonlyMap<string, FunctionConfig>, name: string): Map<string, FunctionConfig> {
+  const rest = new Map(functions);
+  rest.delete(name);
+  return rest;
 }
 
 function conflict(message: string): MillraceError {

@@ -121,6 +121,7 @@ export class Gateway {
       clock,
       logger,
       store: () => this.#plugins.store(this.#declared.gateway.deployments.store),
+      providers: this.#plugins.providers,
       declared: () => this.#declared,
       inTurn: (work) => this.#inTurn(work),
       apply: (deployed) => this.#take(withDeployed(this.#declared, deployed)),

@@ -377,6 +377,7 @@ function contained(provider: Provider, instance: PluginInstance): Provider {
     invoke: (entry, call) => instance.within(() => provider.invoke(entry, call)),
     ...(provider.scale && { scale: (name, replicas) => provider.scale?.(name, replicas) ?? Promise.resolve() }),
     ...(provider.cpuMs && { cpuMs: (name) => provider.cpuMs?.(name) }),
+    ...(provider.deployments && { deployments: provider.deployments }),
     ...(provider.secrets && { secrets: provider.secrets }),
     ...(provider.workQueues && { workQueues: () => provider.workQueues?.() ?? [] }),
     stop: (deadlineMs) => provider.stop(deadlineMs),
