@@ -98,7 +98,8 @@ export async function openLoad(
     const sent: Promise<void>[] = [];
     for (let count = 0; count < (rate * ms) / 1000; count++) {
       const dueAt = startedAt + (count * 1000) / rate;
-      if (dueAt > performance.now()) await sleep(dueAt - performance.now());
+      const waitMs = dueAt - performance.now();
+      if (waitMs > 0) await sleep(waitMs);
       sent.push(send().then(() => void latencies.push(performance.now() - dueAt)));
     }
     await Promise.all(sent);

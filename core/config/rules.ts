@@ -22,6 +22,7 @@ export function crossCheck(config: Config, declared: Declared): Problem[] {
     ...queuesOf(config, declared),
     ...targets(config, declared),
     ...circles(config, declared),
+    ...repeatedFollowers(config, declared),
     ...batches(config, declared),
     ...replies(config, declared),
     ...deployments(config, declared),
@@ -229,7 +230,20 @@ function circles(config: Config, { source, functionPaths }: Declared): Problem[]
   return problems;
 }
 
+/** What follows from an outcome is told apart by its function, so one that is named twice would be run once. */
+function repeatedFollowers({ functions }: Config, { source, functionPaths }: Declared): Problem[] {
+  return [...functions.values()].flatMap((one) => {
+    const followers = followersOf(one, functionPaths);
+    const isRepeated = ({ kind, target }: Follower, index: number): boolean =>
+      followers.findIndex((other) => other.kind === kind && other.target === target) < index;
+    return followers
+      .filter(isRepeated)
+      .map(({ kind, target, path }) => problem(path, `${kind} names ${target} twice`, source));
+  });
+}
+
 interface Follower {
+  readonly kind: 'onSuccess' | 'onFailure';
   readonly target: string;
   readonly path: Path;
 }
@@ -237,6 +251,7 @@ interface Follower {
 function followersOf({ name, policy }: FunctionConfig, functionPaths: ReadonlyMap<string, Path>): Follower[] {
   return (['onSuccess', 'onFailure'] as const).flatMap((kind) =>
     policy[kind].map((target, index) => ({
+      kind,
       target,
       path: [...(functionPaths.get(name) ?? []), 'invoke', kind, index, 'function'],
     })),

@@ -45,3 +45,18 @@ export async function sleepUnless(
   end();
   return woken.signal.aborted;
 }
+
+/** Whether the promise was there in time; not so when the signal aborts first. Rejects as the promise does. */
+export async function within(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<boolean> {
+  const { promise: tooLate, resolve } = Promise.withResolvers<false>();
+  const giveUp = (): void => resolve(false);
+  const timer = setTimeout(giveUp, ms);
+  if (signal?.aborted) giveUp();
+  signal?.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await Promise.race([promise.then(() => true), tooLate]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
+  }
+}

@@ -40,7 +40,7 @@ export function effectsOf(
     const headers = callbackHeaders(invocation, outcome, attempts);
     const target = functionOf(invocation.callbackUrl);
     const { lane, path, query } = target ?? { lane: callbackFunction, path: invocation.callbackUrl, query: '' };
-    effects.push(effect(invocation, outcome, nowMs, { lane, path, query }, headers));
+    effects.push(effect('callback', invocation, outcome, nowMs, { lane, path, query }, headers));
   }
   const { replyTo } = invocation;
   if (replyTo && (succeeded(outcome) || !replyTo.onlySuccess)) {
@@ -68,7 +68,7 @@ function replyEffect(
   const headers = { ...event, ...callbackHeaders(invocation, outcome, attempts) };
   const orderKey = target.key === undefined ? undefined : `${target.connection}/${target.to}/${target.key}`;
   const to = { lane: replyFunction, path: pathOf(target), query: '' };
-  return { ...effect(invocation, outcome, nowMs, to, headers), orderKey };
+  return { ...effect('reply', invocation, outcome, nowMs, to, headers), orderKey };
 }
 
 function follower(invocation: Invocation, outcome: Outcome, lane: string, nowMs: number): NewMessage {
@@ -80,11 +80,12 @@ function follower(invocation: Invocation, outcome: Outcome, lane: string, nowMs:
     'x-function-status': String(outcome.status),
     'x-invocation-id': invocation.id,
   };
-  return effect(invocation, outcome, nowMs, { lane, path: '', query: '' }, headers);
+  return effect('follower', invocation, outcome, nowMs, { lane, path: '', query: '' }, headers);
 }
 
 /** A new invocation of a function, with the answer as its body. */
 function effect(
+  kind: 'callback' | 'follower' | 'reply',
   { id, callId, function: source, priority, depth }: Invocation,
   outcome: Outcome,
   nowMs: number,
@@ -98,8 +99,9 @@ function effect(
     body: bytesOf(outcome.body),
     priority,
     maxAttempts: 5,
-    // A crash between the settlement and its bookkeeping may settle again: the follow-up must not come twice.
-    dedupKey: `effect:${id}`,
+    // A crash between the settlement and its bookkeeping may settle again: none of them must come twice. A callback may
+    // go to the same function as a follower.
+    dedupKey: `${kind}:${id}`,
     dedupWindowMs: dayMs,
     resultTtlMs: dayMs,
   };

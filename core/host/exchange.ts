@@ -3,6 +3,7 @@ import type { RouteApp } from '../api/route-table.ts';
 import type { PublicServer } from '../api/server.ts';
 import type { Changes, PartChanges } from '../config/changes.ts';
 import type { Config, PluginConfig } from '../config/schema.ts';
+import { within } from '../contracts/clock.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import type { Provider } from '../contracts/provider.ts';
@@ -10,7 +11,6 @@ import type { Functions } from './functions.ts';
 import type { PluginInstance } from './instance.ts';
 import type { Plugins, RunningConnection, RunningConnector } from './plugins.ts';
 import type { Sources } from './sources.ts';
-import { within } from './within.ts';
 
 /** What a reload works on. All of it is the gateway's. */
 export interface ExchangeParts {

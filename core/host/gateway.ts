@@ -5,6 +5,7 @@ import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
 import { redacted } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
+import { within } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
@@ -42,7 +43,6 @@ import {
   meterToken,
   metricsToken,
 } from './tokens.ts';
-import { within } from './within.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
 const idempotencyWindowMs = 86_400_000;

@@ -4,7 +4,7 @@ import { Observable, type Subscriber } from 'rxjs';
 import { z } from 'zod';
 import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
 import type { ConfigTest, TestInput } from '../config/tests.ts';
-import { sleep } from '../contracts/clock.ts';
+import { sleep, within } from '../contracts/clock.ts';
 import type { OutgoingMessage } from '../contracts/connection.ts';
 import type { Connector, Credit } from '../contracts/connector.ts';
 import {
@@ -21,7 +21,6 @@ import type { Queue } from '../contracts/queue.ts';
 import { bufferOf, bytesOf, jsonOf } from '../kit/body.ts';
 import { compose } from './compose.ts';
 import { Gateway } from './gateway.ts';
-import { within } from './within.ts';
 
 /** The kinds that stand in for queues and stores. */
 export interface StandIns {

@@ -20,6 +20,7 @@ policies: { retry: { quick: { attempts: 2, backoff: { kind: fixed, initial: 20ms
 functions:
   echo: { behaviour: echo }
   after: { behaviour: echo }
+  recorded: { behaviour: echo, invoke: { onSuccess: [{ function: receive }] } }
   chained: { behaviour: echo, invoke: { onSuccess: [{ function: after }] } }
   fail: { behaviour: fail, invoke: { retry: quick } }
   never: { behaviour: never, invoke: { timeout: 300ms, concurrency: 1, waiting: 1 } }
@@ -322,6 +323,14 @@ describe('a callback', () => {
       'x-function-name': 'echo.openfaas-fn',
       'x-function-status': '200',
     });
+  });
+  it('to a function that follows anyway runs it for both', async () => {
+    const { statusCode } = await call('/async-function/recorded', {
+      headers: { 'x-callback-url': 'http://gateway:8080/function/receive' },
+      body: 'twice',
+    });
+    expect(statusCode).toBe(202);
+    await eventually(() => (ran.filter((body) => body === 'twice').length === 2 ? true : undefined));
   });
   it.each(['http://gateway:8080/function/callback.millrace', 'http://gateway/system/functions'])(
     'to %s is none to a function',

@@ -78,6 +78,16 @@ functions:
 `);
     expect(texts.join('\n')).toMatch(/functions.b.invoke.onFailure.0.function: leads back to a.openfaas-fn/);
   });
+  it('finds a function that follows twice', async () => {
+    const { texts } = await load(`${withPlugin}
+functions:
+  a: { behaviour: echo, invoke: { onSuccess: [{ function: b }, { function: b.openfaas-fn }], onFailure: [{ function: b }] } }
+  b: { behaviour: echo }
+`);
+    expect(texts).toEqual([
+      expect.stringMatching(/functions.a.invoke.onSuccess.1.function: onSuccess names b.openfaas-fn twice/),
+    ]);
+  });
   it('may not offer /system to other machines without credentials', async () => {
     const open = 'gateway: { listen: { host: 0.0.0.0 } }\n';
     expect((await load(withPlugin + open)).texts.join()).toMatch(/gateway.auth is none: anyone could use \/system/);

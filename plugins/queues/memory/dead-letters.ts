@@ -79,7 +79,8 @@ export class MemoryDeadLetters implements DeadLetters {
 
   async body(id: string): Promise<Uint8Array | undefined> {
     this.#owner.open();
-    return this.#kept.get(id)?.message.body.slice();
+    const kept = this.#kept.get(id);
+    return kept && new Uint8Array(kept.message.body);
   }
 
   async replay(id: string, { to, headers, body, id: newId }: ReplayOptions): Promise<boolean> {

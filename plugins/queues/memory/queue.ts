@@ -247,7 +247,7 @@ export class MemoryQueue implements Queue {
     const lane = this.#lane(message.lane);
     const due = now + (message.delayMs ?? 0);
     const stored: Stored = {
-      message: { ...message, body: message.body.slice() },
+      message: { ...message, body: new Uint8Array(message.body) },
       sequence: this.#sequence++,
       rank: due - message.priority * this.#config.aging.step,
       state: 'blocked',
@@ -307,7 +307,7 @@ export class MemoryQueue implements Queue {
       this.#leaseFor(stored, ttlMs);
       const { message, attempt, epoch } = stored;
       // Its own copy of the body: a holder that transfers or changes the bytes must not change the next attempt's.
-      const copy = { ...message, body: message.body.slice() };
+      const copy = { ...message, body: new Uint8Array(message.body) };
       leases.push({ receipt: { id: message.id, lane: lane.name, epoch }, message: copy, attempt });
     }
     return leases;
