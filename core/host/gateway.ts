@@ -155,7 +155,7 @@ export class Gateway {
       authenticator: this.#callers.authenticator,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
-      requested: requestMetrics(this.#parts.metrics),
+      requested: requestMetrics(this.#parts.metrics, this.#parts.meter),
     });
     this.#server = server;
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues);

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Catalog } from '../functions/catalog.ts';
 import { namespaceOf } from '../kit/names.ts';
+import type { Meter } from './meter.ts';
 
 /** Metrics of the functions themselves, read at each scrape, under the names that OpenFaaS dashboards know. */
 export function functionMetrics(registry: Registry, catalog: Catalog): void {
@@ -53,15 +54,38 @@ export function functionMetrics(registry: Registry, catalog: Catalog): void {
   });
 }
 
+function pathOf(name: string): string {
+  return `/function/${name}`;
+}
+
 type Entry = ReturnType<Catalog['list']>[number];
 
 /** Tells of a request that has been answered: its route, not its path, which may be anything. */
 export type Requested = (method: string, route: string, status: number, seconds: number) => void;
 
-/** Metrics of `/system` and `/async-function`; calls of functions are counted by function. */
-export function requestMetrics(registry: Registry): Requested {
+/**
+ * Metrics of `/system` and `/async-function`, and what the watchdog of each function would tell: attempts under the path
+ * `/function/NAME`. Their seconds are in `gateway_functions_seconds` only: there may be thousands of functions.
+ */
+export function requestMetrics(registry: Registry, meter: Meter): Requested {
   const common = { labelNames: ['method', 'path', 'status'] as const, registers: [registry] };
-  const total = new Counter({ ...common, name: 'http_requests_total', help: 'Requests answered.' });
+  const total = new Counter({
+    ...common,
+    name: 'http_requests_total',
+    help: 'Requests answered, and attempts of functions.',
+    collect() {
+      meter.takeRequests((name, method, status, count) => this.inc({ method, path: pathOf(name), status }, count));
+    },
+  });
+  new Gauge({
+    name: 'http_requests_in_flight',
+    help: 'Attempts of functions that run now.',
+    labelNames: ['path'],
+    registers: [registry],
+    collect() {
+      for (const [name, count] of meter.running()) this.set({ path: pathOf(name) }, count);
+    },
+  });
   const seconds = new Histogram({
     ...common,
     name: 'http_request_duration_seconds',

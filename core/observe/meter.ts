@@ -6,6 +6,8 @@ const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 /** Attempts of one function that ended with one status. */
 interface CodeMeters {
   readonly code: string;
+  /** By method: how many `takeRequests` has not told yet. */
+  readonly untold: Record<string, number>;
   /** By bucket, the last one for what is longer than any bound; each alone, summed up when somebody looks. */
   readonly buckets: number[];
   count: number;
@@ -110,7 +112,7 @@ export class Meter {
       labelNames: ['function_name'],
       registers,
       collect() {
-        for (const [name, meters] of functions) this.set({ function_name: name }, meters.inflight);
+        for (const [name, { inflight }] of functions) this.set({ function_name: name }, inflight);
       },
     });
   }
@@ -121,13 +123,14 @@ export class Meter {
     meters.inflight++;
   }
 
-  ended(name: string, status: number, durationMs: number): void {
+  ended(name: string, method: string, status: number, durationMs: number): void {
     const meters = this.#of(name);
     meters.inflight--;
     meters.ended++;
     let child = meters.byStatus.get(status);
     if (!child) {
-      child = { code: String(status), buckets: secondsBuckets.map(() => 0).concat(0), count: 0, seconds: 0 };
+      const buckets = secondsBuckets.map(() => 0).concat(0);
+      child = { code: String(status), untold: {}, buckets, count: 0, seconds: 0 };
       meters.byStatus.set(status, child);
     }
     const seconds = durationMs / 1000;
@@ -136,6 +139,24 @@ export class Meter {
     child.buckets[bucket] = (child.buckets[bucket] ?? 0) + 1;
     child.count++;
     child.seconds += seconds;
+    child.untold[method] = (child.untold[method] ?? 0) + 1;
+  }
+
+  /** Attempts that ended since this was asked last. */
+  takeRequests(tell: (name: string, method: string, code: string, count: number) => void): void {
+    for (const [name, { byStatus }] of this.#functions) {
+      for (const { code, untold } of byStatus.values()) {
+        for (const [method, count] of Object.entries(untold)) {
+          if (count > 0) tell(name, method, code, count);
+          untold[method] = 0;
+        }
+      }
+    }
+  }
+
+  /** Attempts that run now, by function. */
+  *running(): Iterable<readonly [string, number]> {
+    for (const [name, { inflight }] of this.#functions) yield [name, inflight];
   }
 
   /** Attempts that ended since the start. */

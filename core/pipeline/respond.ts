@@ -25,8 +25,10 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       { code: 'internal', message: 'no stage gave an outcome' },
       0,
     ));
-    if (delivery.decision === 'run' && delivery.entry)
-      meter.ended(delivery.entry.name, outcome.status, outcome.durationMs);
+    if (delivery.decision === 'run' && delivery.entry) {
+      const method = delivery.invocation?.method ?? 'POST';
+      meter.ended(delivery.entry.name, method, outcome.status, outcome.durationMs);
+    }
     if (delivery.settlement.kind === 'replies') {
       if (delivery.request.replyTo && !delivery.accepted) {
         return published(delivery, outcome).then((verdict) => say(delivery, verdict));

@@ -66,6 +66,8 @@ describe('metrics under the names of OpenFaaS', () => {
       'gateway_service_target_load{function_name="up.openfaas-fn",scaling_type="rps"} 50',
       'queue_worker_messages_processed_total{queue_name="default"} 1',
       'http_requests_total{method="POST",path="/async-function",status="202"} 1',
+      'http_requests_total{method="POST",path="/function/up.openfaas-fn",status="200"} 2',
+      'http_requests_in_flight{path="/function/up.openfaas-fn"} 0',
     ])
       expect(metrics).toContain(line);
   });
