@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { Command } from 'commander';
-import fastify from 'fastify';
+import fastify, { type FastifyInstance } from 'fastify';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { registerCheck } from '../../core/cli/check.ts';
@@ -85,15 +85,22 @@ describe('every setting', () => {
 });
 
 describe('the JSON Schema for editors', () => {
-  /** Whether an editor would accept the data: Fastify's validator knows draft 7. */
-  async function accepts(data: unknown, of = definitions): Promise<boolean> {
+  /** Compiling one takes a second. */
+  const validators = new Map<readonly PluginDefinition[], FastifyInstance>();
+  function validatorOf(of: readonly PluginDefinition[]): FastifyInstance {
     const app = fastify({
       ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false } },
     });
     const { $schema: _, ...schema } = jsonSchema(of);
     app.post('/', { schema: { body: schema } }, async () => 'ok');
+    validators.set(of, app);
+    return app;
+  }
+  afterAll(() => Promise.all([...validators.values()].map((app) => app.close())));
+  /** Whether an editor would accept the data: Fastify's validator knows draft 7. */
+  async function accepts(data: unknown, of: readonly PluginDefinition[] = definitions): Promise<boolean> {
+    const app = validators.get(of) ?? validatorOf(of);
     const { statusCode } = await app.inject({ method: 'POST', url: '/', payload: data as object });
-    await app.close();
     return statusCode === 200;
   }
   const shipped = ['millrace.yaml', ...readdirSync(join(root, 'config/examples')).map((file) => `examples/${file}`)];

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Outcome } from '../../core/contracts/invocation.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
@@ -245,15 +247,21 @@ describe('a thread', () => {
     expect(Math.max(...bench.logs.map(({ text }) => text.length))).toBeLessThan(65 * 1024);
   });
 
-  test('answers its first call, started for it, within 80 ms of cold', async () => {
+  test('answers its first call, started for it, not much later than a bare thread of Node starts', async () => {
     const bench = await setup();
-    const times: number[] = [];
+    const cold: number[] = [];
+    const bare: number[] = [];
     for (let round = 0; round < 5; round++) {
       const entry = await bench.deployModule(`echo-${round}.test`, { module: 'echo.ts' });
-      times.push((await send(entry, '')).durationMs);
+      cold.push((await send(entry, '')).durationMs);
+      const startedAt = performance.now();
+      const thread = new Worker('', { eval: true });
+      await once(thread, 'online');
+      bare.push(performance.now() - startedAt);
+      await thread.terminate();
     }
-    // The promise is 80 ms on a quiet machine; a busy one is given room, since tests run beside each other.
-    expect(Math.min(...times)).toBeLessThan(240);
+    // Three times as long on a quiet machine: the bar in milliseconds is the benchmarks’.
+    expect(Math.min(...cold) / Math.min(...bare)).toBeLessThan(10);
   });
 
   test('ends when it has been idle, but for the least number', async () => {
