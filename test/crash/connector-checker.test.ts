@@ -11,6 +11,7 @@ const good: MessageHistory = {
   executions: run('m1'),
   dead: [],
   attempts: 3,
+  ordered: ['processed'],
   atRisk: 1,
   left: 0,
   drift: 0,
@@ -49,6 +50,23 @@ describe('the checker of the crash test of connectors', () => {
     expect(complaints({ confirmed, executions, dead: [letter, letter], atRisk: 0 })).toMatch(/1 given again/);
     expect(complaints({ dead: [letter] })).toMatch(/is a dead letter \(max_attempts\)/);
     expect(complaints({ executions: [], dead: [{ ...letter, reason: 'crashed' }] })).toBe('');
+  });
+  it('finds what began before the one before it with its key had ended, on topics that keep the order', () => {
+    const [first, second] = ['m1', 'm2'].map((id) => ({ ...message, id, body: id, key: 'k' }));
+    const confirmed = [first!, second!];
+    const inOrder = [...run('m1'), ...run('m2')];
+    expect(complaints({ confirmed, executions: inOrder })).toBe('');
+    expect(complaints({ confirmed, executions: [...inOrder, ...run('m1')] })).toBe('');
+    const swapped = [...run('m2'), ...run('m1')];
+    expect(complaints({ confirmed, executions: swapped })).toMatch(/1 out of order: m2 \(processed k\) before m1/);
+    expect(complaints({ confirmed, executions: swapped, ordered: [] })).toBe('');
+    expect(complaints({ confirmed: [first!, { ...second!, key: 'l' }], executions: swapped })).toBe('');
+    const between = [...run('m1').slice(0, 1), ...run('m2'), ...run('m1').slice(1)];
+    expect(complaints({ confirmed, executions: between })).toMatch(/1 out of order/);
+    const tried = [{ ...first!, behaviour: 'fail-once' as const }, second!];
+    expect(complaints({ confirmed: tried, executions: [...run('m1'), ...run('m2'), ...run('m1', 2)] })).toMatch(
+      /1 out/,
+    );
   });
   it('finds what the broker keeps, and numbers that do not add up', () => {
     expect(complaints({ left: 2 })).toMatch(/still keeps 2/);

@@ -14,10 +14,11 @@ import { seeded } from './random.ts';
 
 /**
  * What is done in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place. `stall`: SIGSTOP of a
- * gateway for longer than the broker waits for it, and SIGCONT. `broker`: kill -9 of the broker, which is away for a
+ * gateway for longer than the broker waits for it, and SIGCONT. `leave`: it is stopped as it should be, while others go on,
+ * and comes back. `broker`: kill -9 of the broker, which is away for a
  * moment. `freeze`: SIGSTOP of the broker, and SIGCONT.
  */
-export type MessageStrike = 'gateway' | 'failpoint' | 'stall' | 'broker' | 'freeze';
+export type MessageStrike = 'gateway' | 'failpoint' | 'stall' | 'leave' | 'broker' | 'freeze';
 
 export interface MessagePlan {
   readonly seed: number;
@@ -122,6 +123,7 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
       executions: executionsIn(ledger),
       dead: told.flatMap(({ dead }) => dead),
       attempts,
+      ordered: connector.ordered ?? [],
       atRisk,
       left,
       drift: told.reduce((sum, { drift }) => sum + drift, 0),
@@ -167,6 +169,9 @@ async function strikeOnce(
       gateway?.child.kill('SIGCONT');
       break;
     }
+    case 'leave':
+      complaints.push(...(await fleet.leave(place)));
+      break;
     case 'broker': {
       await broker.kill();
       const again = givenAgain(connector, broker);

@@ -11,7 +11,7 @@ const rounds = Number(process.env['MILLRACE_CRASH_CONNECTOR_ROUNDS'] ?? 1);
 /** One at each named place. Before a gateway is given its place it is killed at a random moment. */
 function strikesOn({ failpoints }: CrashConnector): MessageStrike[] {
   const named = [...connectorFailpoints, ...failpoints].map((): MessageStrike => 'failpoint');
-  return Array.from({ length: rounds }, (): MessageStrike[] => ['broker', 'stall', ...named]).flat();
+  return Array.from({ length: rounds }, (): MessageStrike[] => ['broker', 'stall', 'leave', ...named]).flat();
 }
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 
@@ -22,17 +22,34 @@ export async function connectorCrashSuite(connector: CrashConnector): Promise<vo
     broker,
     `connector ${kind}: gateways and a broker that are killed while they work`,
     () => {
-      it('loses nothing that the broker confirmed, and gives little again', { timeout: 600_000 }, async () => {
+      it(
+        'loses nothing that the broker confirmed, gives little again and keeps the order that it promises',
+        { timeout: 600_000 },
+        async () => {
+          const history = await messageRun({
+            seed,
+            connector,
+            gateways: 2,
+            strikes: strikesOn(connector),
+            paceMs: 80,
+            log,
+          });
+          log(`connector ${kind}, seed ${seed}: ${messageSummary(history)}`);
+          expect(brokenMessages(history), `seed ${seed}`).toEqual([]);
+        },
+      );
+
+      const { unordered } = connector;
+      it.runIf(unordered)('is caught when it does not keep the order of a key', { timeout: 120_000 }, async () => {
         const history = await messageRun({
           seed,
-          connector,
+          connector: { ...connector, connector: unordered ?? connector.connector },
           gateways: 2,
-          strikes: strikesOn(connector),
-          paceMs: 80,
-          log,
+          strikes: ['leave'],
+          paceMs: 5,
+          longestMs: 200,
         });
-        log(`connector ${kind}, seed ${seed}: ${messageSummary(history)}`);
-        expect(brokenMessages(history), `seed ${seed}`).toEqual([]);
+        expect(checkMessages(history).outOfOrder.length).toBeGreaterThan(0);
       });
 
       it('is caught when it acknowledges early', { timeout: 120_000 }, async () => {

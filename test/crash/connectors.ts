@@ -8,8 +8,8 @@ import { mqtt } from './connector-mqtt.ts';
 
 /** A source of messages, as a stranger's producer sees it. */
 export interface Source {
-  /** Resolves once the broker has confirmed it; rejects, in a few seconds, when that is not known. */
-  publish(topic: AckMode, body: Buffer): Promise<void>;
+  /** Resolves once the broker has confirmed it; rejects, in a few seconds, when that is not known. `key`: of its order. */
+  publish(topic: AckMode, body: Buffer, key: string): Promise<void>;
   /** What the broker keeps for the gateways, of both topics; undefined where it cannot tell. */
   left(): Promise<number | undefined>;
   close(): Promise<void>;
@@ -25,6 +25,10 @@ export interface CrashConnector {
   readonly prepare?: (broker: OwnBroker) => Promise<void>;
   /** The modes that it has, each on a topic of that name. */
   readonly acks: readonly AckMode[];
+  /** Those in which messages with the same key are run in their order, whichever gateway has them; else none. */
+  readonly ordered?: readonly AckMode[];
+  /** Those keys, where they say that no order is kept. */
+  readonly unordered?: (topic: AckMode) => string;
   /** The connection's keys, but for `kind`. */
   readonly connection: (url: string) => string;
   /** Its own keys for that topic. Short patience, so that what a stopped gateway had is soon given to others. */
@@ -117,12 +121,15 @@ const kafka: CrashConnector = {
   // One that was killed does not get back in before its session is over.
   settings: ['group.min.session.timeout.ms=500', 'broker.session.timeout.ms=3000', 'broker.heartbeat.interval.ms=500'],
   acks: ['processed', 'enqueued'],
+  // What was handed over to the queue of a gateway that died is run when that is back.
+  ordered: ['processed'],
   // It commits each second, in which the producers send about so many.
   unsaid: 100,
   early: ['kafka.committed:3', 'kafka.committed:5'],
   connection: (url) => `brokers: "${url}"`,
   connector: (topic) =>
     `subscribe: { topics: [crash.${topic}], group: ${topic} }, sessionTimeout: 2s, drainTimeout: 2s`,
+  unordered: (topic) => `subscribe: { topics: [crash.${topic}], group: ${topic} }, concurrency: { keyed: false }`,
   // There are commits each second only.
   failpoints: ['kafka.committing:2', 'kafka.committed:2'],
   stallMs: 3000,
@@ -142,8 +149,8 @@ const kafka: CrashConnector = {
     // Not waited for: kafkajs takes a broker that has not heard of them yet for one that never will.
     await admin.createTopics({ topics, waitForLeaders: false });
     return {
-      publish: async (topic, body) => {
-        await producer.send({ topic: `crash.${topic}`, acks: -1, timeout: 2000, messages: [{ value: body }] });
+      publish: async (topic, value, key) => {
+        await producer.send({ topic: `crash.${topic}`, acks: -1, timeout: 2000, messages: [{ key, value }] });
       },
       left: async () => {
         let sum = 0;

@@ -73,6 +73,14 @@ export class Fleet {
     over.abort();
   }
 
+  /** Stops the one at that place as it should be stopped; returns what was wrong with that. */
+  async leave(place: number): Promise<readonly string[]> {
+    const gateway = this.#places[place];
+    this.#places[place] = undefined;
+    const code = gateway && (await stopGateway(gateway));
+    return code === undefined || code === 0 ? [] : [`a gateway that left ended with ${code}`];
+  }
+
   /** Stops all of them as they should be stopped; returns their exit codes. */
   async stop(): Promise<readonly (number | string)[]> {
     const gateways = this.#places.splice(0).filter((gateway) => gateway !== undefined);

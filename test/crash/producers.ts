@@ -27,32 +27,33 @@ export class Producers {
     this.#random = random;
   }
 
-  /** All of them publish, one message after another each, with about `paceMs` between two, until the signal aborts. */
+  /** All of them publish, one message after another each and by a key of its own, with about `paceMs` between two, until the signal aborts. */
   async load(paceMs: number, signal: AbortSignal): Promise<void> {
-    const one = async (): Promise<void> => {
+    const one = async (key: string): Promise<void> => {
       while (!signal.aborted) {
-        const isSent = this.confirmed.length < this.most && (await this.send()) !== undefined;
+        const isSent = this.confirmed.length < this.most && (await this.send(key)) !== undefined;
         const pauseMs = isSent ? this.#random() * 2 * paceMs : idlePauseMs;
         await delay(pauseMs, undefined, { signal }).catch(() => undefined);
       }
     };
-    await Promise.all(Array.from({ length: producers }, one));
+    await Promise.all(Array.from({ length: producers }, (_, index) => one(`producer-${index}`)));
   }
 
   /** One message; undefined when the broker did not say that it has it. */
-  async send(behaviour = this.#pick()): Promise<Confirmed | undefined> {
+  async send(key: string): Promise<Confirmed | undefined> {
+    const behaviour = this.#pick();
     const id = randomBytes(8).toString('hex');
     // Bytes of every kind, after what the function reads.
     const body = Buffer.concat([Buffer.from(`${id} ${behaviour} `), randomBytes(Math.floor(this.#random() * 500))]);
     const topic = this.#topics[Math.floor(this.#random() * this.#topics.length)] ?? 'enqueued';
     this.unknown.add(id);
     try {
-      await this.#source.publish(topic, body);
+      await this.#source.publish(topic, body, key);
     } catch {
       return undefined; // It is in the ledger of the unknown.
     }
     this.unknown.delete(id);
-    const sent = { id, topic, behaviour, body: createHash('sha256').update(body).digest('hex') };
+    const sent = { id, topic, behaviour, key, body: createHash('sha256').update(body).digest('hex') };
     this.confirmed.push(sent);
     return sent;
   }
