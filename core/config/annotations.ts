@@ -19,9 +19,10 @@ const number = z
   .transform(Number);
 const bool = z.enum(['true', 'false'], 'expected "true" or "false"').transform((text) => text === 'true');
 // Durations stay texts: the schema of the YAML reads them.
+const anyDuration = duration();
 const durationText = z
   .string()
-  .refine((text) => duration().safeParse(text).success, 'expected a duration such as "30s"');
+  .refine((text) => anyDuration.safeParse(text).success, 'expected a duration such as "30s"');
 const codes = z
   .string()
   .regex(/^\s*[1-5]\d\d\s*(,\s*[1-5]\d\d\s*)*$/, 'expected statuses such as "429,502,503"')
@@ -50,6 +51,10 @@ const retryAnnotations = {
 
 const authAnnotations = {
   auth: ['auth', z.enum(functionAuths, `expected ${functionAuths.join(', ')}`)],
+} as const satisfies Record<string, readonly [string, z.ZodType]>;
+
+const watchdogVariables = {
+  concurrency: ['max_inflight', wholeNumber(0)],
 } as const satisfies Record<string, readonly [string, z.ZodType]>;
 
 /** What annotations change of a retry policy. */
@@ -87,7 +92,7 @@ export function annotatedOf(labels: TextMap, annotations: TextMap, env: TextMap)
   const retry = gathered('annotations', annotations, `${prefix}retry.`, retryAnnotations, problems);
   const { auth } = gathered('annotations', annotations, 'millrace.dev/', authAnnotations, problems);
   const queue = annotations[`${prefix}queue`];
-  const most = gathered('env', env, '', { concurrency: ['max_inflight', wholeNumber(0)] }, problems);
+  const most = gathered('env', env, '', watchdogVariables, problems);
   const invoke = {
     ...(queue !== undefined && { queue }),
     // The watchdogs take 0 for no limit.

@@ -64,7 +64,7 @@ export function functionOf(
   }
   const plugin = providerOf(entry, at, context, findings);
   if (!plugin) return undefined;
-  const schema = (plugin.definition as ProviderDefinition).functionConfig.strict();
+  const schema = strictSchemaOf(plugin.definition as ProviderDefinition);
   const own = without(entry, commonKeys);
   const parsed = parsePart(schema, own, at, source, commonKeys);
   problems.push(...parsed.problems);
@@ -96,6 +96,15 @@ export function functionOf(
       ...policyOf(common.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
     },
   });
+}
+
+/** Zod compiles a schema when it is first used, which takes longer than using it does. */
+const strictSchemas = new WeakMap<ProviderDefinition, z.ZodObject>();
+
+function strictSchemaOf(definition: ProviderDefinition): z.ZodObject {
+  const schema = strictSchemas.get(definition) ?? definition.functionConfig.strict();
+  strictSchemas.set(definition, schema);
+  return schema;
 }
 
 function policyOf(
