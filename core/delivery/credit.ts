@@ -10,6 +10,8 @@ export class CreditPool implements Credit {
   #outstanding = 0;
   readonly #waiters = new Set<Waiter>();
   #idle: (() => void)[] = [];
+  /** Called when there may be more of it to take. */
+  onChange: (() => void) | undefined;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -71,6 +73,7 @@ export class CreditPool implements Credit {
   }
 
   #serve(): void {
+    this.onChange?.();
     for (const waiter of this.#waiters) {
       if (this.#outstanding >= this.#limit) return;
       this.#waiters.delete(waiter);

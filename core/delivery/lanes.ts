@@ -9,6 +9,7 @@ import { endToEnd } from '../kit/headers.ts';
 import type { PacedCredit } from './credit.ts';
 import { attemptErrorOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
+import { Lane } from './lane.ts';
 
 /**
  * How long a lease lasts without an extension: so long does a dead gateway keep work from its peers, who have 20 s to take
@@ -16,8 +17,6 @@ import { failpoint } from './failpoint.ts';
  */
 const leaseTtlMs = 15_000;
 const waitMs = 20_000;
-/** At most so many of a lane in one request, so that one answer of the queue stays small. */
-const batch = 64;
 const retryPauseMs = { first: 100, last: 5000 } as const;
 
 export interface LaneOptions {
@@ -34,8 +33,12 @@ export interface LaneOptions {
 interface ActiveLease {
   readonly lease: Lease;
   readonly delivery: Delivery;
+  readonly lane: Lane;
   /** Monotonic ms. */
   expiresAt: number;
+  /** Monotonic ms; undefined while it waits for credit. */
+  begunAt: number | undefined;
+  isHandedBack: boolean;
 }
 
 /**
@@ -88,57 +91,81 @@ export class LaneSource {
   }
 
   async #take(lane: Lane, signal: AbortSignal, emit: (delivery: Delivery) => void): Promise<void> {
-    const { queue, logger, queueName } = this.#options;
-    const { name, credit } = lane;
-    let pauseMs: number = retryPauseMs.first;
-    while (await credit.take(signal)) {
-      let wanted = 1;
-      while (wanted < batch && credit.tryTake()) wanted++;
-      let leases: readonly Lease[] = [];
-      try {
-        leases = await queue.lease(name, wanted, { ttlMs: leaseTtlMs, waitMs, signal });
-        pauseMs = retryPauseMs.first;
-      } catch (error) {
-        logger.warn({ err: error, queue: queueName, lane: name }, 'the queue gave no work; asking again');
-        await sleep(pauseMs, signal);
-        pauseMs = Math.min(pauseMs * 2, retryPauseMs.last);
-      }
-      for (let unused = wanted - leases.length; unused > 0; unused--) credit.giveBack();
-      if (leases.length > 0) failpoint('lease.before-dispatch');
-      for (const lease of leases) {
-        // Once nobody listens, an emitted delivery would vanish with its lease.
-        if (signal.aborted) await this.#handBack(lease, credit);
-        else emit(this.#delivery(lease, lane));
+    const requests = new Set<Promise<void>>();
+    for (let wanted = await lane.room(signal); wanted > 0; wanted = await lane.room(signal)) {
+      const request = this.#request(lane, wanted, signal, emit).finally(() => requests.delete(request));
+      requests.add(request);
+    }
+    await Promise.all(requests);
+  }
+
+  /** Asks for that many, and begins them as there is credit. */
+  async #request(lane: Lane, wanted: number, signal: AbortSignal, emit: (delivery: Delivery) => void): Promise<void> {
+    const { clock } = this.#options;
+    const leases = await this.#lease(lane, wanted, signal);
+    if (leases.length > 0) failpoint('lease.before-dispatch');
+    const expiresAt = clock.monotonic() + leaseTtlMs;
+    for (const active of leases.map((lease) => this.#hold(lease, lane, expiresAt))) {
+      const mayBegin = lane.credit.tryTake() || (await lane.credit.take(signal));
+      // Once nobody listens, an emitted delivery would vanish with its lease.
+      if (mayBegin && !signal.aborted && !active.isHandedBack) {
+        lane.taken();
+        active.begunAt = clock.monotonic();
+        emit(active.delivery);
+      } else {
+        if (mayBegin) lane.credit.giveBack();
+        await this.#handBack(active);
       }
     }
   }
 
-  async #handBack({ receipt }: Lease, credit: PacedCredit): Promise<void> {
+  async #lease(lane: Lane, wanted: number, signal: AbortSignal): Promise<readonly Lease[]> {
+    const { queue, clock, logger, queueName } = this.#options;
+    const isOnly = lane.asking(wanted);
+    const askedAt = clock.monotonic();
+    let leases: readonly Lease[] = [];
+    try {
+      leases = await queue.lease(lane.name, wanted, { ttlMs: leaseTtlMs, waitMs: isOnly ? waitMs : 0, signal });
+      lane.pauseMs = 0;
+    } catch (error) {
+      logger.warn({ err: error, queue: queueName, lane: lane.name }, 'the queue gave no work; asking again');
+      lane.pauseMs = Math.min(Math.max(lane.pauseMs * 2, retryPauseMs.first), retryPauseMs.last);
+      await sleep(lane.pauseMs, signal);
+    }
+    lane.answered(wanted, leases.length, clock.monotonic() - askedAt);
+    return leases;
+  }
+
+  /** As if it had never been leased. */
+  async #handBack(active: ActiveLease): Promise<void> {
+    if (active.isHandedBack) return;
+    active.isHandedBack = true;
+    active.lane.taken();
     const { queue, logger, queueName } = this.#options;
-    credit.giveBack();
+    const { receipt } = active.lease;
     await queue.settle(receipt, { kind: 'retry', delayMs: 0, counted: false }).catch((error: unknown) => {
       logger.warn(
         { err: error, queue: queueName, id: receipt.id },
         'a lease was not handed back; it runs out by itself',
       );
     });
+    this.#forget(active);
   }
 
-  #delivery(lease: Lease, lane: Lane): Delivery {
+  /** What was leased, as a delivery that has not begun. */
+  #hold(lease: Lease, lane: Lane, expiresAt: number): ActiveLease {
     const { clock, queueName, running } = this.#options;
     const { message } = lease;
     const settlement: Settlement = {
       kind: 'settles',
       settle: async (verdict) => {
         pace(lane.credit, verdict, delivery, clock);
-        lane.settling(delivery);
+        lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
         try {
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
         } finally {
           lane.settled(delivery);
-          running.delete(message.id);
-          this.#active.delete(active);
-          if (this.#active.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+          this.#forget(active);
         }
       },
     };
@@ -146,10 +173,16 @@ export class LaneSource {
     const request = { function: message.lane, method, path, query, headers, body: message.body, lease };
     const delivery = new Delivery(`queue:${queueName}`, request, settlement);
     delivery.credit = lane.credit;
-    const active: ActiveLease = { lease, delivery, expiresAt: clock.monotonic() + leaseTtlMs };
+    const active: ActiveLease = { lease, lane, delivery, expiresAt, begunAt: undefined, isHandedBack: false };
     this.#active.add(active);
     running.set(message.id, delivery);
-    return delivery;
+    return active;
+  }
+
+  #forget(active: ActiveLease): void {
+    this.#options.running.delete(active.lease.message.id);
+    this.#active.delete(active);
+    if (this.#active.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** A settlement that the queue cannot take now is said again for as long as the lease is ours. */
@@ -175,64 +208,30 @@ export class LaneSource {
   }
 
   async #extendAll(): Promise<void> {
-    const { queue, clock, logger, queueName } = this.#options;
-    const now = clock.monotonic();
+    const now = this.#options.clock.monotonic();
     const due = [...this.#active].filter(({ expiresAt }) => expiresAt - now < (leaseTtlMs * 2) / 3);
     await Promise.all(
-      due.map(async (active) => {
-        try {
-          const result = await queue.extend(active.lease.receipt, leaseTtlMs);
-          if (result === 'settled') active.expiresAt = clock.monotonic() + leaseTtlMs;
-          else if (this.#active.has(active)) active.delivery.abort('lease-lost');
-        } catch (error) {
-          logger.warn(
-            { err: error, queue: queueName, id: active.lease.message.id },
-            'a lease was not extended; trying again',
-          );
-        }
-      }),
+      due.map((active) => (active.begunAt === undefined ? this.#giveUp(active) : this.#extend(active))),
     );
   }
-}
 
-/**
- * The credit of one lane. When a function has ended, its credit goes to the next one while the queue takes the verdict:
- * a round trip and an fsync less between two runs. No more than as many as the credit are settled ahead like that, so
- * that what a crash repeats stays bounded where the queue is slow.
- */
-class Lane {
-  readonly name: string;
-  readonly credit: PacedCredit;
-  /** Deliveries whose credit has gone to others before the queue had taken their verdict. */
-  #ahead = 0;
-  /** Deliveries that wait for their turn to be one of those. */
-  readonly #ended = new Set<Delivery>();
-
-  constructor(name: string, credit: PacedCredit) {
-    this.name = name;
-    this.credit = credit;
+  /** The function has become slow since it was asked for: others may be able to run it sooner. */
+  async #giveUp(active: ActiveLease): Promise<void> {
+    active.lane.waited(leaseTtlMs / 3);
+    await this.#handBack(active);
   }
 
-  /** The function has ended; the queue is being told. */
-  settling(delivery: Delivery): void {
-    this.#ended.add(delivery);
-    this.#advance();
-  }
-
-  /** The queue has taken the verdict, or never will. */
-  settled(delivery: Delivery): void {
-    // Otherwise its credit is its own still, and given back with its end.
-    if (!this.#ended.delete(delivery)) this.#ahead--;
-    this.#advance();
-  }
-
-  #advance(): void {
-    for (const delivery of this.#ended) {
-      if (this.#ahead >= this.credit.limit) return;
-      this.#ended.delete(delivery);
-      this.#ahead++;
-      delivery.credit = undefined;
-      this.credit.giveBack();
+  async #extend(active: ActiveLease): Promise<void> {
+    const { queue, clock, logger, queueName } = this.#options;
+    try {
+      const result = await queue.extend(active.lease.receipt, leaseTtlMs);
+      if (result === 'settled') active.expiresAt = clock.monotonic() + leaseTtlMs;
+      else if (this.#active.has(active)) active.delivery.abort('lease-lost');
+    } catch (error) {
+      logger.warn(
+        { err: error, queue: queueName, id: active.lease.message.id },
+        'a lease was not extended; trying again',
+      );
     }
   }
 }

@@ -1,9 +1,10 @@
 import { pino } from 'pino';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../core/contracts/clock.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { PacedCredit } from '../../core/delivery/credit.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
+import { manualClock } from '../../core/testing/manual-clock.ts';
 import { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
 import { plainMessage } from '../support/plain-message.ts';
@@ -81,6 +82,75 @@ const turns = async (): Promise<void> => {
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
 };
 
+/** A lane of a queue that answers each request when it is told to, for runs that end as the test says. */
+async function openSlow(limit: number): Promise<{
+  readonly queue: MemoryQueue;
+  readonly lanes: LaneSource;
+  /** How many leases each request asked for that has not been answered. */
+  readonly asked: number[];
+  /** Answers the oldest request after so long. */
+  readonly answer: (afterMs: number) => Promise<void>;
+  readonly given: Delivery[];
+  /** Everything that was given ends, and the queue takes it. */
+  readonly end: (runMs: number) => Promise<void>;
+  readonly unsubscribe: () => void;
+}> {
+  const queue = new MemoryQueue(memoryConfig.parse({ allowVolatile: true }), systemClock);
+  await queue.start();
+  await queue.enqueue(Array.from({ length: 100 }, (_, index) => plainMessage(`m${index}`)));
+  const clock = manualClock();
+  const asked: number[] = [];
+  const answers: (() => void)[] = [];
+  const leaseNow = queue.lease.bind(queue);
+  queue.lease = async (name, max, options) => {
+    asked.push(max);
+    await new Promise<void>((resolve) => answers.push(resolve));
+    asked.shift();
+    return leaseNow(name, max, { ...options, waitMs: 0 });
+  };
+  const lanes = new LaneSource({
+    queueName: 'main',
+    queue,
+    clock,
+    logger: pino({ enabled: false }),
+    running: new Map(),
+    resultBody: 1000,
+    stale: () => {},
+  });
+  const given: Delivery[] = [];
+  const running: Delivery[] = [];
+  const subscription = lanes.deliveries(lane, new PacedCredit(limit)).subscribe((delivery) => {
+    given.push(delivery);
+    running.push(delivery);
+  });
+  cleanups.push(async () => {
+    subscription.unsubscribe();
+    for (const resolve of answers) resolve();
+    await queue.stop();
+  });
+  await turns();
+  return {
+    queue,
+    lanes,
+    asked,
+    given,
+    answer: async (afterMs) => {
+      clock.advance(afterMs);
+      answers.shift()?.();
+      await turns();
+    },
+    end: async (runMs) => {
+      clock.advance(runMs);
+      for (const delivery of running.splice(0)) {
+        await delivery.settlement.settle(done, delivery);
+        delivery.credit?.giveBack();
+      }
+      await turns();
+    },
+    unsubscribe: () => subscription.unsubscribe(),
+  };
+}
+
 describe('lanes of a queue', () => {
   it('gives the next message while the queue takes the verdict of the one before', async () => {
     const { given, settle } = await open(3, 1);
@@ -130,5 +200,88 @@ describe('lanes of a queue', () => {
     expect(isIdle).toBe(false);
     release();
     await idle;
+  });
+
+  it('asks for the next ones while a function that is quicker than the queue runs, and for no more than it can run', async () => {
+    const { asked, answer, end, given } = await openSlow(8);
+    expect(asked).toEqual([8]);
+    await answer(10);
+    expect(asked).toEqual([]);
+    await end(1);
+    // Eight can begin, and as many more end until the second answer is there.
+    expect(asked).toEqual([8, 8]);
+    await answer(10);
+    expect(given).toHaveLength(16);
+    expect(asked).toEqual([8]);
+    await end(1);
+    expect(asked).toEqual([8, 8]);
+  });
+
+  it('asks for as many in advance as end until they come', async () => {
+    const { asked, answer, end, given } = await openSlow(8);
+    await answer(10);
+    await end(40);
+    // In 10 ms end two of eight that take 40 ms.
+    expect(asked).toEqual([8, 2]);
+    await answer(10);
+    await answer(0);
+    expect(given).toHaveLength(16);
+    expect(asked).toEqual([]);
+  });
+
+  it('asks for nothing that a function which is slower than the queue could not begin', async () => {
+    const { queue, asked, answer, end, given } = await openSlow(8);
+    await answer(10);
+    await end(1000);
+    expect(asked).toEqual([8]);
+    await answer(10);
+    expect(given).toHaveLength(16);
+    expect(asked).toEqual([]);
+    expect((await queue.lanes())[0]?.leased).toBe(8);
+  });
+
+  it('hands back what it has asked for in advance when the function has become slow', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    cleanups.push(() => vi.useRealTimers());
+    const { queue, lanes, asked, answer, end, given } = await openSlow(8);
+    lanes.start();
+    cleanups.push(() => lanes.stop());
+    await answer(10);
+    await end(1);
+    await answer(10);
+    await answer(6000);
+    expect(given).toHaveLength(16);
+    expect((await queue.lanes())[0]?.leased).toBe(16);
+    vi.advanceTimersByTime(5000);
+    await turns();
+    // They have not waited for long enough, the others are extended.
+    expect((await queue.lanes())[0]?.leased).toBe(16);
+    await answer(6000);
+    vi.advanceTimersByTime(5000);
+    await turns();
+    const [stats] = await queue.lanes();
+    expect(stats).toMatchObject({ leased: 8, ready: 84, totals: { retried: 0 } });
+    expect(asked).toEqual([]);
+    await end(1);
+    await answer(10);
+    expect(given.at(-1)?.request.lease?.attempt).toBe(1);
+  });
+
+  it('hands back what it has asked for in advance when nobody listens any more', async () => {
+    const { queue, lanes, answer, end, given, unsubscribe } = await openSlow(8);
+    await answer(10);
+    await end(1);
+    await answer(10);
+    await answer(10);
+    expect(given).toHaveLength(16);
+    unsubscribe();
+    await turns();
+    expect((await queue.lanes())[0]).toMatchObject({ leased: 8, ready: 84 });
+    let isIdle = false;
+    void lanes.whenIdle().then(() => (isIdle = true));
+    await turns();
+    expect(isIdle).toBe(false);
+    await end(1);
+    expect(isIdle).toBe(true);
   });
 });

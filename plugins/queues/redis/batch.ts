@@ -9,6 +9,8 @@ export interface BatchLimits {
   /** Requests in one round trip: the server does nothing else meanwhile. */
   readonly count: number;
   readonly bytes: number;
+  /** One round trip at a time: what is asked while the server is at work waits, and goes together then. */
+  readonly isAlone?: boolean;
 }
 
 /** What is asked in one turn of the event loop goes to the server together, in order, each answered by itself. */
@@ -16,6 +18,8 @@ export class Batch<Request, Answer> {
   readonly #send: (requests: readonly Request[]) => Promise<readonly Answer[]>;
   readonly #limits: BatchLimits;
   #pending: Pending<Request, Answer>[] = [];
+  #isScheduled = false;
+  #underWay = 0;
 
   constructor(send: (requests: readonly Request[]) => Promise<readonly Answer[]>, limits: BatchLimits) {
     this.#send = send;
@@ -24,39 +28,50 @@ export class Batch<Request, Answer> {
 
   add(request: Request, bytes = 0): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      if (this.#pending.length === 0) setImmediate(() => this.#flush());
       this.#pending.push({ request, bytes, resolve, reject });
+      if (this.#isScheduled || !this.#maySend) return;
+      this.#isScheduled = true;
+      setImmediate(() => {
+        this.#isScheduled = false;
+        this.#flush();
+      });
     });
   }
 
+  get #maySend(): boolean {
+    return this.#underWay === 0 || !this.#limits.isAlone;
+  }
+
   #flush(): void {
-    const pending = this.#pending;
-    this.#pending = [];
-    let chunk: Pending<Request, Answer>[] = [];
+    while (this.#pending.length > 0 && this.#maySend) void this.#exchange(this.#next());
+  }
+
+  #next(): Pending<Request, Answer>[] {
+    let count = 0;
     let bytes = 0;
-    for (const each of pending) {
-      if (chunk.length >= this.#limits.count || (chunk.length > 0 && bytes + each.bytes > this.#limits.bytes)) {
-        void this.#exchange(chunk);
-        chunk = [];
-        bytes = 0;
-      }
-      chunk.push(each);
+    for (const each of this.#pending) {
       bytes += each.bytes;
+      if (count >= this.#limits.count || (count > 0 && bytes > this.#limits.bytes)) break;
+      count++;
     }
-    void this.#exchange(chunk);
+    return this.#pending.splice(0, count);
   }
 
   /** Never rejects: each request has its own answer. */
   async #exchange(chunk: readonly Pending<Request, Answer>[]): Promise<void> {
-    try {
-      const answers = await this.#send(chunk.map(({ request }) => request));
-      for (const [index, { resolve, reject }] of chunk.entries()) {
-        const answer = answers[index];
-        if (answer === undefined) reject(new Error('the server answered fewer requests than it was sent'));
-        else resolve(answer);
-      }
-    } catch (error) {
-      for (const { reject } of chunk) reject(error);
+    this.#underWay++;
+    const [sent] = await Promise.allSettled([this.#send(chunk.map(({ request }) => request))]);
+    this.#underWay--;
+    // Before the answers are heard, so that the server works on the next ones meanwhile.
+    if (this.#limits.isAlone) this.#flush();
+    if (sent.status === 'rejected') {
+      for (const { reject } of chunk) reject(sent.reason);
+      return;
+    }
+    for (const [index, { resolve, reject }] of chunk.entries()) {
+      const answer = sent.value[index];
+      if (answer === undefined) reject(new Error('the server answered fewer requests than it was sent'));
+      else resolve(answer);
     }
   }
 }

@@ -280,10 +280,11 @@ local function succeed(id, lease, result)
   if not lease.small then bodies[#bodies + 1] = P .. 'b:' .. id end
   local fresh = soon + lease.ttl
   local gone = fresh + tombstones
+  local key = P .. 'm:' .. id
   local packed = pack_changing('succeeded', 0, lease.attempt, lease.started, 0, lease.due)
     .. pack_ending(now, fresh, gone, -1, '', result and kept_result(id, result, lease.ttl) or '')
-  call('SETRANGE', P .. 'm:' .. id, lease.at - 1, packed)
-  call('PEXPIREAT', P .. 'm:' .. id, until_gone(gone))
+  call('SETRANGE', key, lease.at - 1, packed)
+  call('PEXPIREAT', key, until_gone(gone))
   count_end(l, 'succeeded', lease.bytes)
 end
 

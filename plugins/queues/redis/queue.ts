@@ -44,10 +44,17 @@ export interface RedisQueueSeams {
   readonly now?: (() => number) | undefined;
 }
 
+/** What a lane asks for. */
 interface LeaseRequest {
+  readonly kind: 'lease';
   readonly lane: string;
   readonly max: number;
   readonly ttlMs: number;
+}
+
+interface Settlement {
+  readonly kind: 'settle';
+  readonly packed: readonly (string | Buffer)[];
 }
 
 /** For the crash tests only: bugs that they must find. */
@@ -58,10 +65,12 @@ const skipEpochCheck = planted('skip-epoch-check');
 const batchLimits = { count: 64, bytes: 2 ** 20 } as const;
 /** Of one lease request, so that one answer stays small. */
 const maxLeases = 256;
+/** What the answer to a lease is taken for where requests are counted in bytes. */
+const bytesOfLease = batchLimits.bytes / maxLeases;
 
 /**
- * The queue in Redis. Every operation is one script, so that all or nothing of it happens, by the server's clock; what is
- * asked at the same time goes in one round trip. Any number of processes may work on the same queue.
+ * The queue in Redis. Every operation is part of one script, so that all or nothing of it happens, by the server's clock;
+ * what is asked at the same time goes in one round trip. Any number of processes may work on the same queue.
  */
 export class RedisQueue implements Queue {
   readonly deadLetters: DeadLetters;
@@ -74,8 +83,7 @@ export class RedisQueue implements Queue {
   readonly #waiting = new Waiting();
   readonly #watching = new Waiting();
   readonly #enqueues: Batch<readonly (string | Buffer)[], number | Buffer>;
-  readonly #leases: Batch<LeaseRequest, PackedLeases>;
-  readonly #settlements: Batch<readonly (string | Buffer)[], number>;
+  readonly #work: Batch<LeaseRequest | Settlement, PackedLeases | number>;
   readonly #extensions: Batch<readonly string[], number>;
   #server: Server | undefined;
   #ticker: Ticker | undefined;
@@ -96,22 +104,12 @@ export class RedisQueue implements Queue {
       failpoint('queue.after-commit');
       return answers;
     }, batchLimits);
-    this.#leases = new Batch(
-      async (requests) => {
-        const answers = await this.#run<PackedLeases[]>(
-          this.#scripts.lease,
-          requests.flatMap(({ lane, max, ttlMs }) => [lane, String(max), String(Math.ceil(ttlMs))]),
-        );
-        if (answers.some(({ length }) => length > 1)) failpoint('queue.after-lease');
-        return answers;
-      },
-      { count: batchLimits.count, bytes: maxLeases },
-    );
-    this.#settlements = new Batch(async (settlements) => {
-      const answers = await this.#run<number[]>(this.#scripts.settle, settlements.flat());
-      failpoint('queue.after-settle');
-      return answers;
-    }, batchLimits);
+    // A group of functions that ends together costs one fsync, with the request for the next one.
+    this.#work = new Batch((requests) => this.#settleAndLease(requests), {
+      count: 2 * batchLimits.count,
+      bytes: batchLimits.bytes,
+      isAlone: true,
+    });
     this.#extensions = new Batch(
       (extensions) => this.#run<number[]>(this.#scripts.extend, extensions.flat()),
       batchLimits,
@@ -170,7 +168,7 @@ export class RedisQueue implements Queue {
   async lease(lane: string, max: number, { ttlMs, waitMs, signal }: LeaseOptions): Promise<Lease[]> {
     this.#open();
     if (max <= 0 || signal.aborted) return [];
-    const request = { lane, max: Math.min(max, maxLeases), ttlMs };
+    const request = { kind: 'lease', lane, max: Math.min(max, maxLeases), ttlMs } as const;
     // Before asking, so that no change is missed while the answer is on its way.
     const waiter = this.#waiting.begin(lane, signal);
     // Told by the timer alone: it may fire before the clock has come as far, and nothing else would end the wait then.
@@ -182,7 +180,8 @@ export class RedisQueue implements Queue {
     const timer = setTimeout(end, Math.min(waitMs, 2 ** 31 - 1));
     try {
       for (;;) {
-        const leases = unpackLeases(lane, await this.#leases.add(request, request.max));
+        const answer = await this.#work.add(request, request.max * bytesOfLease);
+        const leases = unpackLeases(lane, answer as PackedLeases);
         if (leases.length > 0) {
           this.#ticker?.hurry(ttlMs);
           return leases;
@@ -207,7 +206,7 @@ export class RedisQueue implements Queue {
   async settle(receipt: Receipt, disposition: Disposition): Promise<SettleResult> {
     this.#open();
     const packed = packSettlement(receipt, disposition);
-    const answer = await this.#settlements.add(packed, sizeOf(packed));
+    const answer = await this.#work.add({ kind: 'settle', packed }, sizeOf(packed));
     if (disposition.kind === 'retry' && disposition.delayMs > 0) this.#ticker?.hurry(disposition.delayMs);
     return answer === 1 ? 'settled' : 'stale';
   }
@@ -259,6 +258,21 @@ export class RedisQueue implements Queue {
     const timer = setTimeout(resolve, deadlineMs);
     await Promise.race([this.#server.close(), late]);
     clearTimeout(timer);
+  }
+
+  async #settleAndLease(requests: readonly (LeaseRequest | Settlement)[]): Promise<(PackedLeases | number)[]> {
+    const settlements = requests.filter((each) => each.kind === 'settle');
+    const leases = requests.filter((each) => each.kind === 'lease');
+    const answers = await this.#run<(PackedLeases | number)[]>(this.#scripts.work, [
+      String(settlements.length),
+      ...settlements.flatMap(({ packed }) => packed),
+      ...leases.flatMap(({ lane, max, ttlMs }) => [lane, String(max), String(Math.ceil(ttlMs))]),
+    ]);
+    if (settlements.length > 0) failpoint('queue.after-settle');
+    let [settledAt, leasedAt] = [0, settlements.length];
+    const inOrder = requests.map(({ kind }) => answers[kind === 'settle' ? settledAt++ : leasedAt++]);
+    if (inOrder.some((answer) => Array.isArray(answer) && answer.length > 1)) failpoint('queue.after-lease');
+    return inOrder as (PackedLeases | number)[];
   }
 
   async #find(id: string, watch: boolean): Promise<MessageRecord | undefined> {

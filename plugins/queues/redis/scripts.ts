@@ -39,13 +39,11 @@ save()
 return answers
 `;
 
-const lease = `
-local epoch = meta.epoch + 1
-meta.epoch = epoch
+const take = `
 local function take(name, max, ttl)
-  local l, answer, left, bytes = lane(name), { epoch }, max, 0
+  local l, answer, left, bytes = lane(name), { meta.epoch }, max, 0
   -- One table for all of them: each is packed at once.
-  local lease = { epoch = epoch, started = now, deadline = soon + ttl, lane = name }
+  local lease = { epoch = meta.epoch, started = now, deadline = soon + ttl, lane = name }
   -- A round that met only what has expired is followed by another one, but not without end.
   for _ = 1, 8 do
     if l.paused == 1 or l.ready == 0 or left == 0 or bytes >= 33554432 then break end
@@ -81,12 +79,6 @@ local function take(name, max, ttl)
   end
   return answer
 end
-local answers = {}
-for i = 5, #ARGV, 3 do
-  answers[#answers + 1] = take(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
-end
-save()
-return answers
 `;
 
 const extend = `
@@ -149,8 +141,12 @@ local function settle_at(i)
   end
   return i, lease and 1 or 0
 end
-local ids, answers, i = {}, {}, 5
-while i <= #ARGV do
+`;
+
+/** ARGV[5]: how many settlements there are; they come first, so that the leases behind them get what they set free. */
+const work = `
+local ids, answers, i = {}, {}, 6
+for _ = 1, tonumber(ARGV[5]) do
   ids[#ids + 1] = ARGV[i]
   i = i + 7 + 13 * tonumber(ARGV[i + 6])
 end
@@ -161,9 +157,13 @@ for _, id in ipairs(ids) do
   if lease_of[id] and not lease_of[id].plain then unusual[#unusual + 1] = id end
 end
 fetch(unusual)
-i = 5
-while i <= #ARGV do
+i = 6
+for _ = 1, #ids do
   i, answers[#answers + 1] = settle_at(i)
+end
+if i <= #ARGV then meta.epoch = meta.epoch + 1 end
+for at = i, #ARGV, 3 do
+  answers[#answers + 1] = take(ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]))
 end
 save()
 return answers
@@ -220,10 +220,13 @@ while i <= #ARGV do
   i = i + 1
 end
 settle_positions()
+-- Up to 128 short members Redis keeps as a list, and looks through it for each that comes: a tenth of a script. One long
+-- member, whose time never comes, keeps it from that.
+call('ZADD', P .. 'leased', 'NX', 'inf', string.rep('-', 65))
 local wait_ms = -1
 for _, set in ipairs({ 'leased', 'expiring', 'delayed' }) do
   local first = tonumber(call('ZRANGE', P .. set, 0, 0, 'WITHSCORES')[2])
-  if first and (wait_ms < 0 or first - now < wait_ms) then wait_ms = math.max(0, first - now) end
+  if first and first < math.huge and (wait_ms < 0 or first - now < wait_ms) then wait_ms = math.max(0, first - now) end
 end
 save()
 return { behind and 0 or wait_ms, work, known, meta.letters }
@@ -237,9 +240,8 @@ export function createScripts(faults: RedisFaults = {}) {
   const script = (text: string): RedisScript => ({ text });
   return {
     enqueue: script(begin + luaDue + enqueue),
-    lease: script(frees + lease),
     extend: script(frees + extend),
-    settle: script(frees + settle),
+    work: script(frees + take + settle + work),
     cancel: script(frees + cancel),
     pause: script(frees + pause),
     tick: script(frees + tick),
