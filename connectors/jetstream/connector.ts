@@ -107,7 +107,9 @@ export class JetstreamConnector implements Connector {
     this.#stop.abort();
     clearInterval(this.#working);
     const given = new AbortController();
-    await Promise.race([this.#taking, sleep(deadlineMs, given.signal)]);
+    // What has been settled and is not said yet is not left over. Whoever settled it hears what went wrong with it.
+    const ending = Promise.allSettled([this.#taking, this.#sending]);
+    await Promise.race([ending, sleep(deadlineMs, given.signal)]);
     given.abort();
     // What is left goes to another gateway at once.
     for (const loan of this.#loans.items) {

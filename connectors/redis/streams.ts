@@ -150,6 +150,8 @@ export class StreamConnector implements Connector {
   async #handBack(): Promise<void> {
     if (this.#redis.health().state !== 'connected') return;
     try {
+      // What is said of these is on its way: it is not left over.
+      await this.#acknowledgements.settled();
       await this.#sayOwed();
       for (const [key, loans] of this.#loans.byKey()) await this.#group.say('release', key, loans, this.#claimIdleMs);
       await this.#group.leave();
