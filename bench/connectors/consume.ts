@@ -48,13 +48,13 @@ connections: { main: { ${source.connection(url)} } }
 queues: { default: { kind: memory, allowVolatile: true } }
 stores: { default: { kind: memory } }
 providers: { worker: { kind: worker } }
-functions: { handle: { module: ./handle.ts, isolation: none, invoke: { concurrency: 64 } } }
+functions: { handle: { module: ./handle.ts, isolation: none, invoke: { concurrency: 64, result: { store: false } } } }
 connectors: { bench: { ${source.connector(name, group)}, function: handle, credit: 64 } }
 `,
   );
   const { config, problems } = await loadConfig(join(folder, 'millrace.yaml'), builtIns(), testDefaults);
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
-  const gateway = new Gateway(compose(config, pino({ level: 'warn' })), folder);
+  const gateway = new Gateway(compose(config, pino({ level: 'warn' }, pino.destination(2))), folder);
   await gateway.start();
   for (let state = ''; state !== 'running'; await sleep(10)) {
     const rows = (await (await fetch(`${gateway.url}/system/connectors`)).json()) as { name: string; state: string }[];
