@@ -149,6 +149,22 @@ export function median(values: readonly number[]): number {
   );
 }
 
+/**
+ * Between what the median lies with 95 %, as the sample tells of itself: the medians of samples that are drawn from it
+ * (bootstrap). Drawn by a generator with a fixed start, so that the same values have the same interval.
+ */
+export function medianInterval(values: readonly number[], draws = 4000): readonly [least: number, most: number] {
+  let state = 1;
+  const below = (count: number): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * count);
+  };
+  const medians = Array.from({ length: draws }, () =>
+    median(values.map(() => values[below(values.length)] ?? Number.NaN)),
+  ).toSorted((a, b) => a - b);
+  return [quantile(medians, 0.025), quantile(medians, 0.975)];
+}
+
 export interface Compared {
   /** CPU of ours ÷ CPU of the peer, of each pair of blocks. */
   readonly ratios: readonly number[];

@@ -2,7 +2,7 @@ import { Subject } from 'rxjs';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { systemClock } from '../core/contracts/clock.ts';
-import { Delivery, type Settlement } from '../core/contracts/delivery.ts';
+import { Delivery, type DeliveryRequest, type Settlement } from '../core/contracts/delivery.ts';
 import type { Outcome } from '../core/contracts/invocation.ts';
 import type { Provider } from '../core/contracts/provider.ts';
 import { Deadlines } from '../core/delivery/deadlines.ts';
@@ -71,19 +71,26 @@ async function closedLoop(count: number, run: Run): Promise<number> {
 }
 
 function inARow(services: PipelineServices): Run {
-  const stages = [analyze(services), lookup(services), decide(services), execute(services)];
+  const stages = [analyze(services), lookup(services), decide(services)];
+  const run = execute(services, (one) => one instanceof Awaited && one.ended.resolve());
   const settle = respond(services);
   return (settled) => {
     const settlement: Settlement = { kind: 'replies', settle: settled };
-    return () => void once(delivery(settlement));
+    return () => void once(new Awaited('bench', request(), settlement));
   };
-  async function once(one: Delivery): Promise<void> {
+  async function once(one: Awaited): Promise<void> {
     for (const stage of stages) {
       const pending = stage(one);
       if (pending) await pending;
     }
+    run(one);
+    await one.ended.promise;
     await settle(one);
   }
+}
+
+class Awaited extends Delivery {
+  readonly ended = Promise.withResolvers<void>();
 }
 
 function piping(services: PipelineServices): Run {
@@ -91,13 +98,12 @@ function piping(services: PipelineServices): Run {
     const settlement: Settlement = { kind: 'replies', settle: settled };
     const source = new Subject<Delivery>();
     source.pipe(pipeline(services)).subscribe();
-    return () => source.next(delivery(settlement));
+    return () => source.next(new Delivery('bench', request(), settlement));
   };
 }
 
-function delivery(settlement: Settlement): Delivery {
-  const request = { function: 'noop', method: 'POST', path: '', query: '', headers: {}, body: null };
-  return new Delivery('bench', request, settlement);
+function request(): DeliveryRequest {
+  return { function: 'noop', method: 'POST', path: '', query: '', headers: {}, body: null };
 }
 
 function bareServices(): PipelineServices {

@@ -18,6 +18,8 @@ export interface Source {
   readonly settings?: readonly string[];
   /** Makes `name` at the broker and puts so many messages into it. */
   fill?(url: string, name: string, count: number): Promise<void>;
+  /** What has been acknowledged stays for other groups: all runs read the same. */
+  readonly isKept?: boolean;
   /** Of a broker that keeps nothing for whoever is not there yet: sends so many, each time that it is called. */
   sender?(url: string, name: string): Promise<(count: number) => Promise<void>>;
   /**
@@ -25,10 +27,10 @@ export interface Source {
    * ends, unless there is a `sender`:
    * then it resolves when it listens.
    */
-  bare(url: string, name: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;
+  bare(url: string, name: string, group: string, handle: (body: Uint8Array) => Promise<void>): Promise<void>;
   /** The same by Millrace, as YAML. */
   readonly connection: (url: string) => string;
-  readonly connector: (name: string) => string;
+  readonly connector: (name: string, group: string) => string;
 }
 
 const body = Buffer.alloc(256, 'x');
@@ -36,6 +38,7 @@ const body = Buffer.alloc(256, 'x');
 export const sources: Readonly<Record<string, Source>> = {
   jetstream: {
     broker: 'nats',
+    isKept: true,
     fill: async (url, name, count) => {
       const nats = await connect({ servers: url });
       await (await nats.jetstreamManager()).streams.add({ name, subjects: [name] });
@@ -46,20 +49,21 @@ export const sources: Readonly<Record<string, Source>> = {
       }
       await nats.close();
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, group, handle) => {
       const nats = await connect({ servers: url });
       const manager = await nats.jetstreamManager();
-      await manager.consumers.add(name, { durable_name: 'bare', ack_policy: AckPolicy.Explicit });
-      const consumer = await nats.jetstream().consumers.get(name, 'bare');
+      await manager.consumers.add(name, { durable_name: group, ack_policy: AckPolicy.Explicit });
+      const consumer = await nats.jetstream().consumers.get(name, group);
       for await (const message of await consumer.consume({ max_messages: 64 })) {
         void handle(message.data).then(() => message.ack());
       }
     },
     connection: (url) => `kind: nats, servers: "${url}"`,
-    connector: (name) => `kind: jetstream, stream: ${name}, durable: ours`,
+    connector: (name, group) => `kind: jetstream, stream: ${name}, durable: ${group}`,
   },
   kafka: {
     broker: 'kafka',
+    isKept: true,
     fill: async (url, name, count) => {
       const kafka = new Kafka({ brokers: [url], logLevel: logLevel.NOTHING });
       const admin = kafka.admin();
@@ -76,15 +80,15 @@ export const sources: Readonly<Record<string, Source>> = {
       }
       await producer.disconnect();
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, group, handle) => {
       const kafka = new Kafka({ brokers: [url], logLevel: logLevel.NOTHING });
-      const consumer = kafka.consumer({ groupId: 'bare' });
+      const consumer = kafka.consumer({ groupId: group });
       await consumer.connect();
       await consumer.subscribe({ topic: name, fromBeginning: true });
       await consumer.run({ eachMessage: ({ message }) => handle(message.value ?? Buffer.alloc(0)) });
     },
     connection: (url) => `kind: kafka, brokers: "${url}"`,
-    connector: (name) => `kind: kafka, subscribe: { topics: [${name}], group: ours, start: earliest }`,
+    connector: (name, group) => `kind: kafka, subscribe: { topics: [${name}], group: ${group}, start: earliest }`,
   },
   amqp: {
     broker: 'amqp',
@@ -98,7 +102,7 @@ export const sources: Readonly<Record<string, Source>> = {
       await channel.waitForConfirms();
       await amqp.close();
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, _group, handle) => {
       const amqp = await amqplib.connect(url);
       const channel = await amqp.createChannel();
       await channel.prefetch(64);
@@ -111,6 +115,7 @@ export const sources: Readonly<Record<string, Source>> = {
   },
   redis: {
     broker: 'redis',
+    isKept: true,
     fill: async (url, name, count) => {
       const redis = new Redis(url);
       for (let sent = 0; sent < count; sent += 500) {
@@ -120,14 +125,14 @@ export const sources: Readonly<Record<string, Source>> = {
       }
       await redis.quit();
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, group, handle) => {
       const reader = new Redis(url);
       const redis = new Redis(url);
-      await redis.xgroup('CREATE', name, 'bare', '0');
+      await redis.xgroup('CREATE', name, group, '0');
       for (;;) {
         const reading = reader.xreadgroupBuffer(
           'GROUP',
-          'bare',
+          group,
           'one',
           'COUNT',
           64,
@@ -141,18 +146,19 @@ export const sources: Readonly<Record<string, Source>> = {
         await Promise.all(
           (answer?.[0]?.[1] ?? []).map(async ([id, fields]) => {
             await handle(fields[1] ?? Buffer.alloc(0));
-            await redis.xack(name, 'bare', id);
+            await redis.xack(name, group, id);
           }),
         );
       }
     },
     connection: (url) => `kind: redis, url: "${url}"`,
-    connector: (name) => `kind: redis, stream: { key: ${name}, group: ours }`,
+    connector: (name, group) => `kind: redis, stream: { key: ${name}, group: ${group} }`,
   },
   mqtt: {
     broker: 'mqtt',
-    // Or the broker waits 40 ms with each packet for the acknowledgement of the one before.
-    settings: ['set_tcp_nodelay true', 'max_inflight_messages 64'],
+    // Or the broker waits 40 ms with each packet for the acknowledgement of the one before, and writes all it has to the
+    // disk each time that something changes.
+    settings: ['set_tcp_nodelay true', 'max_inflight_messages 64', 'autosave_on_changes false', 'autosave_interval 0'],
     sender: async (url, name) => {
       const mqtt = await connectAsync(url, { protocolVersion: 5 });
       (mqtt.stream as Socket).setNoDelay();
@@ -160,7 +166,7 @@ export const sources: Readonly<Record<string, Source>> = {
         await Promise.all(Array.from({ length: count }, () => mqtt.publishAsync(name, body, { qos: 1 })));
       };
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, _group, handle) => {
       const properties = { receiveMaximum: 64, sessionExpiryInterval: 60 };
       const mqtt = await connectAsync(url, { protocolVersion: 5, clientId: name, clean: false, properties });
       const run = async (payload: Buffer, done: () => void): Promise<void> => {
@@ -184,9 +190,9 @@ export const sources: Readonly<Record<string, Source>> = {
         await nats.flush();
       };
     },
-    bare: async (url, name, handle) => {
+    bare: async (url, name, group, handle) => {
       const nats = await connect({ servers: url });
-      const messages = nats.subscribe(name, { queue: 'bare' });
+      const messages = nats.subscribe(name, { queue: group });
       await nats.flush();
       void (async () => {
         for await (const { data } of messages) await handle(data);

@@ -4,9 +4,10 @@ import { Observable, type Subscriber } from 'rxjs';
 import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
+import type { Delivery, Linked, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { SourceMessage } from '../../core/contracts/message.ts';
+import { Ring, unlink } from '../../core/kit/ring.ts';
 import type { AmqpConnection } from '../../plugins/connections/amqp/connection.ts';
 import type { AmqpConnectorConfig } from './config.ts';
 import { sourceMessageOf, waysTo } from './message.ts';
@@ -21,7 +22,7 @@ const retryPauseMs = { first: 100, last: 5000 } as const;
 const goodSessionMs = 10_000;
 
 /** A message that the broker has lent us. */
-interface Loan {
+interface Loan extends Linked {
   message: ConsumeMessage;
   /** Undefined once the broker has taken it back. */
   session: Session | undefined;
@@ -42,7 +43,7 @@ export class AmqpConnector implements Connector {
   readonly #replies: Replies;
   readonly #source: Source;
   readonly #wayOf: ReturnType<typeof waysTo>;
-  readonly #loans = new Set<Loan>();
+  readonly #loans = new Ring<Loan>();
   readonly #orphans = new Orphans<Loan>();
   /** What came and waits for credit; never more than the broker lends. */
   readonly #waiting: Loan[] = [];
@@ -131,7 +132,7 @@ export class AmqpConnector implements Connector {
       await this.#serving;
       // The broker gives to others what is left.
       await this.#session?.close();
-      this.#loans.clear();
+      for (const loan of this.#loans.items) unlink(loan);
       this.#orphans.clear();
       await Promise.all([this.#replies.close(), this.#source.close()]);
     };
@@ -213,7 +214,7 @@ export class AmqpConnector implements Connector {
       stream: this.#source.generation,
       now: this.#host.clock.now(),
     });
-    const loan: Loan = { message, session, source, isRunning: false };
+    const loan: Loan = { message, session, source, isRunning: false, previous: undefined, next: undefined };
     const running = this.#source.mayRun(message) ? this.#orphans.claim(loan) : undefined;
     this.#loans.add(running ?? loan);
     if (running) {
@@ -231,10 +232,11 @@ export class AmqpConnector implements Connector {
   async #pump(): Promise<void> {
     if (this.#isPumping || !this.#out) return;
     this.#isPumping = true;
-    while (this.#waiting.length > 0 && (await this.#out.credit.take(this.#stop.signal))) {
+    const { credit } = this.#out;
+    while (this.#waiting.length > 0 && (credit.tryTake() || (await credit.take(this.#stop.signal)))) {
       const loan = this.#waiting.shift();
       if (loan?.session) this.#give(loan);
-      else this.#out.credit.giveBack();
+      else credit.giveBack();
     }
     this.#isPumping = false;
   }
@@ -276,7 +278,7 @@ export class AmqpConnector implements Connector {
   #acknowledge(loan: Loan): void {
     this.#ended(loan);
     const { session, message } = loan;
-    this.#loans.delete(loan);
+    unlink(loan);
     if (!session?.isOpen) {
       this.#counters.stale.inc();
       this.#host.logger.warn(
@@ -306,11 +308,11 @@ export class AmqpConnector implements Connector {
   /** The broker has taken everything back. */
   #lose(): void {
     this.#waiting.length = 0;
-    for (const loan of this.#loans) {
+    for (const loan of this.#loans.items) {
+      unlink(loan);
       loan.session = undefined;
       if (loan.isRunning) this.#orphans.add(loan);
     }
-    this.#loans.clear();
   }
 
   async #pause(delayMs: number): Promise<void> {

@@ -3,9 +3,10 @@ import { Observable, type Subscriber } from 'rxjs';
 import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
+import type { Delivery, Linked, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf } from '../../core/contracts/errors.ts';
 import { gatherCredit } from '../../core/kit/credit.ts';
+import { isLinked, Ring, unlink } from '../../core/kit/ring.ts';
 import type { NatsConnection } from '../../plugins/connections/nats/connection.ts';
 import type { JetstreamConnectorConfig } from './config.ts';
 import { declareConsumer, findConsumer } from './consumer.ts';
@@ -21,7 +22,7 @@ const retryPauseMs = { first: 100, last: 5000 } as const;
 const words = { done: Buffer.from('+ACK'), handedBack: Buffer.from('-NAK'), working: Buffer.from('+WPI') } as const;
 
 /** A message that the server has lent us. */
-interface Loan {
+interface Loan extends Linked {
   readonly message: Msg;
   readonly lent: Lent;
   /** Nothing more may be said of it. */
@@ -41,7 +42,8 @@ export class JetstreamConnector implements Connector {
   readonly #nats: NatsConnection;
   readonly #puller: Puller;
   readonly #counters;
-  readonly #loans = new Set<Loan>();
+  /** What is taken out of it is not ours any more. */
+  readonly #loans = new Ring<Loan>();
   readonly #stop = new AbortController();
   #taking: Promise<void> | undefined;
   /** Credits that the request under way was made with, and that no message has come for. */
@@ -105,11 +107,15 @@ export class JetstreamConnector implements Connector {
     this.#stop.abort();
     clearInterval(this.#working);
     const given = new AbortController();
-    await Promise.race([this.#taking, sleep(deadlineMs, given.signal)]);
+    // What has been settled and is not said yet is not left over. Whoever settled it hears what went wrong with it.
+    const ending = Promise.allSettled([this.#taking, this.#sending]);
+    await Promise.race([ending, sleep(deadlineMs, given.signal)]);
     given.abort();
     // What is left goes to another gateway at once.
-    if (this.#nats.connected) for (const loan of this.#loans) say(loan, words.handedBack);
-    this.#loans.clear();
+    for (const loan of this.#loans.items) {
+      if (this.#nats.connected) say(loan, words.handedBack);
+      unlink(loan);
+    }
   }
 
   /** For ever: whatever goes wrong, it goes on when that has passed. */
@@ -151,7 +157,7 @@ export class JetstreamConnector implements Connector {
     if (lent.deliveries > 1) this.#counters.redelivered.inc();
     this.#lag = lent.pending;
     const until = this.#host.clock.monotonic() + this.#config.ackWait;
-    const loan: Loan = { message, lent, isSaid: false, until };
+    const loan: Loan = { message, lent, isSaid: false, until, previous: undefined, next: undefined };
     this.#loans.add(loan);
     if (this.#stop.signal.aborted) return; // Handed back by `stop`.
     this.#unused--;
@@ -197,7 +203,7 @@ export class JetstreamConnector implements Connector {
       });
       this.#counters.acknowledged.inc(loans.length);
     } finally {
-      for (const loan of loans) this.#loans.delete(loan);
+      for (const loan of loans) unlink(loan);
     }
   }
 
@@ -213,15 +219,15 @@ export class JetstreamConnector implements Connector {
 
   /** Whether it is still ours. What is not is forgotten: the server gives it again, to us or to others. */
   #holds(loan: Loan): boolean {
-    if (this.#host.clock.monotonic() >= loan.until) this.#loans.delete(loan);
-    return this.#loans.has(loan);
+    if (this.#host.clock.monotonic() >= loan.until) unlink(loan);
+    return isLinked(loan);
   }
 
   /** Says of each message that it is being worked on. */
   #keep(): void {
     if (!this.#nats.connected) return;
     const now = this.#host.clock.monotonic();
-    for (const loan of this.#loans) {
+    for (const loan of this.#loans.items) {
       // Whoever slept through its time (a stopped process, a laptop) may not prolong what others have by now.
       if (now >= loan.until) continue;
       if (!loan.isSaid) loan.message.respond(words.working);

@@ -6,6 +6,7 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { Body } from '../../core/contracts/invocation.ts';
+import type { SourceMessage } from '../../core/contracts/message.ts';
 import { bytesOf, isStream, readAll } from '../../core/kit/body.ts';
 import { endToEnd } from '../../core/kit/headers.ts';
 import { type Refusal, refusalText, stopping } from '../../core/kit/outcome.ts';
@@ -27,6 +28,8 @@ export class NatsConnector implements Connector {
   readonly #host: ConnectorHost;
   readonly #nats: NatsConnection;
   readonly #counters;
+  /** By subscription, where all of its messages have one subject: to read that out of each costs as much as a stage. */
+  readonly #exact = new Map<number, string>();
   /** Messages that wait for credit. */
   readonly #waiting: Msg[] = [];
   /** The server names no message: this and a number do. */
@@ -62,9 +65,11 @@ export class NatsConnector implements Connector {
         if (error) this.#refused(error, subscriber);
         else this.#receive(message, credit, subscriber, stop.signal);
       };
-      const subscriptions = subjects.map((subject): Subscription =>
-        this.#nats.client.subscribe(subject, { queue: group, callback }),
-      );
+      const subscriptions = subjects.map((subject): Subscription => {
+        const subscription = this.#nats.client.subscribe(subject, { queue: group, callback });
+        if (!/[*>]/.test(subject)) this.#exact.set(subscription.getID(), subject);
+        return subscription;
+      });
       this.#isRunning = true;
       return () => {
         this.#isRunning = false;
@@ -106,7 +111,7 @@ export class NatsConnector implements Connector {
   /** In the order in which they came. */
   async #take(credit: Credit, subscriber: Subscriber<Delivery>, stop: AbortSignal): Promise<void> {
     this.#taking = true;
-    while (this.#waiting.length > 0 && (await credit.take(stop))) {
+    while (this.#waiting.length > 0 && (credit.tryTake() || (await credit.take(stop)))) {
       const message = this.#waiting.shift();
       if (message) subscriber.next(this.#delivery(message));
       else credit.giveBack();
@@ -123,10 +128,10 @@ export class NatsConnector implements Connector {
   #delivery(message: Msg): Delivery {
     return this.#host.message(
       {
-        topic: message.subject,
+        topic: this.#exact.get(message.sid) ?? message.subject,
         id: `${this.#id}:${++this.#given}`,
         at: this.#host.clock.now(),
-        headers: message.headers ?? [],
+        headers: message.headers ?? noHeaders,
         body: viewOf(message.data),
         attempt: 1,
       },
@@ -138,6 +143,12 @@ export class NatsConnector implements Connector {
   }
 
   #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {
+    if ('outcome' in verdict && verdict.outcome.status >= 400) this.#counters.failed.inc();
+    if (!message.reply) {
+      // A stream that nobody reads would hold its function.
+      if ('outcome' in verdict && isStream(verdict.outcome.body)) verdict.outcome.body.destroy();
+      return;
+    }
     const about = callId === undefined ? {} : { 'X-Call-Id': callId };
     if (verdict.kind === 'accepted') {
       const { id, duplicate, durability } = verdict.accepted;
@@ -145,12 +156,6 @@ export class NatsConnector implements Connector {
       return this.#reply(message, new Uint8Array(0), duplicate ? { ...accepted, 'X-Duplicate': 'true' } : accepted);
     }
     const { outcome } = verdict;
-    if (outcome.status >= 400) this.#counters.failed.inc();
-    if (!message.reply) {
-      // A stream that nobody reads would hold its function.
-      if (isStream(outcome.body)) outcome.body.destroy();
-      return;
-    }
     const headers: Record<string, string | readonly string[]> = { ...endToEnd(outcome.headers), ...about };
     if (outcome.status >= 400) {
       Object.assign(headers, errorHeaders(outcome.status, outcome.error?.message ?? `status ${outcome.status}`));
@@ -199,6 +204,8 @@ export class NatsConnector implements Connector {
     return (this.#nats.client.info?.max_payload ?? 2 ** 20) - 16_384;
   }
 }
+
+const noHeaders: SourceMessage['headers'] = [];
 
 /** A Buffer keeps to itself what `slice` means. */
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {

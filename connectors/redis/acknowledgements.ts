@@ -27,6 +27,11 @@ export class Acknowledgements {
     return this.#waiting.over;
   }
 
+  /** Resolves once all that has been added is known. */
+  async settled(): Promise<void> {
+    await this.#waiting?.over;
+  }
+
   #begin(): { readonly loans: Loan[]; readonly over: Promise<void> } {
     const loans: Loan[] = [];
     const { promise: over, resolve } = Promise.withResolvers<void>();

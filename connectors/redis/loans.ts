@@ -3,7 +3,9 @@ import type { Fields } from './entry.ts';
 import type { Entry } from './group.ts';
 
 /** An entry that the group has lent us. Given again while it is here, it is the same loan, with another count. */
-export interface Loan extends Omit<Entry, 'count'> {
+export interface Loan extends Omit<Entry, 'count' | 'fields'> {
+  /** Empty once it is not here any more. */
+  fields: Fields;
   /** How often the group has given it. */
   count: number;
   /** Until it is acknowledged, or found to be pending here no longer. */
@@ -11,6 +13,8 @@ export interface Loan extends Omit<Entry, 'count'> {
   /** Set while it is here, once it has been emitted. */
   delivery: Delivery | undefined;
 }
+
+const nothing: Fields = [];
 
 /** The entries that are here, by stream. */
 export class Loans {
@@ -35,8 +39,9 @@ export class Loans {
   delete(loan: Loan): void {
     if (loan.isHere) this.#byKey.get(loan.key)?.delete(loan.id);
     loan.isHere = false;
-    // The table that held it may outlive it, and would keep the whole of a dead delivery.
+    // The table that held it may outlive it, and would keep the whole of a dead delivery and what the client received.
     loan.delivery = undefined;
+    loan.fields = nothing;
   }
 
   idsOf(key: string): Iterable<string> {

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { Observable, type Subscriber } from 'rxjs';
 import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
@@ -11,7 +10,7 @@ import { gatherCredit } from '../../core/kit/credit.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { type RedisConnectorConfig, standardClaimIdleMs, type StreamSettings } from './config.ts';
-import { contentOf } from './entry.ts';
+import { EntryMessage } from './message.ts';
 import { type Entry, Group, isWithoutGroup, type Standing } from './group.ts';
 import { Loans, type Loan } from './loans.ts';
 import { Reader } from './reader.ts';
@@ -26,8 +25,6 @@ const lagMs = 1000;
 /** For what is left when the time for a stop is over. */
 const handBackMs = 500;
 const retryPauseMs = { first: 100, last: 5000 } as const;
-
-const printable = /^[\x20-\x7e]*$/;
 
 /** A walk over all that is pending, a page at a time. */
 interface Walk {
@@ -150,6 +147,8 @@ export class StreamConnector implements Connector {
   async #handBack(): Promise<void> {
     if (this.#redis.health().state !== 'connected') return;
     try {
+      // What is said of these is on its way: it is not left over.
+      await this.#acknowledgements.settled();
       await this.#sayOwed();
       for (const [key, loans] of this.#loans.byKey()) await this.#group.say('release', key, loans, this.#claimIdleMs);
       await this.#group.leave();
@@ -256,25 +255,11 @@ export class StreamConnector implements Connector {
   }
 
   #give(loan: Loan): void {
-    const { key, id, count, fields } = loan;
-    const { headers, body } = contentOf(fields, this.#bodyField);
-    const now = this.#host.clock.now();
-    const dated = Number.parseInt(id, 10);
-    loan.delivery = this.#host.message(
-      {
-        topic: key,
-        id: `${key}:${id}`,
-        // After a failover, or in a stream that was made anew, another entry may have the same id.
-        dedupId: `${key}:${id}:${hash('sha1', Buffer.concat(fields), 'base64url')}`,
-        // Ids may be a producer's own, and no times.
-        at: dated > 1e12 && dated < now + 86_400_000 ? dated : now,
-        headers,
-        extra: { 'x-redis-stream': printable.test(key) ? key : encodeURI(key), 'x-redis-id': id },
-        body,
-        attempt: count,
-      },
-      { kind: 'settles', settle: (verdict) => this.#settle(loan, verdict) },
-    );
+    const message = new EntryMessage(loan, this.#bodyField, this.#host.clock.now());
+    loan.delivery = this.#host.message(message, {
+      kind: 'settles',
+      settle: (verdict) => this.#settle(loan, verdict),
+    });
     this.#out?.subscriber.next(loan.delivery);
   }
 

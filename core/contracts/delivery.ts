@@ -16,7 +16,7 @@ export interface DeliveryRequest {
   readonly body: Body;
   /** Set when the source, not a header, decides. */
   readonly mode?: Mode | undefined;
-  /** What the source fixes and no header may change. */
+  /** What the source fixes and no header may change. Not to be spread: what costs something may be a getter. */
   readonly options?: DeliveryOptions | undefined;
   /** How often a broker has handed it out, this time included; 1 without it. */
   readonly attempt?: number | undefined;
@@ -33,12 +33,12 @@ export interface DeliveryRequest {
 }
 
 export interface DeliveryOptions {
-  readonly priority?: number;
-  readonly orderKey?: string;
-  readonly dedupKey?: string;
-  readonly dedupWindowMs?: number;
-  readonly delayMs?: number;
-  readonly maxAgeMs?: number;
+  readonly priority?: number | undefined;
+  readonly orderKey?: string | undefined;
+  readonly dedupKey?: string | undefined;
+  readonly dedupWindowMs?: number | undefined;
+  readonly delayMs?: number | undefined;
+  readonly maxAgeMs?: number | undefined;
 }
 
 /** Given with an accepted invocation. `id` is that of the first one if this was a duplicate. */
@@ -122,8 +122,8 @@ export class Delivery {
   /** decide */
   decision: Decision | undefined = undefined;
   accepted: Accepted | undefined = undefined;
-  /** decide: gives back the slot of the function, if one was taken. */
-  releaseSlot: (() => void) | undefined = undefined;
+  /** decide: where a slot of the function was taken, which is to be given back. */
+  slots: { release(): void } | undefined = undefined;
   /** Monotonic ms: when the run began. */
   startedAt = 0;
   /** execute, or whichever stage ended it earlier. */

@@ -6,7 +6,7 @@ export interface SourceMessage {
   readonly id: string;
   /**
    * The broker's own name of it: the same whenever it is given again, and never given to another message of this
-   * connector. Absent where the broker has none.
+   * connector. Absent where the broker has none. Only asked for where it is kept, so one that costs something may be a getter.
    */
   readonly dedupId?: string | undefined;
   /** Wall clock, ms: when the broker or its producer dated it, else when it came. */

@@ -28,7 +28,7 @@ export class Sources {
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
   readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
   /** What connectors have in the pipeline, but for calls: those end with their callers' connections. */
-  readonly #given = new Ring();
+  readonly #given = new Ring<Given>();
   /** Connectors of which nothing is run any more. */
   readonly #aborted = new WeakSet<RunningConnector>();
 
@@ -137,12 +137,7 @@ export class Sources {
   /** What runs of it, and what it has waiting here, goes back to its source. */
   abortConnector(running: RunningConnector): void {
     this.#aborted.add(running);
-    const mine: Delivery[] = [];
-    for (let item: Linked | undefined = this.#given.next; item instanceof Given; item = item.next) {
-      if (item.source === running) mine.push(item.delivery);
-    }
-    // Those that end by it leave the list.
-    for (const delivery of mine) delivery.abort('stopping');
+    for (const { source, delivery } of this.#given.items) if (source === running) delivery.abort('stopping');
   }
 
   stop(): void {

@@ -252,7 +252,9 @@ export class Intake {
       headers['content-type'] = 'application/json';
     }
     const request = {
-      ...this.#request({ ...message, body, attempt }, target, headers, mode, orderKey, run.length),
+      ...this.#request(message, target, headers, mode, { orderKey, count: run.length }),
+      body: body.byteLength === 0 ? null : body,
+      attempt: mode === 'async' ? 1 : attempt,
       replyTo: this.#replyTo(run[0], isBatch),
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
@@ -261,18 +263,16 @@ export class Intake {
   }
 
   #request(
-    { body, attempt, dedupId }: SourceMessage,
+    message: SourceMessage,
     name: string,
     headers: DeliveryRequest['headers'],
     mode: Mode,
-    orderKey?: string,
-    count = 1,
+    { orderKey, count }: { readonly orderKey: string | undefined; readonly count: number } = alone,
   ): DeliveryRequest {
+    const { body, attempt } = message;
     const { kind, name: connector } = this.#config;
-    const { function: only } = this.#settings;
-    // Given again because its acknowledgement was lost, it is known in the queue. Batches are not made alike again.
-    const hasKey = dedupId !== undefined && count === 1;
-    const dedupKey = hasKey ? `${kind}:${connector}:${dedupId}${only === undefined ? `:${name}` : ''}` : undefined;
+    // Where several functions are run, each has its own.
+    const target = this.#settings.function === undefined ? name : undefined;
     return {
       function: name,
       method: 'POST',
@@ -283,7 +283,8 @@ export class Intake {
       mode,
       attempt: mode === 'async' ? 1 : attempt,
       keepsOrder: mode === 'sync' && orderKey !== undefined,
-      options: optionsOf(dedupKey, orderKey),
+      // Batches are not made alike again.
+      options: count === 1 ? new Options(message, kind, connector, target, orderKey) : { orderKey },
     };
   }
 
@@ -324,7 +325,7 @@ export class Intake {
   }
 }
 
-const noOptions: DeliveryOptions = {};
+const alone = { orderKey: undefined, count: 1 };
 const notRun: Outcome = { status: 204, headers: {}, body: null, durationMs: 0, failure: undefined, error: undefined };
 const stoppedOutcome = failed(
   'cancelled',
@@ -333,9 +334,34 @@ const stoppedOutcome = failed(
 );
 const handedBack: Verdict = { kind: 'retry', delayMs: 0, outcome: stoppedOutcome, counted: false };
 
-function optionsOf(dedupKey: string | undefined, orderKey: string | undefined): DeliveryOptions {
-  if (orderKey === undefined) return dedupKey === undefined ? noOptions : { dedupKey };
-  return dedupKey === undefined ? { orderKey } : { dedupKey, orderKey };
+/** Its key is made for whoever keeps the message: the text of it costs more than a stage. */
+class Options implements DeliveryOptions {
+  readonly orderKey: string | undefined;
+  readonly #message: SourceMessage;
+  readonly #kind: string;
+  readonly #connector: string;
+  readonly #target: string | undefined;
+
+  constructor(
+    message: SourceMessage,
+    kind: string,
+    connector: string,
+    target: string | undefined,
+    orderKey: string | undefined,
+  ) {
+    this.orderKey = orderKey;
+    this.#message = message;
+    this.#kind = kind;
+    this.#connector = connector;
+    this.#target = target;
+  }
+
+  /** Given again because its acknowledgement was lost, it is known in the queue. */
+  get dedupKey(): string | undefined {
+    const { dedupId } = this.#message;
+    if (dedupId === undefined) return undefined;
+    return `${this.#kind}:${this.#connector}:${dedupId}${this.#target === undefined ? '' : `:${this.#target}`}`;
+  }
 }
 
 /** Numbers and texts are keys; nothing is no key. */

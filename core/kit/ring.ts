@@ -5,11 +5,18 @@ import type { Linked } from '../contracts/delivery.ts';
  * tables that it outgrew behind, full of items: those in the old generation keep whole requests alive until the next full
  * collection, which made every young collection copy a quarter of all that was allocated.
  */
-export class Ring implements Linked {
+export class Ring<Item extends Linked = Linked> implements Linked {
   previous: Linked = this;
   next: Linked = this;
 
-  add(item: Linked): void {
+  /** Those of now: what becomes of the ring changes nothing of it. */
+  get items(): readonly Item[] {
+    const items: Item[] = [];
+    for (let item: Linked | undefined = this.next; item && item !== this; item = item.next) items.push(item as Item);
+    return items;
+  }
+
+  add(item: Item): void {
     const last = this.previous;
     item.previous = last;
     item.next = this;
@@ -26,4 +33,9 @@ export function unlink(item: Linked): void {
   next.previous = previous;
   item.previous = undefined;
   item.next = undefined;
+}
+
+/** Whether it is in a ring. */
+export function isLinked(item: Linked): boolean {
+  return item.next !== undefined;
 }

@@ -47,7 +47,7 @@ export function analyze(services: PipelineServices): Stage {
     // OpenFaaS functions expect both; its start time is in nanoseconds.
     headers['x-call-id'] = callId;
     headers['x-start-time'] = startTime(now);
-    const options = mode === 'async' ? { ...optionsOf(headers), ...request.options } : undefined;
+    const options = mode === 'async' ? optionsOf(headers, request.options) : undefined;
     delivery.options = options;
     const policyTimeout = policy?.timeoutMs ?? 30_000;
     return {
@@ -125,16 +125,21 @@ function modeOf(headers: Headers): Mode {
   return prefer ? 'async' : 'sync';
 }
 
-function optionsOf(headers: Headers): DeliveryOptions {
+/** What headers ask for, as far as the source leaves it open. */
+function optionsOf(headers: Headers, fixed: DeliveryOptions = {}): DeliveryOptions {
+  // Read in any case: a header that makes no sense is told.
   const orderKey = keyHeader(headers, 'x-order-key');
   const idempotencyKey = keyHeader(headers, 'idempotency-key');
+  const asked = idempotencyKey === undefined ? undefined : `idempotency:${idempotencyKey}`;
   const delayMs = durationHeader(headers, 'x-delay');
   const maxAgeMs = durationHeader(headers, 'x-max-age');
   return {
-    ...(orderKey !== undefined && { orderKey }),
-    ...(idempotencyKey !== undefined && { dedupKey: `idempotency:${idempotencyKey}` }),
-    ...(delayMs !== undefined && { delayMs }),
-    ...(maxAgeMs !== undefined && { maxAgeMs }),
+    priority: fixed.priority,
+    orderKey: fixed.orderKey ?? orderKey,
+    dedupKey: fixed.dedupKey ?? asked,
+    dedupWindowMs: fixed.dedupWindowMs,
+    delayMs: fixed.delayMs ?? delayMs,
+    maxAgeMs: fixed.maxAgeMs ?? maxAgeMs,
   };
 }
 

@@ -51,7 +51,7 @@ export function decide(services: PipelineServices): Stage {
 
   function run(delivery: Delivery, entry: CatalogEntry): void {
     delivery.decision = 'run';
-    delivery.releaseSlot = () => entry.slots.release();
+    delivery.slots = entry.slots;
     const { invocation } = delivery;
     if (delivery.request.lease && invocation?.attempt === 1) {
       meter.queued(entry.name, services.clock.now() - invocation.acceptedAt);
@@ -146,6 +146,7 @@ export function messageOfInvocation(
   body: Uint8Array,
   dedupWindowMs: number,
 ): NewMessage {
+  const dedupKey = options?.dedupKey;
   return {
     id: invocation.id,
     lane: invocation.function,
@@ -167,8 +168,8 @@ export function messageOfInvocation(
     priority: invocation.priority,
     maxAttempts: policy.retry.attempts,
     orderKey: options?.orderKey,
-    dedupKey: options?.dedupKey,
-    dedupWindowMs: options?.dedupKey === undefined ? undefined : (options.dedupWindowMs ?? dedupWindowMs),
+    dedupKey,
+    dedupWindowMs: dedupKey === undefined ? undefined : (options?.dedupWindowMs ?? dedupWindowMs),
     delayMs: options?.delayMs,
     maxAgeMs: options?.maxAgeMs ?? policy.maxAgeMs,
     resultTtlMs: policy.result.store ? policy.result.ttlMs : 0,

@@ -6,18 +6,22 @@ import type { Expiring } from '../delivery/deadlines.ts';
 import { failpoint } from '../delivery/failpoint.ts';
 import { isStream } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
-import { abortedOutcome, type PipelineServices, type Stage } from './stage.ts';
+import { abortedOutcome, type PipelineServices } from './stage.ts';
 
-/** Calls the provider, with the deadline and a signal. Whatever the provider does, the attempt ends by the deadline. */
-export function execute(services: PipelineServices): Stage {
+/**
+ * Calls the provider, with the deadline and a signal. Whatever the provider does, the attempt ends by the deadline.
+ * `ended` is told of each delivery once, when nothing of it runs any more: a promise for it would be settled by another
+ * one, and the two of them cost more than what they tell.
+ */
+export function execute(services: PipelineServices, ended: (delivery: Delivery) => void): (delivery: Delivery) => void {
   const { clock, emit, meter } = services;
   return (delivery) => {
     const { entry, invocation } = delivery;
-    if (delivery.outcome || delivery.decision !== 'run' || !entry || !invocation) return;
+    if (delivery.outcome || delivery.decision !== 'run' || !entry || !invocation) return ended(delivery);
     delivery.startedAt = clock.monotonic();
     meter.started(entry.name);
     emit('invocation.started', { id: invocation.id, function: entry.name, attempt: invocation.attempt });
-    return new Attempt(delivery, invocation, services).run(entry);
+    new Attempt(delivery, invocation, services, ended).run(entry);
   };
 }
 
@@ -32,20 +36,25 @@ class Attempt implements Call, Expiring, Interruptible {
   next: Expiring['next'] = undefined;
   readonly #delivery: Delivery;
   readonly #services: PipelineServices;
-  readonly #ended = Promise.withResolvers<void>();
+  readonly #ended: (delivery: Delivery) => void;
   #watcher: CallWatcher | undefined;
   #controller: AbortController | undefined;
   #reason: DOMException | undefined;
 
-  constructor(delivery: Delivery, invocation: Invocation, services: PipelineServices) {
+  constructor(
+    delivery: Delivery,
+    invocation: Invocation,
+    services: PipelineServices,
+    ended: (delivery: Delivery) => void,
+  ) {
     this.#delivery = delivery;
     this.#services = services;
+    this.#ended = ended;
     this.invocation = invocation;
     this.deadline = delivery.startedAt + invocation.timeoutMs;
   }
 
-  /** Resolves when the delivery has an outcome. */
-  run(entry: FunctionEntry): Promise<void> {
+  run(entry: FunctionEntry): void {
     const delivery = this.#delivery;
     delivery.work = this;
     this.#services.deadlines.watch(this);
@@ -57,7 +66,6 @@ class Attempt implements Call, Expiring, Interruptible {
       );
     }
     failpoint('execute.running');
-    return this.#ended.promise;
   }
 
   get signal(): AbortSignal {
@@ -91,7 +99,7 @@ class Attempt implements Call, Expiring, Interruptible {
   #stop(outcome: Outcome, reason: DOMException): void {
     if (this.#reason) return;
     this.#reason = reason;
-    this.#end(outcome);
+    if (this.#conclude(outcome)) queueMicrotask(() => this.#ended(this.#delivery)); // The provider is told first.
     this.#watcher?.aborted(reason);
     this.#controller?.abort(reason);
   }
@@ -104,18 +112,23 @@ class Attempt implements Call, Expiring, Interruptible {
   }
 
   #end(outcome: Outcome): void {
+    if (this.#conclude(outcome)) this.#ended(this.#delivery);
+  }
+
+  /** Whether it is the first one: what comes later is for nobody. */
+  #conclude(outcome: Outcome): boolean {
     const delivery = this.#delivery;
     const { deadlines } = this.#services;
     if (delivery.outcome) {
       discard(outcome);
-      return;
+      return false;
     }
     // A streamed answer runs on: its deadline holds until the last byte.
     if (isStream(outcome.body)) outcome.body.once('close', () => deadlines.forget(this));
     else deadlines.forget(this);
     delivery.work = undefined;
     delivery.outcome = outcome;
-    this.#ended.resolve();
+    return true;
   }
 }
 

@@ -1,5 +1,5 @@
 import { Observable, type OperatorFunction } from 'rxjs';
-import type { Delivery, Settled } from '../contracts/delivery.ts';
+import type { Delivery, Settled, Verdict } from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
 import { analyze } from './analyze.ts';
 import { decide } from './decide.ts';
@@ -17,18 +17,15 @@ import type { PipelineServices, Stage } from './stage.ts';
  */
 export function pipeline(services: PipelineServices): OperatorFunction<Delivery, Settled> {
   const { logger } = services;
-  const stages: readonly Stage[] = [analyze(services), lookup(services), decide(services), execute(services)];
-  const settle = respond(services);
-
   return (deliveries) =>
     new Observable((subscriber) => {
       let inFlight = 0;
       let sourceEnded = false;
-      const end = (settled: Settled): void => {
+      const enter = through(services, (settled) => {
         inFlight--;
         subscriber.next(settled);
         if (sourceEnded && inFlight === 0) subscriber.complete();
-      };
+      });
       const taking = deliveries.subscribe({
         next: (delivery) => {
           if (delivery.entered) {
@@ -37,7 +34,7 @@ export function pipeline(services: PipelineServices): OperatorFunction<Delivery,
           }
           delivery.entered = true;
           inFlight++;
-          void run(delivery).then(end);
+          enter(delivery);
         },
         error: (error: unknown) => subscriber.error(error),
         complete: () => {
@@ -47,27 +44,70 @@ export function pipeline(services: PipelineServices): OperatorFunction<Delivery,
       });
       return () => taking.unsubscribe();
     });
+}
 
-  /** Never rejects: if it did, one delivery's bug would end the stream of all. */
-  async function run(delivery: Delivery): Promise<Settled> {
+/**
+ * Takes a delivery through the stages, and calls `end` once for each, whatever goes wrong: one delivery's bug must not end
+ * the stream of all. Nothing is made for a delivery that need not wait: an async function, its promise and what hangs on
+ * it cost as much as two stages.
+ */
+function through(services: PipelineServices, end: (settled: Settled) => void): (delivery: Delivery) => void {
+  const { logger } = services;
+  const stages: readonly Stage[] = [analyze(services), lookup(services), decide(services)];
+  const run = execute(services, settle);
+  const respondTo = respond(services);
+  return (delivery) => from(0, delivery);
+
+  function from(first: number, delivery: Delivery): void {
     try {
-      for (const stage of stages) {
-        const pending = stage(delivery);
-        if (pending) await pending;
+      for (let at = first; at < stages.length; at++) {
+        const pending = stages[at]?.(delivery);
+        if (pending) {
+          pending.then(
+            () => from(at + 1, delivery),
+            (error: unknown) => broken(delivery, error),
+          );
+          return;
+        }
       }
+      run(delivery);
     } catch (error) {
-      // What a stage throws is a bug, and ends its own delivery only.
-      logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a stage failed');
-      delivery.outcome = failed('internal', { code: 'internal', message: messageOf(error) }, 0);
+      broken(delivery, error);
     }
+  }
+
+  /** What a stage throws is a bug, and ends its own delivery only. */
+  function broken(delivery: Delivery, error: unknown): void {
+    logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a stage failed');
+    delivery.outcome = failed('internal', { code: 'internal', message: messageOf(error) }, 0);
+    settle(delivery);
+  }
+
+  function settle(delivery: Delivery): void {
+    let settling: Verdict | Promise<Verdict>;
     try {
-      const settling = settle(delivery);
-      const verdict = settling instanceof Promise ? await settling : settling;
-      delivery.credit?.giveBack();
-      return { delivery, verdict };
+      settling = respondTo(delivery);
     } catch (error) {
-      logger.fatal({ err: error, source: delivery.source }, 'a delivery was not settled');
-      return { delivery, verdict: undefined };
+      return unsettled(delivery, error);
     }
+    if (!(settling instanceof Promise)) return settled(delivery, settling);
+    settling.then(
+      (verdict) => settled(delivery, verdict),
+      (error: unknown) => unsettled(delivery, error),
+    );
+  }
+
+  function settled(delivery: Delivery, verdict: Verdict): void {
+    try {
+      delivery.credit?.giveBack();
+    } catch (error) {
+      return unsettled(delivery, error);
+    }
+    end({ delivery, verdict });
+  }
+
+  function unsettled(delivery: Delivery, error: unknown): void {
+    logger.fatal({ err: error, source: delivery.source }, 'a delivery was not settled');
+    end({ delivery, verdict: undefined });
   }
 }

@@ -264,6 +264,6 @@ const unknownFunction = {
 } as const;
 
 function releaseSlot(delivery: Delivery): void {
-  delivery.releaseSlot?.();
-  delivery.releaseSlot = undefined;
+  delivery.slots?.release();
+  delivery.slots = undefined;
 }

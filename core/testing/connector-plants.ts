@@ -45,7 +45,10 @@ export const connectorPlants = {
         let count = 0;
         return deliveries(credit).subscribe((delivery) => {
           if (++count !== 5) return subscriber.next(delivery);
-          void Promise.resolve(delivery.settlement.settle(acknowledging, delivery)).then(() => credit.giveBack());
+          // The case may be over by then, and its source gone.
+          void Promise.resolve(delivery.settlement.settle(acknowledging, delivery))
+            .catch(() => undefined)
+            .then(() => credit.giveBack());
         });
       }),
   },

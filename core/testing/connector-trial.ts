@@ -278,7 +278,10 @@ export class Desk {
     while (all.length < count) {
       const one = await this.one();
       all.push(one);
-      settling.push(sleep(pauseMs).then(() => this.settle(one, verdict)));
+      const settled = sleep(pauseMs).then(() => this.settle(one, verdict));
+      // Heard at the end; a case that fails before has said why, and its source may be gone by then.
+      settled.catch(() => {});
+      settling.push(settled);
     }
     await Promise.all(settling);
     return all;

@@ -31,6 +31,19 @@ export const stoppingCases: readonly ConnectorCase[] = [
     },
   },
   {
+    name: 'acknowledges what is settled in the moment of its stop',
+    needs: ['hands back'],
+    run: async (trial) => {
+      const desk = await trial.desk(1);
+      await trial.send(1);
+      const settling = desk.settle(await desk.one(), trial.acknowledging);
+      await desk.stop();
+      await settling;
+      await trial.untilLeft(0);
+      await trial.expectNothingLeft();
+    },
+  },
+  {
     name: 'changes nothing by a word that comes after the stop',
     needs: ['fences', 'hands back'],
     run: async (trial) => {
