@@ -55,7 +55,7 @@ interface Tracked {
 /**
  * Has functions run with as many replicas as their load wants, by what the gateway itself sees: no other program
  * measures, and none is asked. From zero by the first call, up at once, down to the most that was wanted within a window, and to zero
- * only while nothing of it runs, waits or is queued.
+ * only while nothing of it runs, waits or is queued. What somebody else scales (`scaledBy`) is woken from zero, and else left alone.
  */
 export class Scaler {
   readonly #parts: ScalerParts;
@@ -88,12 +88,19 @@ export class Scaler {
     return mine;
   }
 
-  /** @throws MillraceError `function.missing`, `request.conflict` where there is nothing to scale. */
+  /**
+   * @throws MillraceError `function.missing`, `request.conflict` where there is nothing to scale, or somebody else does it.
+   */
   async scale(name: string, replicas: number): Promise<void> {
     const entry = this.#parts.catalog.get(name);
     if (!entry) throw missingFunction(name);
     if (!entry.provider.scale) {
       const text = `function ${name} has no replicas to scale: its provider "${entry.providerName}" sees to that itself`;
+      throw new MillraceError('request.conflict', text);
+    }
+    const { scaledBy, replicas: now } = entry.status;
+    if (scaledBy !== undefined && now > 0) {
+      const text = `function ${name} is scaled by ${scaledBy}, which would undo it: change or delete that one`;
       throw new MillraceError('request.conflict', text);
     }
     const tracked = this.#track(name);
@@ -108,8 +115,8 @@ export class Scaler {
     const { min, max, factor } = entry?.policy.scale ?? standardScale;
     const least = Math.max(1, min);
     const now = entry?.status.replicas ?? 0;
-    // What somebody has scaled to zero stays there.
-    if (entry && now === 0) return;
+    // What somebody has scaled to zero stays there, and what somebody else scales is his.
+    if (entry && (now === 0 || entry.status.scaledBy !== undefined)) return;
     const more = Math.min(max, now + Math.ceil((max * factor) / 100));
     await this.scale(name, firing ? Math.max(least, more) : least);
   }
@@ -160,13 +167,13 @@ export class Scaler {
     const tracked = this.#track(name);
     if (!entry || !scale) return;
     this.#sample(entry, tracked);
-    const { replicas } = entry.status;
+    const { replicas, scaledBy } = entry.status;
     const now = this.#parts.clock.monotonic();
     const load = this.#loadOf(entry, tracked);
     const isIdle = load.inFlight === 0 && load.queued === 0;
     if (!isIdle) tracked.busyAt = now;
-    // From zero it goes by a call only: somebody may have put it there.
-    if (replicas === 0 || tracked.isScaling) return;
+    // From zero it goes by a call only: somebody may have put it there. Two who see to replicas would pull them to and fro.
+    if (replicas === 0 || tracked.isScaling || scaledBy !== undefined) return;
     if (scale.zero && isIdle && now - tracked.busyAt >= scale.zeroAfterMs) {
       this.#ask(entry, tracked, 0);
       return;

@@ -28,6 +28,7 @@ function world(changed: Partial<ScalePolicy> = {}, failing = 0) {
   let failures = failing;
   let started = 0;
   let queued = 0;
+  let scaledBy: string | undefined;
   const report = (replicas: number): void =>
     catalog.report({
       name,
@@ -35,6 +36,7 @@ function world(changed: Partial<ScalePolicy> = {}, failing = 0) {
       replicas,
       availableReplicas: replicas,
       capacity: 100,
+      scaledBy,
     });
   const provider: Provider = {
     start: async () => undefined,
@@ -77,6 +79,11 @@ function world(changed: Partial<ScalePolicy> = {}, failing = 0) {
       };
     },
     queue: (messages: number) => (queued = messages),
+    /** Somebody else sees to its replicas from now on, or nobody else. */
+    own: (owner: string | undefined) => {
+      scaledBy = owner;
+      report(entry().status.replicas);
+    },
     replicas: () => entry().status.replicas,
   };
 }
@@ -145,6 +152,36 @@ describe('scaling', () => {
     await Promise.all(Array.from({ length: 1000 }, () => scaler.wake(entry())));
     expect(asked).toEqual([2, 2, 2]);
     expect(replicas()).toBe(2);
+  });
+  it('leaves what somebody else scales alone, but wakes it from zero', async () => {
+    const { scaler, entry, own, report, run, pass, asked } = world({ zero: true, zeroAfterMs: 30_000 });
+    own('HorizontalPodAutoscaler resize');
+    const end = run(65);
+    await pass(10);
+    end();
+    await pass(120);
+    await scaler.alert(name, true);
+    await expect(scaler.scale(name, 3)).rejects.toMatchObject({
+      code: 'request.conflict',
+      message: expect.stringContaining('HorizontalPodAutoscaler resize') as string,
+    });
+    expect(asked).toEqual([]);
+    report(0);
+    await scaler.wake(entry());
+    report(0);
+    await scaler.scale(name, 3);
+    expect(asked).toEqual([1, 3]);
+  });
+  it('looks for a whole window before it scales down what nobody else scales any more', async () => {
+    const { own, report, pass, asked } = world();
+    own('ScaledObject resize');
+    report(5);
+    await pass(120);
+    own(undefined);
+    await pass(25);
+    expect(asked).toEqual([]);
+    await pass(10);
+    expect(asked).toEqual([1]);
   });
   it('takes alerts as OpenFaaS does', async () => {
     const { scaler, asked, report } = world({ max: 10, factor: 25 });

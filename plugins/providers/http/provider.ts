@@ -6,6 +6,7 @@ import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
 import { Attempt } from '../../../core/kit/upstream/attempt.ts';
+import { endAll } from '../../../core/kit/upstream/end-all.ts';
 import type { HttpFunction, HttpProviderConfig } from './config.ts';
 import type { TlsOptions } from './upstream.ts';
 import { Upstreams } from './upstreams.ts';
@@ -58,12 +59,7 @@ export class HttpProvider implements Provider {
     this.#stopping = true;
     for (const upstreams of this.#functions.values()) this.#close(upstreams);
     this.#functions.clear();
-    const closing = [...this.#closing];
-    const timer = setTimeout(() => {
-      for (const upstreams of closing) void upstreams.destroy();
-    }, deadlineMs);
-    await Promise.all(closing.map((upstreams) => upstreams.close()));
-    clearTimeout(timer);
+    await endAll([...this.#closing], deadlineMs);
   }
 
   /** Its calls may end, in their own time: nobody waits for them here. */

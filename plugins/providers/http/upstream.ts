@@ -1,13 +1,11 @@
 import { buildConnector, type Dispatcher } from 'undici';
 import type { ProviderHost } from '../../../core/contracts/definition.ts';
 import { messageOf } from '../../../core/contracts/errors.ts';
+import type { Place } from '../../../core/kit/upstream/balance.ts';
 import { Connections } from '../../../core/kit/upstream/connections.ts';
-import type { Upstream as UpstreamOfAttempt } from '../../../core/kit/upstream/upstreams.ts';
+import { Reach } from '../../../core/kit/upstream/reach.ts';
 import type { HttpFunction, HttpProviderConfig } from './config.ts';
 import { Probe } from './probe.ts';
-
-/** How soon an upstream that refuses connections is looked at again, ms; after twice as long when that was in vain. */
-const lookMs = { first: 100, most: 10_000 };
 
 /** The bytes that `tls` names. */
 export interface TlsOptions {
@@ -24,7 +22,7 @@ export interface UpstreamSettings {
 }
 
 /** One place where a function runs: its connections, and whether it may be given calls. */
-export class Upstream implements UpstreamOfAttempt {
+export class Upstream implements Place {
   readonly url: string;
   /** The path of the URL, to which that of a call is added. */
   readonly basePath: string;
@@ -32,35 +30,30 @@ export class Upstream implements UpstreamOfAttempt {
   inFlight = 0;
   /** It may be given calls. */
   available = false;
-  readonly #origin: URL;
-  readonly #connect: buildConnector.connector;
+  readonly #reach: Reach;
   readonly #connections: Connections;
   readonly #probes: readonly Probe[];
   readonly #host: ProviderHost;
   readonly #onChange: () => void;
-  #reachable = true;
-  #looks = 0;
-  #nextLook = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #closed = false;
 
   constructor(url: string, settings: UpstreamSettings, host: ProviderHost, onChange: () => void) {
     const { connections, connectTimeout, keepAlive, maxHeaders } = settings.provider;
     const { health, ready } = settings.function;
     this.url = url;
-    this.#origin = new URL(url);
-    this.basePath = this.#origin.pathname;
+    const origin = new URL(url);
+    this.basePath = origin.pathname;
     this.#host = host;
     this.#onChange = onChange;
-    this.#connect = buildConnector({ ...settings.tls, allowH2: false, timeout: connectTimeout });
-    this.#connections = new Connections(this.#origin, {
-      connect: this.#connect,
+    const connect = buildConnector({ ...settings.tls, allowH2: false, timeout: connectTimeout });
+    this.#connections = new Connections(origin, {
+      connect,
       connections,
       keepAliveTimeout: keepAlive,
       maxHeaderSize: maxHeaders,
     });
-    const { origin } = this.#origin;
-    const target = { origin, connect: this.#connect, clock: host.clock, onChange: () => this.#changed() };
+    const { clock } = host;
+    this.#reach = new Reach({ origin, connect, clock, onChange: (error) => this.#changed(error && messageOf(error)) });
+    const target = { origin: origin.origin, connect, clock, onChange: () => this.#changed() };
     this.#probes = [
       ...(health ? [new Probe(health, target, true)] : []),
       ...(ready ? [new Probe(ready, target, false)] : []),
@@ -75,7 +68,7 @@ export class Upstream implements UpstreamOfAttempt {
   /** Monotonic ms: when somebody looks whether it is available again. */
   get nextLook(): number {
     const waiting = this.#probes.filter(({ passing }) => !passing).map(({ next }) => next);
-    return Math.max(this.#nextLook, ...waiting);
+    return Math.max(this.#reach.nextLook, ...waiting);
   }
 
   start(): void {
@@ -94,48 +87,22 @@ export class Upstream implements UpstreamOfAttempt {
 
   /** A connection to it could not be made: it gets no calls until one can. */
   refused(error: Error): void {
-    if (this.#closed || !this.#reachable) return;
-    this.#reachable = false;
-    this.#lookLater();
-    this.#changed(messageOf(error));
+    this.#reach.failed(error);
   }
 
   /** Breaks off what is in flight. */
   async destroy(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#reach.close();
     for (const probe of this.#probes) probe.stop();
     await this.#connections.destroy();
   }
 
   #changed(reason = 'its probe'): void {
     const was = this.available;
-    this.available = this.#reachable && this.#probes.every(({ passing }) => passing);
+    this.available = this.#reach.isGiven && this.#probes.every(({ passing }) => passing);
     const { logger } = this.#host;
     if (was && !this.available) logger.warn({ upstream: this.url, reason }, 'an upstream gets no calls any more');
     else if (!was && this.available) logger.info({ upstream: this.url }, 'an upstream gets calls');
     this.#onChange();
-  }
-
-  #lookLater(): void {
-    const delayMs = Math.min(lookMs.most, lookMs.first * 2 ** this.#looks++);
-    this.#nextLook = this.#host.clock.monotonic() + delayMs;
-    this.#timer = setTimeout(() => this.#look(), delayMs);
-  }
-
-  #look(): void {
-    const { protocol, hostname, port, host } = this.#origin;
-    this.#connect({ protocol, port, host, hostname: hostname.replace(/^\[|\]$/g, '') }, (error, socket) => {
-      socket?.destroy();
-      if (this.#closed) return;
-      if (error) {
-        this.#lookLater();
-        return;
-      }
-      this.#reachable = true;
-      this.#looks = 0;
-      this.#nextLook = 0;
-      this.#changed();
-    });
   }
 }
