@@ -9,7 +9,8 @@ import { testGateway, type TestGateway } from './gateway.ts';
 import { ran, ranHeaders } from './plugins/inline.ts';
 
 /** Busy machines take their time. */
-export const poll = <T>(ask: () => T | Promise<T>) => expect.poll(ask, { timeout: 20_000 });
+export const poll = <T>(ask: () => T | Promise<T>): ReturnType<typeof expect.poll<T>> =>
+  expect.poll(ask, { timeout: 20_000 });
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
