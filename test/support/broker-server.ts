@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { BrokerMissing, isBrokerKind, recipes, startBroker, type BrokerKind, type OwnBroker } from './brokers.ts';
+import { BrokerMissing, isBrokerKind, recipes, startBroker, type BrokerKind } from './brokers.ts';
+import { shareCluster } from './kube/shared-cluster.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -17,21 +18,22 @@ declare module 'vitest' {
 export type SharedBroker = { readonly url: string } | { readonly missing: string };
 
 /**
- * Starts a broker for all test files of a run when the first of them asks, and ends them all with the run. vitest's
- * `globalSetup`: it runs in vitest's main process, and test files in others, so they ask through a socket.
+ * Starts a broker, or a Kubernetes cluster, for all test files of a run when the first of them asks, and ends them all
+ * with the run. vitest's `globalSetup`: it runs in vitest's main process, and test files in others, so they ask through
+ * a socket.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-brokers-'));
   const socket = join(folder, 'socket');
-  const asked = new Map<BrokerKind, Promise<SharedBroker>>();
-  const started: OwnBroker[] = [];
+  const asked = new Map<string, Promise<object>>();
+  const started: { dispose(): Promise<void> }[] = [];
   const server = createServer((request, response) => {
     const kind = request.url?.slice(1) ?? '';
-    if (!isBrokerKind(kind)) {
+    const answer = asked.get(kind) ?? shareOf(kind);
+    if (!answer) {
       response.writeHead(404).end();
       return;
     }
-    const answer = asked.get(kind) ?? share(kind);
     asked.set(kind, answer);
     answer.then(
       (shared) => response.end(JSON.stringify(shared)),
@@ -46,9 +48,20 @@ export default async function setup(project: TestProject): Promise<() => Promise
     server.closeAllConnections();
     server.close();
     // One that is still being started is not waited for: it ends with this process.
-    await Promise.all(started.map((broker) => broker.dispose()));
+    await Promise.all(started.map((one) => one.dispose()));
     rmSync(folder, { recursive: true, force: true });
   };
+
+  function shareOf(kind: string): Promise<object> | undefined {
+    if (kind === 'kube') return kube();
+    return isBrokerKind(kind) ? share(kind) : undefined;
+  }
+
+  async function kube(): Promise<object> {
+    const { shared, dispose } = await shareCluster();
+    if (dispose) started.push({ dispose });
+    return shared;
+  }
 
   async function share(kind: BrokerKind): Promise<SharedBroker> {
     const url = process.env[recipes[kind].variable];

@@ -13,6 +13,7 @@ export interface LogLine {
 export interface RecordingHost extends ProviderHost {
   readonly statuses: FunctionStatus[];
   readonly logs: LogLine[];
+  readonly failures: readonly unknown[];
 }
 
 /** A provider's host that keeps what it is told. */
