@@ -5,9 +5,15 @@ import type { MessageTraits } from '../contracts/message.ts';
 import { unwrapped } from './issues.ts';
 import { allLintRules } from './lint.ts';
 import { messageSchema, messageSchemaOf } from './messages.ts';
-import { connectorSchema, functionSchema, rootSchema } from './schema.ts';
+import { connectorSchema, functionSchema, providerSchema, rootSchema } from './schema.ts';
 
 type Json = Record<string, unknown>;
+
+/** The keys of plugins that are the host's. */
+const hostSchemas: Readonly<Partial<Record<PluginType, z.ZodObject>>> = {
+  connector: connectorSchema,
+  provider: providerSchema,
+};
 
 const sectionOf: Readonly<Record<PluginType, string>> = {
   connection: 'connections',
@@ -73,9 +79,9 @@ function withReferences(node: unknown): unknown {
 
 function pluginSchemaOf(definition: PluginDefinition): Json {
   const own = schemaOf(definition.config);
-  const isConnector = definition.type === 'connector';
-  const common = isConnector ? (schemaOf(connectorSchema)['properties'] as Json) : {};
-  const traits = isConnector ? definition.messages : undefined;
+  const host = hostSchemas[definition.type];
+  const common = host ? (schemaOf(host)['properties'] as Json) : {};
+  const traits = definition.type === 'connector' ? definition.messages : undefined;
   const messages = traits ? schemaOf(messageSchemaOf(traits)) : {};
   const required = [own, messages].flatMap((each) => (each['required'] as string[] | undefined) ?? []);
   return {

@@ -74,6 +74,12 @@ export const errorCodes = {
   'dead-letter.unknown': { status: 404, retryable: false, summary: 'No dead letter of that id exists.' },
   'store.unavailable': { status: 503, retryable: true, summary: 'The store cannot be read or written now.' },
   'connection.unavailable': { status: 503, retryable: true, summary: 'The broker cannot be reached now.' },
+  'provider.unavailable': {
+    status: 503,
+    retryable: true,
+    summary:
+      'What keeps the functions cannot be asked, or does not let the gateway do that; the message has its words.',
+  },
   'callback.refused': { status: 400, retryable: false, summary: 'The callback URL points where callbacks may not go.' },
   'gateway.stopping': { status: 503, retryable: true, summary: 'The gateway is shutting down.' },
   'config.invalid': {

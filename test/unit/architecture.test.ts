@@ -70,8 +70,18 @@ describe('imports go downwards only', () => {
       expect(left(line)).toBe(line);
     }
   });
+  const usersOf = (what: RegExp): string[] =>
+    [...imports.keys()].filter((file) => what.test(readFileSync(join(root, file), 'utf8')));
+
   it('tsyringe is imported in the composition root only', () => {
-    const users = [...imports.keys()].filter((file) => /from 'tsyringe'/.test(readFileSync(join(root, file), 'utf8')));
-    expect(users).toEqual(['core/host/container.ts']);
+    expect(usersOf(/from 'tsyringe'/)).toEqual(['core/host/container.ts']);
+  });
+  it('the client of Kubernetes is loaded by its provider only, and not before that needs it', () => {
+    const users = usersOf(/'@kubernetes\/client-node'/);
+    expect(users.filter((file) => !file.startsWith('plugins/providers/kubernetes/'))).toEqual([]);
+    expect(usersOf(/^import (?!type )[^;]* from '@kubernetes\/client-node'/m)).toEqual([]);
+    expect(usersOf(/await import\('@kubernetes\/client-node'\)/)).toEqual([
+      'plugins/providers/kubernetes/credentials.ts',
+    ]);
   });
 });
