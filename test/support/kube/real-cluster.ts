@@ -39,6 +39,8 @@ export class RealCluster implements AsyncDisposable {
       ...process.env,
       K8S_PORT: String(await freeRow(port)),
       K8S_DIR: folder,
+      // 10.0 is that of Services. Pods of two clusters would meet on this machine, where stand-ins have their addresses.
+      K8S_CIDR: `10.${16 + Math.floor(Math.random() * 239)}.0.0/16`,
       K8S_BIN: program(folder),
       ...(!whole && { K8S_PARTS: '' }),
     };

@@ -1,14 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
+import type { Handler } from '../http-functions.ts';
 import type { ApiClient } from './api-client.ts';
 import { imageOf, portOf } from './fake-kubelet.ts';
 import type { KubeObject } from './fake-objects.ts';
 import { isServing } from './fake-workloads.ts';
-import type { Handler } from '../http-functions.ts';
 import { type PodHandler, StandIns } from './stand-ins.ts';
 
-/** kwok gives its pods addresses of this network (`k8s.sh`). */
-const network = '10.1.0.0/16';
 /** How long a pod that is asked to end may be at what it does. */
 const graceMs = 30_000;
 
@@ -20,11 +18,10 @@ export class RealPods implements AsyncDisposable {
   readonly #standIns = new StandIns();
   readonly #leaving = new AbortController();
   readonly #following: Promise<void>;
-  /** Uids of those that have a stand-in, or had one. */
-  readonly #seen = new Set<string>();
+  /** Those that are there and ready, and their addresses. */
+  readonly #pods = new Map<string, string>();
 
   constructor(api: ApiClient, namespace: string, images: Readonly<Record<string, PodHandler>>) {
-    routeHere();
     this.#api = api;
     this.#path = `/api/v1/namespaces/${namespace}/pods`;
     this.#images = images;
@@ -50,12 +47,17 @@ export class RealPods implements AsyncDisposable {
     const { signal } = this.#leaving;
     while (!signal.aborted) {
       try {
-        for await (const { type, object } of this.#api.watch(
-          `${this.#path}?watch=true&resourceVersion=0`,
-          {},
-          signal,
-        )) {
-          await this.#look(type, object);
+        const { body } = await this.#api.get(this.#path);
+        const { resourceVersion } = body['metadata'] as { resourceVersion: string };
+        const there = body['items'] as unknown as KubeObject[];
+        // Nobody tells of those that went while nobody listened.
+        const names = new Set(there.map(({ metadata }) => metadata.name));
+        for (const name of this.#pods.keys()) if (!names.has(name)) this.#end(name);
+        for (const pod of there) this.#look(pod);
+        const path = `${this.#path}?watch=true&resourceVersion=${resourceVersion}`;
+        for await (const { type, object } of this.#api.watch(path, {}, signal)) {
+          if (type === 'DELETED') this.#end(object.metadata.name);
+          else this.#look(object);
         }
       } catch {
         // The API server is away, or the test is over.
@@ -64,35 +66,47 @@ export class RealPods implements AsyncDisposable {
     }
   }
 
-  async #look(type: string, pod: KubeObject): Promise<void> {
-    const { name, uid, deletionTimestamp } = pod.metadata;
-    if (type === 'DELETED' || deletionTimestamp !== undefined) {
-      void this.#standIns.end(name, graceMs);
+  #look(pod: KubeObject): void {
+    const { name, deletionTimestamp } = pod.metadata;
+    if (deletionTimestamp !== undefined) {
+      this.#end(name);
       return;
     }
     const address = pod.status?.['podIP'];
     const handler = this.#images[imageOf(pod)] ?? this.#images['*'];
-    if (typeof address !== 'string' || !isServing(pod) || !handler || this.#seen.has(uid)) return;
-    this.#seen.add(uid);
-    await this.#start(name, address, portOf(pod), (request, response) => handler(request, response, pod));
+    if (typeof address !== 'string' || !isServing(pod) || !handler || this.#pods.has(name)) return;
+    this.#pods.set(name, address);
+    void this.#start(name, address, portOf(pod), (request, response) => handler(request, response, pod));
   }
 
-  /** A node gives an address again at once, while the stand-in of the pod before may still be ending there. */
+  #end(name: string): void {
+    this.#pods.delete(name);
+    void this.#standIns.end(name, graceMs);
+  }
+
+  /** Once the pod that had the address before has let go of it. */
   async #start(name: string, address: string, port: number, handler: Handler): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
+    routeHere(address);
+    while (this.#pods.has(name) && !this.#leaving.signal.aborted) {
       try {
-        return await this.#standIns.start(name, address, port, handler);
+        await this.#standIns.start(name, address, port, handler);
+        break;
       } catch (error) {
-        const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-        if (!isTaken || attempt === 100) throw error;
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
         await wait(20);
       }
     }
+    if (!this.#pods.has(name)) await this.#standIns.end(name, graceMs);
   }
 }
 
-/** Makes the addresses of the pods this machine's own. */
-function routeHere(): void {
+const routed = new Set<string>();
+
+/** Makes the addresses of a pod's network (kwok's `--cidr`, a /16) this machine's own. */
+function routeHere(address: string): void {
+  const network = address.replace(/\.\d+\.\d+$/, '.0.0/16');
+  if (routed.has(network)) return;
+  routed.add(network);
   const known = execFileSync('ip', ['route', 'show', 'table', 'local', network], { encoding: 'utf8' });
   if (known === '') execFileSync('ip', ['route', 'add', 'local', network, 'dev', 'lo']);
 }

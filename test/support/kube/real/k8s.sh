@@ -15,6 +15,7 @@
 #   K8S_BIN    ${XDG_CACHE_HOME:-$HOME/.cache}/peers/kubelab-VERSION   the built binary
 #   K8S_PARTS  "controllers scheduler kwok"   leave out what a test does not need ("" = only etcd and the API server)
 #   K8S_NODES  1      fake nodes
+#   K8S_CIDR   10.1.0.0/16   addresses of pods; two clusters whose pods are stood in for need one each
 #   K8S_STAGES        a file with more kwok Stage documents
 #   ETCD              another etcd program; the default is kubelab's own 3.6.8 (Debian's 3.4.23 is too old, see README.md)
 set -euo pipefail
@@ -25,6 +26,7 @@ dir=${K8S_DIR:-${TMPDIR:-/tmp}/millrace-kube-$port}
 bin=${K8S_BIN:-${XDG_CACHE_HOME:-$HOME/.cache}/peers/kubelab-$version}
 parts=${K8S_PARTS-controllers scheduler kwok}
 nodes=${K8S_NODES:-1}
+cidr=${K8S_CIDR:-10.1.0.0/16}
 etcd=${ETCD:-}
 url=https://127.0.0.1:$port
 pki=$dir/pki
@@ -145,7 +147,7 @@ start() {
       scheduler) spawn scheduler "$bin" kube-scheduler --kubeconfig "$dir/kubeconfig" --leader-elect=false --secure-port 0 ;;
       kwok) # kwok has no stages of its own at run time; K8S_STAGES may add more (a pod that fails, a slow one)
         "$bin" kwok-stages | cat - ${K8S_STAGES:+"$K8S_STAGES"} >"$dir/kwok.yaml"
-        spawn kwok "$bin" kwok --kubeconfig "$dir/kubeconfig" --manage-all-nodes --config "$dir/kwok.yaml" --cidr 10.1.0.0/16 --node-ip 127.0.0.1 --node-lease-duration-seconds 40 ;;
+        spawn kwok "$bin" kwok --kubeconfig "$dir/kubeconfig" --manage-all-nodes --config "$dir/kwok.yaml" --cidr "$cidr" --node-ip 127.0.0.1 --node-lease-duration-seconds 40 ;;
       *) die "K8S_PARTS: no part $p" ;;
     esac
   done
@@ -184,5 +186,5 @@ case ${1:-} in
       echo "$p pid $pid $(awk '/VmRSS|VmHWM/{printf "%s %d MiB ", $1, $2/1024}' "/proc/$pid/status")"; done; exit $rc ;;
   token) api -H 'Content-Type: application/json' "$url/api/v1/namespaces/$2/serviceaccounts/$3/token" \
       -d '{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":3600}}' | tr -d ' \n' | sed -n 's/.*"token":"\([^"]*\)".*/\1/p' ;;
-  *) sed -n '2,19p' "$0"; exit 2 ;;
+  *) sed -n '2,20p' "$0"; exit 2 ;;
 esac
