@@ -9,6 +9,8 @@ import { type PodHandler, StandIns } from './stand-ins.ts';
 
 /** How long a pod that is asked to end may be at what it does. */
 const graceMs = 30_000;
+/** How long the API server may be away when one is killed. */
+const deleteMs = 30_000;
 
 /** Stand-ins for the pods of one namespace of a real cluster, whose node runs nothing: a watch tells of the pods. */
 export class RealPods implements AsyncDisposable {
@@ -32,8 +34,21 @@ export class RealPods implements AsyncDisposable {
   async kill(name: string): Promise<number> {
     const broken = this.#standIns.inFlight(name);
     await this.#standIns.kill(name);
-    await this.#api.ask('DELETE', `${this.#path}/${name}`, { gracePeriodSeconds: 0 }).catch(() => undefined); // The API is away: it stays, and refuses.
+    await this.#deletePod(name);
     return broken;
+  }
+
+  /** One that stayed would be ready for ever, with nobody in it. */
+  async #deletePod(name: string): Promise<void> {
+    const giveUpAt = performance.now() + deleteMs;
+    for (;;) {
+      const answer = await this.#api
+        .ask('DELETE', `${this.#path}/${name}`, { gracePeriodSeconds: 0 })
+        .catch(() => undefined); // The API server is away.
+      if (answer && (answer.status < 300 || answer.status === 404)) return;
+      if (performance.now() > giveUpAt) throw new Error(`pod ${name} could not be deleted: ${answer?.status}`);
+      await wait(100);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
