@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type FunctionAuth, functionAuths, type RetryPolicy } from '../contracts/policy.ts';
-import { duration } from './units.ts';
+import { duration, maxConcurrency } from './units.ts';
 
 /**
  * What OpenFaaS users say of a function by labels and annotations, in the words of the YAML. The YAML's own keys win.
@@ -54,7 +54,7 @@ const authAnnotations = {
 } as const satisfies Record<string, readonly [string, z.ZodType]>;
 
 const watchdogVariables = {
-  concurrency: ['max_inflight', wholeNumber(0)],
+  perReplica: ['max_inflight', wholeNumber(0)],
 } as const satisfies Record<string, readonly [string, z.ZodType]>;
 
 /** What annotations change of a retry policy. */
@@ -95,8 +95,8 @@ export function annotatedOf(labels: TextMap, annotations: TextMap, env: TextMap)
   const most = gathered('env', env, '', watchdogVariables, problems);
   const invoke = {
     ...(queue !== undefined && { queue }),
-    // The watchdogs take 0 for no limit.
-    ...(most['concurrency'] !== 0 && most),
+    // The watchdogs take 0 for no limit. Theirs is the only one, so that more replicas are more calls.
+    ...(Number(most['perReplica'] ?? 0) > 0 && { ...most, concurrency: maxConcurrency }),
   };
   return {
     auth: auth as FunctionAuth | undefined,

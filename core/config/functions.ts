@@ -115,6 +115,7 @@ function policyOf(
   return {
     timeoutMs: invoke.timeout,
     concurrency: invoke.concurrency,
+    perReplica: invoke.perReplica,
     waiting: invoke.waiting,
     queue: invoke.queue,
     retry,

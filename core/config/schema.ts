@@ -6,7 +6,7 @@ import { functionAuths, type FunctionPolicy, type RetryPolicy, type ScalePolicy 
 import type { MessageSettings } from './messages.ts';
 import { type AuthConfig, authSchema } from './auth.ts';
 import { type ConfigTest, testSchema } from './tests.ts';
-import { bytes, dnsLabel, duration, secret, timeLimit } from './units.ts';
+import { bytes, dnsLabel, duration, maxConcurrency, secret, timeLimit } from './units.ts';
 
 /** A function as the YAML names it: `name`, or `name.namespace`. */
 export const functionName = z
@@ -154,7 +154,18 @@ const gatewaySchema = z.strictObject({
 
 const invokeSchema = z.strictObject({
   timeout: timeLimit('30s').describe('How long one attempt may run.'),
-  concurrency: z.int().min(1).max(100_000).default(32).describe('Attempts at once; the provider may allow fewer.'),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(maxConcurrency)
+    .default(32)
+    .describe('Attempts at once; the provider may allow fewer.'),
+  perReplica: z
+    .int()
+    .min(1)
+    .max(maxConcurrency)
+    .optional()
+    .describe('Attempts at once for each replica that takes calls, and no more than `concurrency` in all.'),
   waiting: z.int().min(0).default(100).describe('Calls that may wait for one of these; more are answered 429.'),
   queue: dnsLabel.default('default').describe('The queue for asynchronous invocations.'),
   retry: retryReference.default('standard').describe(retryText),

@@ -140,3 +140,6 @@ export const dnsLabel = z
 export const connectionName = dnsLabel
   .optional()
   .describe('Which of the connections; may be left out when there is only one of its kind.');
+
+/** Attempts of a function at once that may be asked for. */
+export const maxConcurrency = 100_000;

@@ -51,6 +51,8 @@ export interface FunctionPolicy {
   readonly timeoutMs: number;
   /** Attempts at once, over all callers; also bounded by the provider's capacity. */
   readonly concurrency: number;
+  /** At once for each replica, and no more than `concurrency` in all; undefined where replicas do not count. */
+  readonly perReplica?: number | undefined;
   /** Callers that may wait for a slot. */
   readonly waiting: number;
   /** The queue for asynchronous work, by instance name. */

@@ -78,7 +78,7 @@ export class Catalog {
 
   #put(entry: CatalogEntry, kind: CatalogChange['kind']): CatalogEntry {
     const { policy, status } = entry;
-    entry.slots.resize(status.capacity > 0 ? Math.min(policy.concurrency, status.capacity) : policy.concurrency);
+    entry.slots.resize(slotsOf(policy, status));
     this.#entries.set(entry.name, entry);
     this.#byAnyName.set(entry.name, entry);
     if (this.#shortName(entry.name) !== entry.name) this.#byAnyName.set(this.#shortName(entry.name), entry);
@@ -90,6 +90,12 @@ export class Catalog {
     const suffix = `.${this.namespace}`;
     return name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
   }
+}
+
+/** One without a replica that takes calls is given as much as its first one will take. */
+function slotsOf({ concurrency, perReplica }: FunctionPolicy, { availableReplicas, capacity }: FunctionStatus): number {
+  const most = perReplica === undefined ? concurrency : perReplica * Math.max(1, availableReplicas);
+  return Math.min(concurrency, most, capacity > 0 ? capacity : Infinity);
 }
 
 function unknownStatus(name: string): FunctionStatus {

@@ -134,7 +134,7 @@ describe('labels and annotations of OpenFaaS', () => {
       'com.openfaas.scale.type: capacity, com.openfaas.scale.target: "10", com.openfaas.scale.target-proportion: "0.5", com.openfaas.scale.down.window: 1m, com.openfaas.scale.factor: "50" }';
     const annotated = await policyOf(`annotations: ${annotations}, labels: ${labels}, env: { max_inflight: "7" }`);
     const written = await policyOf(
-      'env: {}, invoke: { queue: slow, concurrency: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }, ' +
+      'env: {}, invoke: { queue: slow, concurrency: 100000, perReplica: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }, ' +
         'scale: { min: 2, max: 4, zero: true, zeroDuration: 5m, type: capacity, target: 10, targetProportion: 0.5, downWindow: 1m, factor: 50 }',
     );
     expect(annotated.texts).toEqual([]);
@@ -142,7 +142,7 @@ describe('labels and annotations of OpenFaaS', () => {
       expect.stringContaining('functions.a.scale: provider "inline" (inline-test) has no replicas to scale'),
     ]);
     const plain = await policyOf(
-      'invoke: { queue: slow, concurrency: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }',
+      'invoke: { queue: slow, concurrency: 100000, perReplica: 7, retry: { attempts: 9, retryOn: [timeout, connection, crash, 429, 503], backoff: { initial: 2s, max: 1m } } }',
     );
     expect({ ...annotated.policy, scale: undefined }).toEqual(plain.policy);
     expect(annotated.policy?.scale).toEqual({
@@ -161,12 +161,12 @@ describe('labels and annotations of OpenFaaS', () => {
     const { policy } = await policyOf(
       'annotations: { com.openfaas.queue: slow, com.openfaas.retry.attempts: "9" }, env: { max_inflight: "7" }, invoke: { queue: default, concurrency: 3, retry: once }',
     );
-    expect(policy).toMatchObject({ queue: 'default', concurrency: 3, retry: { attempts: 1 } });
+    expect(policy).toMatchObject({ queue: 'default', concurrency: 3, perReplica: 7, retry: { attempts: 1 } });
   });
   it('change nothing where there are none, and max_inflight 0 is no limit', async () => {
     const { policy } = await policyOf('env: { max_inflight: "0" }, labels: { team: a }');
     expect(policy?.scale).toBeUndefined();
-    expect(policy?.concurrency).toBe(32);
+    expect([policy?.concurrency, policy?.perReplica]).toEqual([32, undefined]);
   });
   it('are told where they stand when they mean nothing', async () => {
     const { texts } = await policyOf(
