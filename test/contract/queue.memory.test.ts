@@ -4,6 +4,7 @@ import { queueContract } from '../../core/testing/queue-contract.ts';
 import { queueModel } from '../../core/testing/queue-model.ts';
 import memory, { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
+import { plainMessage } from '../support/plain-message.ts';
 import { memoryBench } from './memory-bench.ts';
 
 queueContract({ name: 'queue memory', capabilities: memory.capabilities, create: memoryBench });
@@ -16,5 +17,31 @@ describe('queue memory', () => {
       code: 'config.invalid',
       message: expect.stringContaining('allowVolatile: true'),
     });
+  });
+
+  /** Which of these are still known, once they have ended one after another with a result of so many bytes. */
+  async function remembered(remember: object, ids: readonly string[], bytes: number): Promise<readonly string[]> {
+    const queue = new MemoryQueue(memoryConfig.parse({ allowVolatile: true, remember }), systemClock);
+    for (const id of ids) {
+      await queue.enqueue([plainMessage(id)]);
+      const [lease] = await queue.lease('work.default', 1, {
+        ttlMs: 1000,
+        waitMs: 0,
+        signal: new AbortController().signal,
+      });
+      if (!lease) throw new Error(`${id} was not leased`);
+      const result = { status: 200, headers: {}, body: new Uint8Array(bytes) };
+      await queue.settle(lease.receipt, { kind: 'ack', result });
+    }
+    const records = await Promise.all(ids.map((id) => queue.find(id)));
+    await queue.stop();
+    return ids.filter((_id, index) => records[index] !== undefined);
+  }
+
+  it('forgets the oldest of what has ended where that is more than it may remember', async () => {
+    const ids = ['a', 'b', 'c', 'd'];
+    expect(await remembered({}, ids, 10)).toEqual(ids);
+    expect(await remembered({ invocations: 2 }, ids, 10)).toEqual(['c', 'd']);
+    expect(await remembered({ bytes: '1KiB' }, ids, 400)).toEqual(['c', 'd']);
   });
 });

@@ -19,6 +19,13 @@ export const memoryConfig = z.strictObject({
     })
     .prefault({})
     .describe('What is more than this is refused with 429, never dropped.'),
+  remember: z
+    .strictObject({
+      invocations: z.int().min(1).default(100_000).describe('Ended invocations.'),
+      bytes: bytes('256MiB').describe('Bytes of their results.'),
+    })
+    .prefault({})
+    .describe('What is more than this is forgotten before its time, the oldest first: the memory of a process ends.'),
   laneLimits: z
     .strictObject({ messages: z.int().min(1).optional().describe('Waiting messages of one function.') })
     .prefault({})

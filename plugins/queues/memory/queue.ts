@@ -33,6 +33,8 @@ interface Finished {
   readonly record: MessageRecord;
   /** Undefined once it has outlived its lifetime. */
   result: StoredResult | 'expired' | undefined;
+  /** Monotonic ms: it is forgotten then. */
+  readonly until: number;
 }
 
 /** How long it is remembered that there was an invocation whose result is gone, ms. */
@@ -50,7 +52,9 @@ export class MemoryQueue implements Queue {
   readonly #faults: MemoryFaults;
   readonly #lanes = new Map<string, MemoryLane>();
   readonly #messages = new Map<string, Stored>();
+  /** In the order of their ends. */
   readonly #finished = new Map<string, Finished>();
+  #resultBytes = 0;
   readonly #dedup = new Map<string, { readonly id: string; readonly until: number }>();
   readonly #watchers = new Map<string, Set<() => void>>();
   readonly #timeline: Timeline;
@@ -66,7 +70,7 @@ export class MemoryQueue implements Queue {
     this.deadLetters = new MemoryDeadLetters({
       open: () => this.#catchUp(),
       accept: (message) => this.#accept(message),
-      envelopeOf: (id) => (this.#messages.get(id)?.message ?? this.#finished.get(id)?.record)?.envelope,
+      envelopeOf: (id) => (this.#messages.get(id)?.message ?? this.#remembered(id)?.record)?.envelope,
     });
   }
 
@@ -145,7 +149,7 @@ export class MemoryQueue implements Queue {
 
   async find(id: string): Promise<MessageRecord | undefined> {
     this.#catchUp();
-    const finished = this.#finished.get(id);
+    const finished = this.#remembered(id);
     if (finished) return { ...finished.record, result: finished.result };
     const stored = this.#messages.get(id);
     return stored && this.#recordOf(stored, stateOf(stored));
@@ -154,14 +158,14 @@ export class MemoryQueue implements Queue {
   async finished(id: string, signal: AbortSignal): Promise<MessageRecord | undefined> {
     this.#catchUp();
     if (this.#messages.has(id) && !signal.aborted) await this.#ended(id, signal);
-    const finished = this.#finished.get(id);
+    const finished = this.#remembered(id);
     return finished && { ...finished.record, result: finished.result };
   }
 
   async cancel(id: string): Promise<CancelResult> {
     this.#catchUp();
     const stored = this.#messages.get(id);
-    if (!stored) return this.#finished.has(id) ? 'finished' : 'unknown';
+    if (!stored) return this.#remembered(id) ? 'finished' : 'unknown';
     if (stored.state === 'leased') {
       stored.cancelRequested = true;
       return 'running';
@@ -226,7 +230,7 @@ export class MemoryQueue implements Queue {
   }
 
   #duplicateOf({ id, lane, dedupKey }: NewMessage): string | undefined {
-    if (this.#messages.has(id) || this.#finished.has(id)) return id;
+    if (this.#messages.has(id) || this.#remembered(id)) return id;
     if (dedupKey === undefined) return undefined;
     const first = this.#dedup.get(`${lane}\u0000${dedupKey}`);
     return first && first.until > this.#clock.monotonic() ? first.id : undefined;
@@ -316,9 +320,12 @@ export class MemoryQueue implements Queue {
   #leaseFor(stored: Stored, ttlMs: number): void {
     stored.leasedUntil = this.#clock.monotonic() + ttlMs;
     const { epoch, leasedUntil } = stored;
+    const { id } = stored.message;
+    // By its id: it may be gone long before, and would be kept until then.
     this.#timeline.at(leasedUntil, () => {
-      const current = this.#messages.get(stored.message.id) === stored && stored.state === 'leased';
-      if (current && stored.epoch === epoch && stored.leasedUntil === leasedUntil) this.#lapse(stored);
+      const leased = this.#messages.get(id);
+      const isSame = leased?.state === 'leased' && leased.epoch === epoch && leased.leasedUntil === leasedUntil;
+      if (isSame) this.#lapse(leased);
     });
   }
 
@@ -381,17 +388,40 @@ export class MemoryQueue implements Queue {
       dueAt: undefined,
       deadReason: reason,
     };
-    const finished: Finished = { record, result };
-    this.#finished.set(message.id, finished);
-    const gone = this.#clock.monotonic() + message.resultTtlMs;
-    this.#timeline.at(gone, () => {
-      finished.result = 'expired';
-      this.#timeline.at(gone + tombstoneMs, () => void this.#finished.delete(message.id));
-    });
+    this.#remember(record, result, message.resultTtlMs);
     if (reason) this.deadLetters.add(message, record, reason);
     this.#release(next);
     for (const resolve of this.#watchers.get(message.id) ?? []) resolve();
     this.#watchers.delete(message.id);
+  }
+
+  /** Its result for so long, and then for a day that it was there; less where that would be too much. */
+  #remember(record: MessageRecord, result: StoredResult | undefined, resultTtlMs: number): void {
+    const now = this.#clock.monotonic();
+    const gone = now + resultTtlMs;
+    const hasResult = resultTtlMs > 0;
+    const finished: Finished = { record, result: hasResult ? result : 'expired', until: gone + tombstoneMs };
+    this.#finished.set(record.id, finished);
+    if (hasResult) {
+      this.#resultBytes += sizeOf(finished);
+      this.#timeline.at(gone, () => this.#loseResult(finished));
+    }
+    const { invocations, bytes } = this.#config.remember;
+    for (const [id, oldest] of this.#finished) {
+      if (oldest.until > now && this.#finished.size <= invocations && this.#resultBytes <= bytes) break;
+      this.#loseResult(oldest);
+      this.#finished.delete(id);
+    }
+  }
+
+  #remembered(id: string): Finished | undefined {
+    const finished = this.#finished.get(id);
+    return finished && finished.until > this.#clock.monotonic() ? finished : undefined;
+  }
+
+  #loseResult(finished: Finished): void {
+    this.#resultBytes -= sizeOf(finished);
+    finished.result = 'expired';
   }
 
   #release(next: Stored | undefined): void {
@@ -420,4 +450,8 @@ function stateOf({ state, attempt }: Stored): InvocationState {
   if (state === 'leased') return 'running';
   if (attempt > 0) return 'failed';
   return state === 'delayed' ? 'delayed' : 'queued';
+}
+
+function sizeOf({ result }: Finished): number {
+  return typeof result === 'object' ? result.body.byteLength : 0;
 }
