@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ConsumeMessage } from 'amqplib';
 import { Observable, type Subscriber } from 'rxjs';
-import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
+import { sleep, sleepUnless, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Linked, Verdict } from '../../core/contracts/delivery.ts';
@@ -127,7 +127,6 @@ export class AmqpConnector implements Connector {
   async stop(deadlineMs: number): Promise<void> {
     this.#stop.abort();
     this.#end.abort();
-    const given = new AbortController();
     const ending = async (): Promise<void> => {
       await this.#serving;
       // The broker gives to others what is left.
@@ -136,8 +135,7 @@ export class AmqpConnector implements Connector {
       this.#orphans.clear();
       await Promise.all([this.#replies.close(), this.#source.close()]);
     };
-    await Promise.race([ending(), sleep(deadlineMs + 500, given.signal)]);
-    given.abort();
+    await within(ending(), deadlineMs + 500);
   }
 
   /** For ever: whatever goes wrong, it goes on when that has passed. Rejects when no waiting will mend it. */

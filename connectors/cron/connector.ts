@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Observable, type Subscriber } from 'rxjs';
-import { sleep as systemSleep } from '../../core/contracts/clock.ts';
+import { sleep as systemSleep, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit, Triggered } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type Verdict } from '../../core/contracts/delivery.ts';
@@ -94,9 +94,7 @@ export class CronConnector implements Connector {
 
   async stop(deadlineMs: number): Promise<void> {
     this.#stop.abort();
-    const given = new AbortController();
-    await Promise.race([this.#loop, systemSleep(deadlineMs, given.signal)]);
-    given.abort();
+    await within(this.#loop, deadlineMs);
   }
 
   async trigger(slots?: { readonly from: number; readonly to: number }): Promise<Triggered[]> {

@@ -1,6 +1,6 @@
 import type { Msg } from 'nats';
 import { Observable, type Subscriber } from 'rxjs';
-import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
+import { sleep, sleepUnless, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Linked, Verdict } from '../../core/contracts/delivery.ts';
@@ -106,11 +106,8 @@ export class JetstreamConnector implements Connector {
   async stop(deadlineMs: number): Promise<void> {
     this.#stop.abort();
     clearInterval(this.#working);
-    const given = new AbortController();
     // What has been settled and is not said yet is not left over. Whoever settled it hears what went wrong with it.
-    const ending = Promise.allSettled([this.#taking, this.#sending]);
-    await Promise.race([ending, sleep(deadlineMs, given.signal)]);
-    given.abort();
+    await within(Promise.allSettled([this.#taking, this.#sending]), deadlineMs);
     // What is left goes to another gateway at once.
     for (const loan of this.#loans.items) {
       if (this.#nats.connected) say(loan, words.handedBack);

@@ -1,6 +1,6 @@
 import { Observable, type Subscriber } from 'rxjs';
 import { setMaxListeners } from 'node:events';
-import { sleep } from '../../core/contracts/clock.ts';
+import { sleep, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
@@ -144,10 +144,8 @@ export class KafkaConnector implements Connector {
     this.#assignment?.hold();
     this.#stop.abort();
     for (const timer of this.#timers) clearInterval(timer);
-    const given = new AbortController();
     // What has been settled is committed in any case, if the broker is there.
-    await Promise.race([this.#running, sleep(Math.max(deadlineMs, commitMs), given.signal)]);
-    given.abort();
+    await within(this.#running, Math.max(deadlineMs, commitMs));
     this.#member?.close();
   }
 

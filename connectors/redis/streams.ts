@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { Observable, type Subscriber } from 'rxjs';
-import { sleep, sleepUnless } from '../../core/contracts/clock.ts';
+import { sleep, sleepUnless, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
@@ -135,10 +135,8 @@ export class StreamConnector implements Connector {
   async stop(deadlineMs: number): Promise<void> {
     this.#stop.abort();
     for (const timer of this.#timers) clearInterval(timer);
-    const late = new AbortController();
-    const mostMs = Math.max(deadlineMs, handBackMs);
-    await Promise.race([this.#taking?.then(() => this.#handBack()), sleep(mostMs, late.signal)]);
-    late.abort();
+    const handedBack = this.#taking?.then(() => this.#handBack());
+    await within(handedBack, Math.max(deadlineMs, handBackMs));
     this.#reader.close();
     this.#loans.clear();
   }

@@ -46,15 +46,22 @@ export async function sleepUnless(
   return woken.signal.aborted;
 }
 
-/** Whether the promise was there in time; not so when the signal aborts first. Rejects as the promise does. */
-export async function within(promise: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<boolean> {
+/**
+ * Whether the promise was there in time, as nothing at all is; not so when the signal aborts first. Rejects as the
+ * promise does.
+ */
+export async function within(
+  promise: Promise<unknown> | undefined,
+  ms: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const { promise: tooLate, resolve } = Promise.withResolvers<false>();
   const giveUp = (): void => resolve(false);
-  const timer = setTimeout(giveUp, ms);
+  const timer = setTimeout(giveUp, Math.min(ms, 2 ** 31 - 1));
   if (signal?.aborted) giveUp();
   signal?.addEventListener('abort', giveUp, { once: true });
   try {
-    return await Promise.race([promise.then(() => true), tooLate]);
+    return await Promise.race([Promise.resolve(promise).then(() => true), tooLate]);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', giveUp);

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type Registry, Gauge } from 'prom-client';
 import type { Logger } from 'pino';
-import type { Clock } from '../contracts/clock.ts';
+import { type Clock, within } from '../contracts/clock.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { PluginHost, PluginMetrics, PluginType } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
@@ -114,13 +114,10 @@ export class PluginInstance {
   /** Tells the plugin to stop, and waits for it no longer than the deadline. */
   async stop(run: (deadlineMs: number) => Promise<void>, deadlineMs: number): Promise<void> {
     this.#stop.abort();
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(() => {
+    const stopped = this.step(() => run(deadlineMs));
+    if (!(await within(stopped, deadlineMs + 1000))) {
       this.#shared.logger.warn({ plugin: this.name, type: this.type }, 'a plugin did not stop in time');
-      resolve();
-    }, deadlineMs + 1000);
-    await Promise.race([this.step(() => run(deadlineMs)), late]);
-    clearTimeout(timer);
+    }
     if (this.state !== 'failed') this.state = 'stopped';
   }
 

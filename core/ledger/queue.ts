@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { sleep } from '../contracts/clock.ts';
+import { sleep, within } from '../contracts/clock.ts';
 import type { PluginHost } from '../contracts/definition.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Durability } from '../contracts/invocation.ts';
@@ -241,10 +241,8 @@ export class LedgerQueue implements Queue {
       const { logger } = this.#options.host;
       logger.warn({ err: error }, 'the queue could not take its leave; its leases end by themselves');
     });
-    const ended = new AbortController();
     this.#wakeAll();
-    await Promise.race([Promise.all([closed, this.#keeper.idle()]), sleep(deadlineMs, ended.signal)]);
-    ended.abort();
+    await within(Promise.all([closed, this.#keeper.idle()]), deadlineMs);
     this.#stopping.abort();
     this.#writer.close(stopped);
     await this.#journals.close();

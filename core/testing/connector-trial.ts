@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { Subscription } from 'rxjs';
-import { sleep } from '../contracts/clock.ts';
+import { sleep, within } from '../contracts/clock.ts';
 import type { Connector } from '../contracts/connector.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { Delivery, Verdict } from '../contracts/delivery.ts';
@@ -320,12 +320,9 @@ export class Desk {
 
   async #stop(deadlineMs: number): Promise<void> {
     this.unsubscribe();
-    const inTime = new AbortController();
-    const late = sleep(deadlineMs + patienceMs, inTime.signal).then((isLate) => {
-      if (isLate) throw new Error(`stop(${deadlineMs}) did not end within ${deadlineMs + patienceMs} ms`);
-    });
-    await Promise.race([this.connector.stop(deadlineMs), late]);
-    inTime.abort();
+    const mostMs = deadlineMs + patienceMs;
+    if (await within(this.connector.stop(deadlineMs), mostMs)) return;
+    throw new Error(`stop(${deadlineMs}) did not end within ${mostMs} ms`);
   }
 }
 

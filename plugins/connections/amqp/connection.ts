@@ -1,5 +1,5 @@
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib';
-import { sleep } from '../../../core/contracts/clock.ts';
+import { sleep, within } from '../../../core/contracts/clock.ts';
 import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
@@ -140,9 +140,7 @@ export class Amqp implements AmqpConnection {
     const links = this.#links;
     this.#links = undefined;
     if (!links) return;
-    const ended = new AbortController();
-    await Promise.race([closeAll(links), sleep(Math.min(deadlineMs, 2000), ended.signal)]);
-    ended.abort();
+    await within(closeAll(links), Math.min(deadlineMs, 2000));
   }
 
   async #open<Opened extends Channel>(open: (links: Links) => Promise<Opened>): Promise<Opened> {
@@ -235,13 +233,11 @@ async function closeAll({ consuming, publishing }: Links): Promise<void> {
 
 /** In `goodbyeMs` at the latest: the client tells nobody who waits for it that the broker died before it had answered. */
 async function close(link: ChannelModel): Promise<void> {
-  const given = new AbortController();
   const closed = new Promise<void>((resolve) => link.once('close', () => resolve()));
   const said = link.close().catch(() => {
     // It is closed already.
   });
-  await Promise.race([closed, said, sleep(goodbyeMs, given.signal)]);
-  given.abort();
+  await within(Promise.race([closed, said]), goodbyeMs);
 }
 
 function away(message: string, cause?: unknown): MillraceError {

@@ -8,7 +8,7 @@ import {
   ReasonCodes,
 } from 'mqtt';
 import type { Logger } from 'pino';
-import { sleep } from '../../../core/contracts/clock.ts';
+import { sleep, within } from '../../../core/contracts/clock.ts';
 import type { ConnectionHealth } from '../../../core/contracts/connection.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 
@@ -281,11 +281,9 @@ export class MqttLink {
 /** Says goodbye, if that can be said in time. */
 async function ended(client: MqttClient, timeoutMs = goodbyeMs): Promise<void> {
   if (timeoutMs > 0 && client.connected) {
-    const given = new AbortController();
     const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
     client.end();
-    await Promise.race([closed, sleep(timeoutMs, given.signal)]);
-    given.abort();
+    await within(closed, timeoutMs);
   }
   client.end(true);
   // Ended once already, the library does nothing the second time.

@@ -1,6 +1,6 @@
 import { connect, Events, type JetStreamManager, type NatsConnection as Client } from 'nats';
 import type { z } from 'zod';
-import { sleep } from '../../../core/contracts/clock.ts';
+import { sleep, within } from '../../../core/contracts/clock.ts';
 import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../core/contracts/connection.ts';
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
@@ -137,12 +137,10 @@ export class Nats implements NatsConnection {
     this.#health = { ...this.#health, state: 'stopped' };
     this.#present.abort();
     if (!client || client.isClosed()) return;
-    const stop = new AbortController();
     const flushed = client.flush().catch(() => {
       // What it could not send any more was answered with an error.
     });
-    await Promise.race([flushed, sleep(Math.min(deadlineMs, 1000), stop.signal)]);
-    stop.abort();
+    await within(flushed, Math.min(deadlineMs, 1000));
     await client.close();
   }
 

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { type Clock, sleep } from '../../../core/contracts/clock.ts';
+import { type Clock, within } from '../../../core/contracts/clock.ts';
 import type { PluginMetrics } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { WorkQueueStats } from '../../../core/contracts/provider.ts';
@@ -130,9 +130,7 @@ export class WorkQueue {
     this.#line.length = 0;
     if (this.#running === 0) return;
     this.#idle = Promise.withResolvers<void>();
-    const isOver = new AbortController();
-    await Promise.race([this.#idle.promise, sleep(deadlineMs, isOver.signal)]);
-    isOver.abort();
+    await within(this.#idle.promise, deadlineMs);
   }
 
   #item(key: string): Item {

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { z } from 'zod';
+import { within } from '../../../core/contracts/clock.ts';
 import type { QueueHost } from '../../../core/contracts/definition.ts';
 import { finalStates, type Durability } from '../../../core/contracts/invocation.ts';
 import type {
@@ -254,10 +255,7 @@ export class RedisQueue implements Queue {
     this.#waiting.wakeAll();
     this.#watching.wakeAll();
     if (!this.#server) return;
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, deadlineMs);
-    await Promise.race([this.#server.close(), late]);
-    clearTimeout(timer);
+    await within(this.#server.close(), deadlineMs);
   }
 
   async #settleAndLease(requests: readonly (LeaseRequest | Settlement)[]): Promise<(PackedLeases | number)[]> {

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { within } from '../../../core/contracts/clock.ts';
 import type { StoreHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { PutOptions, Store, StoreRecord } from '../../../core/contracts/store.ts';
@@ -64,10 +65,7 @@ export class RedisStore implements Store {
 
   async stop(deadlineMs: number): Promise<void> {
     this.#connection = undefined;
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, deadlineMs);
-    await Promise.race([Promise.allSettled(this.#running), late]);
-    clearTimeout(timer);
+    await within(Promise.allSettled(this.#running), deadlineMs);
   }
 
   async #run(name: keyof typeof storeScripts, values: readonly (string | Buffer)[]): Promise<unknown> {
