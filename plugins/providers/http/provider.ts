@@ -6,7 +6,7 @@ import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
 import { Attempt } from '../../../core/kit/upstream/attempt.ts';
-import { endAll } from '../../../core/kit/upstream/end-all.ts';
+import { Endings } from '../../../core/kit/upstream/endings.ts';
 import type { HttpFunction, HttpProviderConfig } from './config.ts';
 import type { TlsOptions } from './upstream.ts';
 import { Upstreams } from './upstreams.ts';
@@ -17,7 +17,7 @@ export class HttpProvider implements Provider {
   readonly #host: ProviderHost;
   readonly #functions = new Map<string, Upstreams>();
   /** Of functions that were removed or replaced, while calls of theirs go on. */
-  readonly #closing = new Set<Upstreams>();
+  readonly #closing = new Endings();
   #stopping = false;
 
   constructor(config: HttpProviderConfig, host: ProviderHost) {
@@ -33,14 +33,14 @@ export class HttpProvider implements Provider {
     const before = this.#functions.get(name);
     const upstreams = new Upstreams(name, { provider: this.#config, function: settings, tls }, this.#host);
     this.#functions.set(name, upstreams);
-    if (before) this.#close(before);
+    if (before) this.#closing.add(before);
     upstreams.start();
   }
 
   async remove(name: string): Promise<void> {
     const upstreams = this.#functions.get(name);
     this.#functions.delete(name);
-    if (upstreams) this.#close(upstreams);
+    if (upstreams) this.#closing.add(upstreams);
   }
 
   invoke({ name }: FunctionEntry, call: Call): Promise<Outcome> {
@@ -57,15 +57,9 @@ export class HttpProvider implements Provider {
 
   async stop(deadlineMs: number): Promise<void> {
     this.#stopping = true;
-    for (const upstreams of this.#functions.values()) this.#close(upstreams);
+    for (const upstreams of this.#functions.values()) this.#closing.add(upstreams);
     this.#functions.clear();
-    await endAll([...this.#closing], deadlineMs);
-  }
-
-  /** Its calls may end, in their own time: nobody waits for them here. */
-  #close(upstreams: Upstreams): void {
-    this.#closing.add(upstreams);
-    void upstreams.close().then(() => this.#closing.delete(upstreams));
+    await this.#closing.over(deadlineMs);
   }
 
   async #read(name: string, tls: HttpFunction['tls']): Promise<TlsOptions> {

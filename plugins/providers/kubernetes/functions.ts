@@ -4,7 +4,7 @@ import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionStatus } from '../../../core/contracts/provider.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
 import { Attempt } from '../../../core/kit/upstream/attempt.ts';
-import { endAll } from '../../../core/kit/upstream/end-all.ts';
+import { Endings } from '../../../core/kit/upstream/endings.ts';
 import { plainConnector } from '../../../core/kit/upstream/plain-connector.ts';
 import type { Cluster } from './cluster.ts';
 import type { KubernetesConfig } from './config.ts';
@@ -50,7 +50,7 @@ export class Functions {
   /** Those that get calls. */
   readonly #bound = new Set<string>();
   /** Of functions that are gone, while calls of theirs go on. */
-  readonly #closing = new Set<Pods>();
+  readonly #closing = new Endings();
   readonly #connected = new Set<Pod>();
   #slices: Slices | undefined;
   #owners: ScaleOwners | undefined;
@@ -147,9 +147,9 @@ export class Functions {
     this.#endFollowing?.();
     this.#slices?.stop();
     this.#owners?.stop();
-    for (const { pods } of this.#found.values()) this.#close(pods);
+    for (const { pods } of this.#found.values()) this.#closing.add(pods);
     this.#found.clear();
-    await endAll([...this.#closing], deadlineMs);
+    await this.#closing.over(deadlineMs);
   }
 
   #put(deployment: KubeDeployment): void {
@@ -183,7 +183,7 @@ export class Functions {
     const found = this.#found.get(`${name}.${namespace}`);
     if (!found) return;
     this.#found.delete(found.name);
-    this.#close(found.pods);
+    this.#closing.add(found.pods);
   }
 
   #changed(namespace: string, service: string): void {
@@ -229,12 +229,6 @@ export class Functions {
     if (found.told && isSameStatus(found.told, status)) return;
     found.told = status;
     this.#host.report(status);
-  }
-
-  /** Its calls may end, in their own time: nobody waits for them here. */
-  #close(pods: Pods): void {
-    this.#closing.add(pods);
-    void pods.close().then(() => this.#closing.delete(pods));
   }
 }
 
