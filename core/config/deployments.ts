@@ -8,7 +8,7 @@ import { functionOf } from './functions.ts';
 import { parsePart } from './issues.ts';
 import { crossCheck } from './rules.ts';
 import { type Config, type FunctionConfig, functionSchema, type ProviderConfig, retryPolicyOf } from './schema.ts';
-import { dnsLabel } from './units.ts';
+import { dnsLabel, quantity } from './units.ts';
 
 const maxText = 65_536;
 const key = z.string().min(1).max(317);
@@ -18,10 +18,6 @@ export const textMap = z
   .record(key, z.string().max(maxText))
   .nullish()
   .transform((map) => map ?? {});
-const quantity = z
-  .string()
-  .max(40)
-  .regex(/^\d+(\.\d+)?([kMGTPE]i?|m)?$/, 'expected a quantity such as "128Mi" or "100m"');
 const resources = z
   .strictObject({
     memory: quantity.optional(),

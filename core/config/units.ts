@@ -143,3 +143,9 @@ export const connectionName = dnsLabel
 
 /** Attempts of a function at once that may be asked for. */
 export const maxConcurrency = 100_000;
+
+/** A quantity of Kubernetes, as text. */
+export const quantity = z
+  .string()
+  .max(40)
+  .regex(/^\d+(\.\d+)?([kMGTPE]i?|m)?$/, 'expected a quantity such as "128Mi" or "100m"');

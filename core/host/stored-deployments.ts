@@ -39,17 +39,25 @@ export class StoredDeployments {
 
   /** Reads all of it, unless nobody has changed any since; returns whether it has. */
   async refresh(): Promise<boolean> {
-    const changed = await this.#store.get(changedKey);
-    if ((changed?.version ?? 0) === this.#seen) return false;
-    await this.read();
+    const changed = await this.#lastChange();
+    if (changed === this.#seen) return false;
+    await this.#readAll(changed);
     return true;
   }
 
   async read(): Promise<void> {
-    const changed = await this.#store.get(changedKey);
+    await this.#readAll(await this.#lastChange());
+  }
+
+  async #lastChange(): Promise<number> {
+    return (await this.#store.get(changedKey))?.version ?? 0;
+  }
+
+  /** `changed` was read before the rest: what changes meanwhile is seen again. */
+  async #readAll(changed: number): Promise<void> {
     this.#functions = await this.#all(functionPrefix, storedDeployment);
     this.#namespaces = await this.#all(namespacePrefix, (text) => JSON.parse(text) as Namespace);
-    this.#seen = changed?.version ?? 0; // Read before the rest: what changes meanwhile is seen again.
+    this.#seen = changed;
   }
 
   /** @throws MillraceError `request.conflict` when another gateway has changed it meanwhile. */

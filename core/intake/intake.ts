@@ -252,9 +252,7 @@ export class Intake {
       headers['content-type'] = 'application/json';
     }
     const request = {
-      ...this.#request(message, target, headers, mode, { orderKey, count: run.length }),
-      body: body.byteLength === 0 ? null : body,
-      attempt: mode === 'async' ? 1 : attempt,
+      ...this.#request(message, target, headers, mode, { body, attempt, orderKey, count: run.length }),
       replyTo: this.#replyTo(run[0], isBatch),
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
@@ -267,9 +265,8 @@ export class Intake {
     name: string,
     headers: DeliveryRequest['headers'],
     mode: Mode,
-    { orderKey, count }: { readonly orderKey: string | undefined; readonly count: number } = alone,
+    { body = message.body, attempt = message.attempt, orderKey, count = 1 }: Content = asItCame,
   ): DeliveryRequest {
-    const { body, attempt } = message;
     const { kind, name: connector } = this.#config;
     // Where several functions are run, each has its own.
     const target = this.#settings.function === undefined ? name : undefined;
@@ -325,7 +322,16 @@ export class Intake {
   }
 }
 
-const alone = { orderKey: undefined, count: 1 };
+/** What a request is made of, where that is not the message by itself. */
+interface Content {
+  readonly body?: Uint8Array;
+  readonly attempt?: number;
+  readonly orderKey?: string | undefined;
+  /** Messages in it. */
+  readonly count?: number;
+}
+
+const asItCame: Content = {};
 const notRun: Outcome = { status: 204, headers: {}, body: null, durationMs: 0, failure: undefined, error: undefined };
 const stoppedOutcome = failed(
   'cancelled',

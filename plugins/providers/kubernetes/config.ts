@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { bytes, dnsLabel, timeLimit } from '../../../core/config/units.ts';
+import { bytes, dnsLabel, quantity, timeLimit } from '../../../core/config/units.ts';
 
 export const kubernetesConfig = z
   .strictObject({
@@ -93,10 +93,6 @@ export const kubernetesConfig = z
     message: 'is of a kubeconfig file: name that too',
   });
 
-const quantity = z
-  .string()
-  .max(40)
-  .regex(/^\d+(\.\d+)?([kMGTPE]i?|m)?$/, 'expected a quantity such as "128Mi" or "100m"');
 const resources = (what: string) => z.record(z.string().min(1).max(317), quantity).optional().describe(what);
 
 export const kubernetesFunction = z.strictObject({
