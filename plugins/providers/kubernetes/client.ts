@@ -44,14 +44,6 @@ export class KubeClient {
     this.#timeoutMs = timeoutMs;
   }
 
-  list<T extends KubeObject>(
-    kind: Kind<T>,
-    namespace: string | undefined,
-    query: KubeRequest['query'],
-  ): Promise<ListOf<T>> {
-    return this.ask({ method: 'GET', path: pathOf(kind, namespace), query });
-  }
-
   get<T extends KubeObject>(kind: Kind<T>, namespace: string | undefined, name: string): Promise<T> {
     return this.ask({ method: 'GET', path: pathOf(kind, namespace, name) });
   }

@@ -136,6 +136,18 @@ export class Cluster {
     return () => this.#stateListeners.delete(listener);
   }
 
+  /** Calls `listener` for each secret that comes; returns what ends that. */
+  onNewSecret(listener: (namespace: string, name: string) => void): () => void {
+    const ends = [this.secrets, this.pullSecrets].map((informer) =>
+      informer.onEvent(({ type, object: { metadata } }) => {
+        if (type === 'added') listener(metadata.namespace ?? '', metadata.name);
+      }),
+    );
+    return () => {
+      for (const end of ends) end();
+    };
+  }
+
   #all(): Watches<KubeObject>[] {
     const own = [this.#profileWatch, ...(this.hasFixedNamespaces ? [] : [this.#namespaceWatch])];
     return [...(own as unknown as Watches<KubeObject>[]), ...this.#everyNamespace];

@@ -8,8 +8,8 @@ import type { Cluster } from './cluster.ts';
 import type { KubernetesConfig, KubernetesFunction } from './config.ts';
 import { nameOf } from './found.ts';
 import type { InformerEvent } from './informer.ts';
-import { toldOf } from './kube-error.ts';
-import type { KubeDeployment, KubeObject } from './kinds.ts';
+import { isFinal, toldOf } from './kube-error.ts';
+import type { KubeDeployment } from './kinds.ts';
 import { managedByLabel, millrace } from './objects/words.ts';
 import { objectsFor } from './wishes.ts';
 import type { WorkQueue } from './work-queue.ts';
@@ -35,7 +35,7 @@ export class DeclaredFunctions {
   constructor(parts: DeclaredParts) {
     this.#parts = parts;
     this.#writer = new ObjectWriter(parts.cluster);
-    const { deployments, services, secrets, pullSecrets } = parts.cluster;
+    const { deployments, services } = parts.cluster;
     this.#ends = [
       deployments.onEvent((event) => {
         if (isByHand(event)) this.#lookAt(nameOf(event.object));
@@ -43,12 +43,8 @@ export class DeclaredFunctions {
       services.onEvent(({ type, object }) => {
         if (type !== 'added') this.#lookAt(nameOf(object));
       }),
-      ...[secrets, pullSecrets].map((informer) => informer.onEvent((event) => this.#onSecret(event))),
+      parts.cluster.onNewSecret((namespace, secret) => this.#onSecret(namespace, secret)),
     ];
-  }
-
-  has(name: string): boolean {
-    return this.#wanted.has(name);
   }
 
   /** From now on it is to be there. What keeps it from that is told as its state. */
@@ -78,8 +74,7 @@ export class DeclaredFunctions {
       else if (this.#unwanted.has(name)) await this.#unmake(name);
     } catch (error) {
       const told = toldOf(error, `function ${name}`);
-      const isOver = told instanceof MillraceError && told.code !== 'provider.unavailable';
-      this.#tell(name, isOver ? 'failed' : 'scaling', messageOf(told));
+      this.#tell(name, isFinal(told) ? 'failed' : 'scaling', messageOf(told));
       throw told;
     }
   }
@@ -105,10 +100,9 @@ export class DeclaredFunctions {
     if (this.#wanted.has(name)) this.#parts.queue.add(name);
   }
 
-  #onSecret({ type, object: { metadata } }: InformerEvent<KubeObject>): void {
-    if (type !== 'added') return;
+  #onSecret(where: string, secret: string): void {
     for (const [name, { namespace, secrets }] of this.#wanted) {
-      if (namespace === metadata.namespace && secrets.includes(metadata.name)) this.#parts.queue.add(name);
+      if (namespace === where && secrets.includes(secret)) this.#parts.queue.add(name);
     }
   }
 

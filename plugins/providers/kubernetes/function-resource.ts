@@ -6,7 +6,7 @@ import type { WorkQueueStats } from '../../../core/contracts/provider.ts';
 import type { Cluster } from './cluster.ts';
 import type { KubernetesConfig } from './config.ts';
 import type { InformerEvent } from './informer.ts';
-import { isKubeError, toldOf } from './kube-error.ts';
+import { isFinal, isKubeError, toldOf } from './kube-error.ts';
 import { type KubeFunction, type KubeObject, kinds, pathOf } from './kinds.ts';
 import type { FunctionObjects } from './objects/function-objects.ts';
 import { resourceStatusOf } from './resource-status.ts';
@@ -43,7 +43,7 @@ export class FunctionResources {
   }
 
   start(): void {
-    const { functions, deployments, services, secrets, pullSecrets } = this.#cluster;
+    const { functions, deployments, services } = this.#cluster;
     const onOwned = ({ object }: InformerEvent<KubeObject>): void => {
       const owner = ownerOf(object);
       if (owner) this.#add(object.metadata.namespace, owner.name);
@@ -53,7 +53,7 @@ export class FunctionResources {
       functions.onEvent(({ object: { metadata } }) => this.#add(metadata.namespace, metadata.name)),
       deployments.onEvent(onOwned),
       services.onEvent(onOwned),
-      ...[secrets, pullSecrets].map((informer) => informer.onEvent((event) => this.#onSecret(event))),
+      this.#cluster.onNewSecret((namespace, secret) => this.#onSecret(namespace, secret)),
     ];
   }
 
@@ -67,10 +67,9 @@ export class FunctionResources {
   }
 
   /** Those that wait for it need not wait for their next try. */
-  #onSecret({ type, object: { metadata } }: InformerEvent<KubeObject>): void {
-    if (type !== 'added') return;
-    for (const { metadata: own, spec } of this.#cluster.functions.list(metadata.namespace)) {
-      if (spec.secrets?.includes(metadata.name)) this.#add(own.namespace, own.name);
+  #onSecret(namespace: string, secret: string): void {
+    for (const { metadata, spec } of this.#cluster.functions.list(namespace)) {
+      if (spec.secrets?.includes(secret)) this.#add(metadata.namespace, metadata.name);
     }
   }
 
@@ -84,8 +83,7 @@ export class FunctionResources {
       await this.#make(resource);
     } catch (error) {
       problem = toldOf(error, `function ${resource.spec.name}`);
-      const isTheirs = problem instanceof MillraceError && problem.code !== 'provider.unavailable';
-      if (!isTheirs) throw problem;
+      if (!isFinal(problem)) throw problem;
     }
     await this.#tell(resource, problem);
     if (problem !== undefined) throw problem;

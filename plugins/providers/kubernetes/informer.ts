@@ -19,16 +19,6 @@ export interface Informer<T extends KubeObject> {
   learn(object: T): void;
   /** It has been deleted: it is gone at once, whatever the watch says of before. */
   bury(object: T): void;
-  /**
-   * Resolves with whether `holds` came true: at once, or as soon as an event of that object makes it so; false when
-   * `signal` aborts first.
-   */
-  until(
-    namespace: string,
-    name: string,
-    holds: (object: T | undefined) => boolean,
-    signal: AbortSignal,
-  ): Promise<boolean>;
 }
 
 /** Whether a version is that of another or a later one: those of one kind are numbers that grow (KEP-5504). */
@@ -68,29 +58,6 @@ export class Objects<T extends KubeObject> implements Informer<T> {
   onEvent(listener: (event: InformerEvent<T>) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
-
-  until(
-    namespace: string,
-    name: string,
-    holds: (object: T | undefined) => boolean,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    if (holds(this.get(namespace, name))) return Promise.resolve(true);
-    if (signal.aborted) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      const end = (isTrue: boolean): void => {
-        forget();
-        signal.removeEventListener('abort', onAbort);
-        resolve(isTrue);
-      };
-      const onAbort = (): void => end(false);
-      const forget = this.onEvent(({ object: { metadata } }) => {
-        if (metadata.name !== name || (metadata.namespace ?? '') !== namespace) return;
-        if (holds(this.get(namespace, name))) end(true);
-      });
-      signal.addEventListener('abort', onAbort);
-    });
   }
 
   learn(object: T): void {

@@ -4,7 +4,7 @@ import { partsOf } from '../../../core/kit/names.ts';
 import type { Cluster } from './cluster.ts';
 import type { KubernetesConfig } from './config.ts';
 import { Found } from './found.ts';
-import { toldOf } from './kube-error.ts';
+import { notStarted, toldOf } from './kube-error.ts';
 import { type KubeDeployment, kinds } from './kinds.ts';
 import { Namespaces } from './namespaces.ts';
 import { objectsFor } from './wishes.ts';
@@ -105,7 +105,7 @@ export class ClusterKeeper implements DeploymentKeeper {
 
   #open(): Opened {
     if (this.#opened) return this.#opened;
-    throw new MillraceError('provider.unavailable', 'the provider is not started');
+    throw notStarted();
   }
 }
 

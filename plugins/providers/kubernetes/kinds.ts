@@ -1,14 +1,11 @@
 import type {
-  V1ConfigMap,
   V1Container,
   V1Deployment,
   V1EndpointSlice,
   V1Namespace,
   V1ObjectMeta,
-  V1OwnerReference,
   V1PodSpec,
   V1PodTemplateSpec,
-  V1Secret,
   V1Service,
   V2HorizontalPodAutoscaler,
 } from '@kubernetes/client-node';
@@ -38,20 +35,17 @@ export type KubeDeployment = Kept<V1Deployment>;
 export type KubeService = Kept<V1Service>;
 export type KubeEndpointSlice = Kept<V1EndpointSlice>;
 export type KubeNamespace = Kept<V1Namespace>;
-export type KubeConfigMap = Kept<V1ConfigMap>;
 export type KubeAutoscaler = Kept<V2HorizontalPodAutoscaler>;
 /** Of a secret nothing but its metadata is ever asked for. */
 export type KubeSecretName = KubeObject;
 export type PodTemplate = Wire<V1PodTemplateSpec>;
 export type PodSpec = Wire<V1PodSpec>;
 export type Container = Wire<V1Container>;
-export type OwnerReference = Wire<V1OwnerReference>;
 
 /** To be made: what the server fills in is not there. */
 export type New<T extends KubeObject> = Omit<T, 'metadata' | 'status'> & {
   metadata: Omit<Wire<V1ObjectMeta>, 'name'> & { name: string };
 };
-export type NewSecret = Wire<V1Secret>;
 
 /** KEDA's, as far as it matters here. */
 export interface KubeScaledObject extends KubeObject {

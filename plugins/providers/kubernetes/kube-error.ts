@@ -54,6 +54,15 @@ export function isKubeError(error: unknown, ...statuses: readonly number[]): err
   return error instanceof KubeError && (statuses.length === 0 || statuses.includes(error.status));
 }
 
+/** Whether asking again would not help: it is wrong by itself, and not for want of an API server. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof MillraceError && error.code !== 'provider.unavailable';
+}
+
+export function notStarted(): MillraceError {
+  return new MillraceError('provider.unavailable', 'the provider is not started');
+}
+
 /** What the API server says, for whoever asked Millrace; what is none of its errors is given back as it is. */
 export function toldOf(error: unknown, what: string): unknown {
   if (!(error instanceof KubeError)) return error;

@@ -1,5 +1,4 @@
 import type { ProviderHost } from '../../../core/contracts/definition.ts';
-import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionEntry, FunctionSpec, Provider, WorkQueueStats } from '../../../core/contracts/provider.ts';
 import { failed, stopping } from '../../../core/kit/outcome.ts';
@@ -9,7 +8,7 @@ import { DeclaredFunctions } from './declared.ts';
 import { FunctionResources } from './function-resource.ts';
 import { Functions } from './functions.ts';
 import { ClusterKeeper } from './keeper.ts';
-import { toldOf } from './kube-error.ts';
+import { notStarted, toldOf } from './kube-error.ts';
 import { ClusterSecrets } from './secrets.ts';
 import { standardWorkQueue, WorkQueue } from './work-queue.ts';
 
@@ -106,6 +105,6 @@ export class KubernetesProvider implements Provider {
 
   #need(): Running {
     if (this.#running) return this.#running;
-    throw new MillraceError('provider.unavailable', 'the provider is not started');
+    throw notStarted();
   }
 }

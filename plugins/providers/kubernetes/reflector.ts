@@ -40,8 +40,6 @@ export class Reflector<T extends KubeObject> {
   state: ReflectorState = 'starting';
   /** Why it is not watching. */
   lastError: string | undefined;
-  /** How often it listed after the first time. */
-  relists = 0;
   readonly #client: KubeClient;
   readonly #watched: Watched<T>;
   readonly #objects: Objects<T>;
@@ -102,7 +100,6 @@ export class Reflector<T extends KubeObject> {
       for (const item of page.items ?? []) items.push(trimmed(item));
       next = page.metadata.continue || undefined;
     } while (next !== undefined);
-    if (this.state !== 'starting') this.relists++;
     this.#version = page.metadata.resourceVersion;
     this.#objects.replace(namespace, items, this.#version);
     this.#is('watching');

@@ -2,7 +2,7 @@ import type { FunctionSecrets, SecretName } from '../../../core/contracts/deploy
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import { metadataOnly } from './client.ts';
 import type { Cluster } from './cluster.ts';
-import { isKubeError, toldOf } from './kube-error.ts';
+import { isKubeError, notStarted, toldOf } from './kube-error.ts';
 import { type KubeSecretName, kinds, pathOf } from './kinds.ts';
 import { managedByLabel, openfaas } from './objects/words.ts';
 
@@ -84,7 +84,7 @@ export class ClusterSecrets implements FunctionSecrets {
   }
 
   #open(namespace: string): Cluster {
-    if (!this.#cluster) throw new MillraceError('provider.unavailable', 'the provider is not started');
+    if (!this.#cluster) throw notStarted();
     if (this.#cluster.namespaceNames.has(namespace)) return this.#cluster;
     throw new MillraceError('request.invalid', `${namespace} is no namespace of functions`);
   }

@@ -51,7 +51,8 @@ function podSpecOf(deployment: Deployment, { pullSecrets, profiles, ...settings 
   const volumes: NonNullable<PodSpec['volumes']> = [];
   const volumeMounts: NonNullable<Container['volumeMounts']> = [];
   if (files.length > 0) {
-    const name = secretsVolume(service);
+    // As faas-netes names it.
+    const name = `${service}-projected-secrets`;
     volumes.push({ name, projected: { sources: files.map((secret) => ({ secret: { name: secret } })) } });
     volumeMounts.push({ name, mountPath: secretsFolder, readOnly: true });
   }
@@ -141,9 +142,4 @@ function securityOf(profiles: readonly KubeProfile[], nonRoot: boolean): NonNull
     seccompProfile: { type: 'RuntimeDefault' },
     ...Object.assign({}, ...profiles.map(({ spec }) => spec.podSecurityContext)),
   };
-}
-
-/** The name of the volume of a function's secrets, as faas-netes has it. */
-export function secretsVolume(service: string): string {
-  return `${service}-projected-secrets`;
 }

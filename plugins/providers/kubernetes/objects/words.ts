@@ -11,8 +11,6 @@ export const millrace = 'millrace';
 export const openfaas = 'openfaas';
 /** The label of an EndpointSlice that names its Service. */
 export const serviceNameLabel = 'kubernetes.io/service-name';
-/** The label of namespaces of functions. */
-export const namespaceLabel = 'openfaas';
 /** A digest of what was asked for, of an object that is kept so: what somebody else changed can be told from news. */
 export const wantedAnnotation = 'millrace.dev/wanted';
 /** faas-netes tells Prometheus to leave functions alone, unless they say otherwise. */
