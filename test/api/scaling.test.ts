@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { describe, expect, it } from 'vitest';
@@ -9,13 +9,23 @@ describe('scaling from and to zero', () => {
   const server = { 'com.openfaas.scale.zero': 'true', 'com.openfaas.scale.zero-duration': '3s' };
 
   it('starts a replica once for a thousand first calls, and answers all of them', async () => {
-    const { faas } = await startOpenFaas();
-    await faas.deploy('cold', 'node-http');
+    const { faas, folder, gateway } = await startOpenFaas();
+    const file = join(folder, 'start');
+    writeFileSync(file, '');
+    await faas.deploy('cold', 'node-http', { envVars: { START_WHEN: file } });
     await faas.send('POST', '/system/scale-function/cold', { serviceName: 'cold', replicas: 0, namespace: '' });
     const state = async () =>
       JSON.parse((await faas.send('GET', '/system/function/cold')).text) as Record<string, unknown>;
     expect(await state()).toMatchObject({ replicas: 0, availableReplicas: 0, state: 'cold' });
-    const answers = await Promise.all(Array.from({ length: 1000 }, (_, call) => faas.invoke('cold/pid', String(call))));
+    rmSync(file);
+    const calls = Array.from({ length: 1000 }, (_, call) => faas.invoke('cold/pid', String(call)));
+    // It starts when all of them are there: who comes after that finds a function that is at work, and its waiting room.
+    await eventually(async () => {
+      const metrics = await (await request(`${gateway.managementUrl}/metrics`)).body.text();
+      return metrics.includes('millrace_waiting_calls{function_name="cold.openfaas-fn"} 1000') ? true : undefined;
+    });
+    writeFileSync(file, '');
+    const answers = await Promise.all(calls);
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
     expect(new Set(answers.map(({ text }) => text.split(' ')[0])).size).toBe(1); // One process.
   });

@@ -46,6 +46,7 @@ const freezeMs = 3000;
 const failpointMs = 15_000;
 const backWithinMs = 10_000;
 const patienceMs = 30_000;
+const quietMs = 8_000;
 
 /** In one line, what was seen. */
 export function messageSummary(history: MessageHistory): string {
@@ -246,15 +247,23 @@ async function allAtWork(fleet: Fleet, before: readonly ConnectorRow[]): Promise
   throw new Error(`after the broker's return these have settled nothing for ${patienceMs} ms: ${idle.join(', ')}`);
 }
 
-/** Waits until the broker keeps nothing more; where it cannot tell, until all that it confirmed has been run. */
+/**
+ * Waits until the broker keeps nothing more; where it cannot tell, until all that it confirmed has been run, or nothing was
+ * for a while.
+ */
 async function drained(source: Source, producers: Producers, ledger: string): Promise<void> {
   const giveUpAt = performance.now() + patienceMs;
-  while (performance.now() < giveUpAt) {
+  let seen = 0;
+  let quietAt = Infinity;
+  while (performance.now() < Math.min(giveUpAt, quietAt)) {
     const left = await source.left();
     if (left === 0) return;
     if (left === undefined) {
-      const done = new Set(executionsIn(ledger).map(({ callId }) => callId));
+      const executions = executionsIn(ledger);
+      const done = new Set(executions.map(({ callId }) => callId));
       if (producers.confirmed.every(({ id }) => done.has(id))) return;
+      if (executions.length !== seen) quietAt = performance.now() + quietMs;
+      seen = executions.length;
     }
     await delay(100);
   }

@@ -19,6 +19,8 @@ export const mqtt: CrashConnector = {
   connector: () => 'subscribe: [{ topic: "crash/${PLACE}" }]',
   // Those of its own are in test/api/mqtt-connector.crash.test.ts.
   failpoints: [],
+  // All of its messages go into the queue: so many at a time that some of them are in whatever it commits.
+  early: { failpoints: ['queue.before-commit:20', 'queue.before-commit:30'], paceMs: 5 },
   stallMs: 6000,
   // All that it has in its sessions: after one was resumed, Mosquitto 2.0.11 gives more at once than it is told to (`receiveMaximum`).
   givesAgain: (broker) => messagesIn(stateOf(broker)),

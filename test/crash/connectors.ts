@@ -4,6 +4,7 @@ import { connect } from 'nats';
 import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
 import { amqp } from './connector-amqp.ts';
+import type { MessagePlan } from './connector-driver.ts';
 import { mqtt } from './connector-mqtt.ts';
 
 /** A source of messages, as a stranger's producer sees it. */
@@ -42,11 +43,8 @@ export interface CrashConnector {
   readonly givesAgain?: (broker: OwnBroker) => number;
   /** Messages of one gateway that may be done before their acknowledgement is said, as it is for many at a time; else none. */
   readonly unsaid?: number;
-  /**
-   * Where a gateway is killed that acknowledges early, if the broker is told of many at a time: right after that, while
-   * functions run that take longer than it does.
-   */
-  readonly early?: readonly string[];
+  /** Where, and while how much is under way, a gateway is killed that acknowledges early, if that is not as for most. */
+  readonly early?: Pick<MessagePlan, 'failpoints' | 'longestMs'> & { readonly paceMs: number };
   /** The named places of its own at which a gateway is killed; those of the core come on top. */
   readonly failpoints: readonly string[];
   /** How long a gateway is stopped for, ms: longer than the broker's patience with it. */
@@ -125,7 +123,8 @@ const kafka: CrashConnector = {
   ordered: ['processed'],
   // It commits each second, in which the producers send about so many.
   unsaid: 100,
-  early: ['kafka.committed:3', 'kafka.committed:5'],
+  // Right after the broker was told of many at a time, while functions run that take longer than that does.
+  early: { failpoints: ['kafka.committed:3', 'kafka.committed:5'], paceMs: 160, longestMs: 200 },
   connection: (url) => `brokers: "${url}"`,
   connector: (topic) =>
     `subscribe: { topics: [crash.${topic}], group: ${topic} }, sessionTimeout: 2s, drainTimeout: 2s`,

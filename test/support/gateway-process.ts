@@ -23,7 +23,7 @@ export async function startGateway(
 ): Promise<GatewayProcess> {
   const child = spawn(process.execPath, ['core/main.ts', 'serve', '--config', config], {
     cwd: root,
-    env: { PATH: process.env['PATH'], ...env },
+    env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, '.compile-cache'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const log: string[] = [];
