@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { seeded } from '../crash/random.ts';
+import { seeded } from '../chaos/random.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
 
 let running: TestGateway;

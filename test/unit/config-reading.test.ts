@@ -10,7 +10,7 @@ import { ConfigError } from '../../core/config/problem.ts';
 import { redacted, shownConfig } from '../../core/config/redact.ts';
 import { parseTree } from '../../core/config/tree.ts';
 import { parseBytes, parseDuration } from '../../core/config/units.ts';
-import { seeded } from '../crash/random.ts';
+import { seeded } from '../chaos/random.ts';
 import { builtIns, inlinePlugin, testDefaults } from '../support/gateway.ts';
 
 /** Writes the files, and loads `millrace.yaml` of them. */

@@ -7,7 +7,7 @@ import { interpolate } from '../../core/config/interpolate.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { redacted } from '../../core/config/redact.ts';
 import { formatDuration, parseBytes, parseDuration } from '../../core/config/units.ts';
-import { seeded } from '../crash/random.ts';
+import { seeded } from '../chaos/random.ts';
 import { builtIns, inlinePlugin, testDefaults } from '../support/gateway.ts';
 
 /** Loads the YAML as the file `millrace.yaml` of a folder of its own, with other files beside it. */

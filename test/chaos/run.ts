@@ -1,6 +1,6 @@
 /**
- * One run of the crash kit, for as long as one likes and with every line that it says:
- * `npm run crash -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`, of a queue, or of a connector as
+ * One run of the chaos kit, for as long as one likes and with every line that it says:
+ * `npm run chaos -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`, of a queue, or of a connector as
  * `connector:KIND`.
  */
 import { broken, check } from './checker.ts';

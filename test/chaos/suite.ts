@@ -8,9 +8,9 @@ import { stalled, takeover } from './takeover.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** Kills of a gateway, and as many of the broker. */
-const rounds = Number(process.env['MILLRACE_CRASH_ROUNDS'] ?? 10);
-const stalls = Number(process.env['MILLRACE_CRASH_STALLS'] ?? 1);
-const gateways = Number(process.env['MILLRACE_CRASH_GATEWAYS'] ?? 2);
+const rounds = Number(process.env['MILLRACE_CHAOS_ROUNDS'] ?? 10);
+const stalls = Number(process.env['MILLRACE_CHAOS_STALLS'] ?? 1);
+const gateways = Number(process.env['MILLRACE_CHAOS_GATEWAYS'] ?? 2);
 /** Longer than a lease lasts, and than any client waits for an answer. */
 const stallMs = 18_000;
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);

@@ -6,7 +6,7 @@ import { connectorFailpoints, type CrashConnector } from './connectors.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** How often each of the strikes of one round is made. */
-const rounds = Number(process.env['MILLRACE_CRASH_CONNECTOR_ROUNDS'] ?? 1);
+const rounds = Number(process.env['MILLRACE_CHAOS_CONNECTOR_ROUNDS'] ?? 1);
 
 /** One at each named place. Before a gateway is given its place it is killed at a random moment. */
 function strikesOn({ failpoints }: CrashConnector): MessageStrike[] {
