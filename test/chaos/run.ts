@@ -1,8 +1,10 @@
 /**
  * One run of the chaos kit, for as long as one likes and with every line that it says:
  * `npm run chaos -- KIND [SEED] [GATEWAYS] [STRIKES, as gateway:10,broker:10] [PLANT]`, of a queue, or of a connector as
- * `connector:KIND`.
+ * `connector:KIND`. `npm run chaos -- --long [FILTER]` runs the whole kit, or a part of it, with the large counts.
  */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { broken, check } from './checker.ts';
 import { brokenMessages } from './connector-checker.ts';
 import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
@@ -20,9 +22,20 @@ const all = strikes.split(',').flatMap((each) => {
 const startedAt = performance.now();
 const log = (text: string): void =>
   say(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s  ${text}`);
-const wrong = kind.startsWith('connector:') ? await ofConnector(kind.slice('connector:'.length)) : await ofQueue();
-for (const line of wrong) say(line);
-process.exitCode = wrong.length === 0 ? 0 : 1;
+process.exitCode = process.argv.includes('--long') ? whole() : await one();
+
+function whole(): number {
+  const filters = process.argv.slice(2).filter((argument) => argument !== '--long');
+  const given = [join(import.meta.dirname, '../run.ts'), ...(filters.length === 0 ? ['test/chaos/'] : filters)];
+  const env = { ...process.env, MILLRACE_CHAOS_LONG: '1' };
+  return spawnSync(process.execPath, given, { stdio: 'inherit', env }).status ?? 1;
+}
+
+async function one(): Promise<number> {
+  const wrong = kind.startsWith('connector:') ? await ofConnector(kind.slice('connector:'.length)) : await ofQueue();
+  for (const line of wrong) say(line);
+  return wrong.length === 0 ? 0 : 1;
+}
 
 async function ofQueue(): Promise<string[]> {
   const queue = crashQueues[kind];
