@@ -6,27 +6,9 @@ import { connections } from '../plugins/connections/index.ts';
 import { providers } from '../plugins/providers/index.ts';
 import { queues } from '../plugins/queues/index.ts';
 import { stores } from '../plugins/stores/index.ts';
-import { registerCheck } from './cli/check.ts';
-import { registerConfigShow } from './cli/config-show.ts';
-import { registerConnections } from './cli/connections.ts';
-import { registerConnectors } from './cli/connectors.ts';
+import { registerCommands } from './cli/commands.ts';
 import type { CliContext } from './cli/context.ts';
-import { registerDeadLetters } from './cli/dead-letters.ts';
-import { registerDeploy } from './cli/deploy.ts';
 import { exitCodes } from './cli/exit-codes.ts';
-import { registerFunctions } from './cli/functions.ts';
-import { registerGenerate } from './cli/generate.ts';
-import { registerInvocations } from './cli/invocations.ts';
-import { registerInvoke } from './cli/invoke.ts';
-import { registerLogs } from './cli/logs.ts';
-import { registerPlan } from './cli/plan.ts';
-import { registerPlugins } from './cli/plugins.ts';
-import { registerQueues } from './cli/queues.ts';
-import { registerSchema } from './cli/schema.ts';
-import { registerSecrets } from './cli/secrets.ts';
-import { registerServe } from './cli/serve.ts';
-import { registerTest } from './cli/test.ts';
-import { registerToken } from './cli/token.ts';
 import { Registry } from './host/registry.ts';
 import { version } from './version.ts';
 
@@ -47,26 +29,7 @@ const program = new Command('millrace')
   .showHelpAfterError()
   .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
 
-registerServe(program, context);
-registerCheck(program, context);
-registerTest(program, context);
-registerPlan(program, context);
-registerSchema(program, context);
-registerPlugins(program, context);
-registerToken(program);
-registerConfigShow(program, context);
-registerGenerate(program, context);
-registerFunctions(program);
-registerDeploy(program);
-registerSecrets(program);
-registerLogs(program);
-registerInvoke(program);
-registerInvocations(program);
-registerConnections(program);
-registerConnectors(program);
-registerQueues(program);
-registerDeadLetters(program);
-
+await registerCommands(program, context, process.argv[2]);
 await program.parseAsync().catch((error: unknown) => {
   console.error(error);
   process.exitCode = exitCodes.failed;
