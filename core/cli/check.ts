@@ -50,7 +50,7 @@ export function registerCheck(program: Command, { registry, defaults }: CliConte
 
 async function probeQuietly(config: Config, file: string): Promise<readonly Probed[]> {
   // What is wrong is told by the lines that are printed.
-  const logger = await createLogger({ format: 'json', level: 'silent', secrets: new Set(secretValues(config)) });
+  const logger = createLogger({ format: 'json', level: 'silent', secrets: new Set(secretValues(config)) });
   return probe(config, logger, dirname(resolve(file)));
 }
 

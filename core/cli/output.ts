@@ -1,45 +1,47 @@
-import { stripVTControlCharacters } from 'node:util';
-import Table from 'cli-table3';
-import pico from 'picocolors';
+import { stripVTControlCharacters, styleText } from 'node:util';
 
-/** Colours that follow NO_COLOR, FORCE_COLOR and whether a person reads along. */
-export const colours = pico.createColors(
-  !process.env['NO_COLOR'] && (Boolean(process.env['FORCE_COLOR']) || process.stdout.isTTY),
-);
+/** Colours follow NO_COLOR, FORCE_COLOR and whether a person reads along. */
+const coloured = !process.env['NO_COLOR'] && (Boolean(process.env['FORCE_COLOR']) || process.stdout.isTTY);
+
+function inStyle(style: Parameters<typeof styleText>[0]): (text: string) => string {
+  return (text) => (coloured ? styleText(style, text, { validateStream: false }) : text);
+}
+
+export const colours = {
+  bold: inStyle('bold'),
+  dim: inStyle('dim'),
+  green: inStyle('green'),
+  red: inStyle('red'),
+  yellow: inStyle('yellow'),
+};
 
 /** For scripts: nothing else goes to standard output then. */
 export function printJson(value: unknown): void {
   console.log(JSON.stringify(value, undefined, 2));
 }
 
-/** A table for people. Cells are data of strangers: control characters would write over the terminal. */
+/** A table for people. Cells are one line each, and may have colours. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const made = new Table({
-    head: head.map((title) => colours.bold(title)),
-    style: { head: [], border: [], compact: true },
-    chars: plainBorders,
-  });
-  made.push(...rows.map((row) => [...row]));
-  return made.toString();
+  const lines = [head.map((title) => colours.bold(title)), ...rows.map((row) => row.map(String))];
+  const widths = head.map((_title, column) => Math.max(...lines.map((cells) => widthOf(cells[column] ?? ''))));
+  const padded = (cell: string, column: number): string =>
+    cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - widthOf(cell)));
+  return lines.map((cells) => ` ${cells.map(padded).join('   ')}`.trimEnd()).join('\n');
 }
 
-const plainBorders = {
-  top: '',
-  'top-mid': '',
-  'top-left': '',
-  'top-right': '',
-  bottom: '',
-  'bottom-mid': '',
-  'bottom-left': '',
-  'bottom-right': '',
-  left: '',
-  'left-mid': '',
-  mid: '',
-  'mid-mid': '',
-  right: '',
-  'right-mid': '',
-  middle: ' ',
-};
+const graphemes = new Intl.Segmenter();
+/** What terminals draw two cells wide: emoji, and the scripts of East Asia (UAX #11). */
+const wide =
+  /\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u;
+
+/** Cells of a terminal. */
+function widthOf(text: string): number {
+  const plain = stripVTControlCharacters(text);
+  if (/^[ -~]*$/.test(plain)) return plain.length;
+  let width = 0;
+  for (const { segment } of graphemes.segment(plain)) width += wide.test(segment) ? 2 : 1;
+  return width;
+}
 
 /** Text of a stranger's, fit for a terminal and one line. */
 export function printable(text: string, most = 120): string {

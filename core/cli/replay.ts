@@ -1,8 +1,8 @@
-import { SingleBar } from 'cli-progress';
 import { createInterface } from 'node:readline';
 import { CliError, type Client } from './client.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { colours, printable, printJson } from './output.ts';
+import { ProgressBar } from './progress-bar.ts';
 
 interface Failure {
   readonly id: string;
@@ -72,7 +72,7 @@ export async function replayByFilter(
     body: JSON.stringify(filter),
     headers: { 'content-type': 'application/json', accept: 'application/x-ndjson' },
   });
-  let bar: SingleBar | undefined;
+  let bar: ProgressBar | undefined;
   let end: Extract<Line, { done: true }> | undefined;
   try {
     for await (const text of createInterface({ input: answer.body })) {
@@ -100,13 +100,6 @@ export async function replayByFilter(
   return failed.length > 0 ? exitCodes.failed : exitCodes.ok;
 }
 
-function progressBar(total: number): SingleBar | undefined {
-  if (!process.stderr.isTTY || total < 2) return undefined;
-  const bar = new SingleBar({
-    format: 'replaying {bar} {value}/{total} {eta_formatted}',
-    hideCursor: true,
-    stream: process.stderr,
-  });
-  bar.start(total, 0);
-  return bar;
+function progressBar(total: number): ProgressBar | undefined {
+  return process.stderr.isTTY && total >= 2 ? new ProgressBar('replaying', total, process.stderr) : undefined;
 }

@@ -54,7 +54,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   if (!config) return exitCodes.usage;
   const { format, level } = config.observability.logs;
   const secrets = new Set(secretValues(config));
-  const logger = await createLogger({ format, level, secrets });
+  const logger = createLogger({ format, level, secrets });
   const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const watch = new ConfigWatch(loaded.origin, () => reload('a file has changed'));

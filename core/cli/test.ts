@@ -44,7 +44,7 @@ export function registerTest(program: Command, { registry, defaults }: CliContex
       const queue = await registry.find('queue', 'memory');
       const store = await registry.find('store', 'memory');
       if (!queue || !store) throw new Error('the queue and the store of kind memory are not built in');
-      const logger = await createLogger({ format: 'json', level: 'silent', secrets: new Set(secretValues(config)) });
+      const logger = createLogger({ format: 'json', level: 'silent', secrets: new Set(secretValues(config)) });
       const results: TestResult[] = [];
       for (const test of tests) {
         const result = await rehearse(config, test, { queue, store }, logger).catch((error: unknown) => ({

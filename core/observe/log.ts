@@ -1,5 +1,5 @@
 import pino, { type Logger } from 'pino';
-import { PassThrough } from 'node:stream';
+import { prettyLine } from './pretty.ts';
 
 export interface LogOptions {
   /** `auto`: for people on a terminal, JSON elsewhere. */
@@ -10,9 +10,8 @@ export interface LogOptions {
 }
 
 /** The process's logger: JSON lines on standard output, one event a line, the message constant and the data in fields. */
-export async function createLogger({ format, level, secrets }: LogOptions): Promise<Logger> {
+export function createLogger({ format, level, secrets }: LogOptions): Logger {
   const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
-  const sink = pretty ? await prettySink() : process.stdout;
   const destination = {
     write(line: string): void {
       let shown = line;
@@ -20,16 +19,8 @@ export async function createLogger({ format, level, secrets }: LogOptions): Prom
         // Short values would blank out half of every line, and are no secrets.
         if (secret.length >= 4 && shown.includes(secret)) shown = shown.replaceAll(secret, '[redacted]');
       }
-      sink.write(shown);
+      process.stdout.write(pretty ? prettyLine(shown) : shown);
     },
   };
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
-}
-
-async function prettySink(): Promise<NodeJS.WritableStream> {
-  // Loaded only for a terminal: JSON logging needs none of it.
-  const { default: prettyFactory } = await import('pino-pretty');
-  const lines = new PassThrough();
-  lines.pipe(prettyFactory({ colorize: true, translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' }));
-  return lines;
 }
