@@ -12,7 +12,10 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY core core
 COPY connectors connectors
 COPY plugins plugins
-RUN npm run build && npm prune --omit=dev --ignore-scripts
+# What the kinds mqtt and kubernetes load and the package does not bring. Leave out what is not used: --build-arg PEERS=
+ARG PEERS="@kubernetes/client-node@^2.0.1 mqtt@5.16.0"
+# As production packages now, at the versions of the lockfile; all other tools of development go.
+RUN npm run build && npm install --save-prod --omit=dev --ignore-scripts $PEERS
 
 FROM ${NODE}
 LABEL org.opencontainers.image.title="millrace" \

@@ -5,6 +5,7 @@ import type { MessageTraits } from '../contracts/message.ts';
 import { unwrapped } from './issues.ts';
 import { allLintRules } from './lint.ts';
 import { messageSchema, messageSchemaOf } from './messages.ts';
+import { installing } from './packages.ts';
 import { connectorSchema, functionSchema, providerSchema, rootSchema } from './schema.ts';
 
 type Json = Record<string, unknown>;
@@ -190,7 +191,7 @@ ${table(messageSchema, '')}`,
       .filter((one) => one.type === type)
       .toSorted((a, b) => a.kind.localeCompare(b.kind))) {
       parts.push(
-        `## ${sectionOf[type]}: \`kind: ${definition.kind}\`\n\n${definition.summary}\n\n${table(definition.config, '')}`,
+        `## ${sectionOf[type]}: \`kind: ${definition.kind}\`\n\n${definition.summary}${packagesNote(definition)}\n\n${table(definition.config, '')}`,
       );
       if (definition.type === 'connector' && definition.messages) {
         parts.push(`${messageNote(definition.messages)}\n`);
@@ -251,11 +252,20 @@ function cell(text: string): string {
   return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 }
 
+/** What has to be installed beside Millrace. */
+function packagesNote({ packages = [] }: PluginDefinition): string {
+  if (packages.length === 0) return '';
+  return ` Needs what Millrace does not bring: \`${installing(packages)}\` (the image has it).`;
+}
+
 function pluginsPage(definitions: readonly PluginDefinition[]): string {
   const queues = definitions.filter((definition) => definition.type === 'queue');
   const names = Object.keys(queues[0]?.capabilities ?? {});
   const rows = queues.map(({ kind, capabilities }) => `| \`${kind}\` | ${Object.values(capabilities).join(' | ')} |`);
-  const list = definitions.map(({ type, kind, summary }) => `| ${type} | \`${kind}\` | ${cell(summary)} |`);
+  const list = definitions.map((definition) => {
+    const { type, kind, summary } = definition;
+    return `| ${type} | \`${kind}\` | ${cell(summary + packagesNote(definition))} |`;
+  });
   return `${notice}
 # Plugins
 

@@ -13,6 +13,7 @@ import { parsePart, problem } from './issues.ts';
 import { lint } from './lint.ts';
 import type { ConfigDefaults } from './load.ts';
 import { messageSchema, messageSchemaOf, type MessageSettings } from './messages.ts';
+import { missingPackages } from './packages.ts';
 import { crossCheck } from './rules.ts';
 import {
   type Config,
@@ -119,6 +120,8 @@ export async function resolveConfig(
       }
       const definition = await definitionOf(section, name, kind);
       if (!definition) continue;
+      const missing = missingPackages(definition);
+      if (missing !== undefined) problems.push(problem([section, name, 'kind'], missing, source));
       const traits = definition.type === 'connector' ? definition.messages : undefined;
       const messageKeys = traits ? Object.keys(messageSchema.shape) : [];
       const hostKeys = Object.keys(hostSchemas[section].shape);

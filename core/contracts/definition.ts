@@ -128,6 +128,11 @@ interface DefinitionBase<Type extends PluginType, Schema extends z.ZodType> {
    * `connections`; `millrace check` tells when that is missing or of another kind.
    */
   readonly connection?: string | undefined;
+  /**
+   * Packages that it loads when it starts and that Millrace does not bring; `millrace check` tells when one is not installed,
+   * or in another version than the `peerDependencies` of Millrace say.
+   */
+  readonly packages?: readonly string[] | undefined;
 }
 
 export interface ConnectionDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<

@@ -76,12 +76,15 @@ describe('imports go downwards only', () => {
   it('tsyringe is imported in the composition root only', () => {
     expect(usersOf(/from 'tsyringe'/)).toEqual(['core/host/container.ts']);
   });
-  it('the client of Kubernetes is loaded by its provider only, and not before that needs it', () => {
-    const users = usersOf(/'@kubernetes\/client-node'/);
-    expect(users.filter((file) => !file.startsWith('plugins/providers/kubernetes/'))).toEqual([]);
-    expect(usersOf(/^import (?!type )[^;]* from '@kubernetes\/client-node'/m)).toEqual([]);
-    expect(usersOf(/await import\('@kubernetes\/client-node'\)/)).toEqual([
-      'plugins/providers/kubernetes/credentials.ts',
-    ]);
-  });
+  it.each([
+    ['@kubernetes/client-node', /^plugins\/providers\/kubernetes\//, 'plugins/providers/kubernetes/credentials.ts'],
+    ['mqtt', /^(plugins\/connections|connectors)\/mqtt\//, 'plugins/connections/mqtt/connection.ts'],
+  ])(
+    '%s, which may not be there, is loaded by its plugin only, and not before that needs it',
+    (name, folder, loader) => {
+      expect(usersOf(new RegExp(`from '${name}'`)).filter((file) => !folder.test(file))).toEqual([]);
+      expect(usersOf(new RegExp(`^import (?!type )[^;]* from '${name}'`, 'm'))).toEqual([]);
+      expect(usersOf(new RegExp(`await import\\('${name}'\\)`))).toEqual([loader]);
+    },
+  );
 });

@@ -79,6 +79,13 @@ describe('the image', () => {
     expect(stages.slice(1).map(([from]) => from?.rest.split(' ')[0])).toEqual(['${NODE}', '${NODE}']);
   });
 
+  it('has the packages that the kinds mqtt and kubernetes load', () => {
+    const tools = new Set(['fast-check', 'vitest']);
+    const peers = Object.entries(manifest.peerDependencies).filter(([name]) => !tools.has(name));
+    expect(all(building, 'ARG')).toEqual([`PEERS="${peers.map(([name, range]) => `${name}@${range}`).join(' ')}"`]);
+    expect(all(building, 'RUN').join('\n')).toContain('npm install --save-prod --omit=dev --ignore-scripts $PEERS');
+  });
+
   it('starts what the chart starts: by the same user, on the same ports, from the same file', () => {
     const { spec } = the('Deployment', shippedManifests()).spec.template;
     const [gateway] = spec.containers;

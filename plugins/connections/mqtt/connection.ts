@@ -3,7 +3,7 @@ import type { Connection, ConnectionHealth, OutgoingMessage } from '../../../cor
 import type { ConnectionHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
 import type { IClientOptions, IPublishPacket } from 'mqtt';
-import { MqttLink, type MqttListener } from './link.ts';
+import { type Library, MqttLink, type MqttListener } from './link.ts';
 import { clientIdOf, type MqttConnectionConfig, optionsOf, refusalOf, sessionOf } from './options.ts';
 import { propertiesOf, requireStructured } from './publish.ts';
 import { bufferOf } from '../../../core/kit/body.ts';
@@ -32,6 +32,7 @@ export class Mqtt implements MqttConnection {
   readonly #clientId: string;
   readonly #dropped;
   #options: IClientOptions = {};
+  #library: Library | undefined;
   #link: MqttLink | undefined;
   #lastDropped = 0;
 
@@ -56,12 +57,12 @@ export class Mqtt implements MqttConnection {
   async start(): Promise<void> {
     const { logger, signal, baseFolder } = this.#host;
     this.#options = await optionsOf(this.#config, baseFolder);
+    this.#library = await import('mqtt');
     const options = { ...this.#options, clientId: this.#clientId, clean: true };
-    const link = new MqttLink(
+    const link = this.#linkOf(
       options,
       this.#watching(() => link),
       logger,
-      this.#refusalOf,
     );
     this.#link = link;
     const stop = (): void => void link.stop();
@@ -86,7 +87,7 @@ export class Mqtt implements MqttConnection {
   client(name: string, receiveMaximum: number, listener: MqttListener, logger: Logger): MqttLink {
     const clientId = `${this.#clientId}-${name}`;
     const options = { ...this.#options, ...sessionOf(this.#config, receiveMaximum), clientId };
-    return new MqttLink(options, listener, logger, this.#refusalOf);
+    return this.#linkOf(options, listener, logger);
   }
 
   async publish(message: OutgoingMessage): Promise<void> {
@@ -109,6 +110,11 @@ export class Mqtt implements MqttConnection {
   }
 
   readonly #refusalOf = (error: unknown): MillraceError | undefined => refusalOf(error, this.#config);
+
+  #linkOf(options: IClientOptions, listener: MqttListener, logger: Logger): MqttLink {
+    if (!this.#library) throw new MillraceError('connection.unavailable', 'it is not started');
+    return new MqttLink(this.#library, options, listener, logger, this.#refusalOf);
+  }
 
   #watching(link: () => MqttLink): MqttListener {
     return {

@@ -97,6 +97,7 @@ export default defineConnection({
   summary: 'A broker of MQTT 5 or 3.1.1, over TCP, TLS or WebSocket.',
   config: mqttConnectionConfig,
   publishes: true,
+  packages: ['mqtt'],
   examples: [
     { clientId: 'gateway-1' },
     {

@@ -1,12 +1,5 @@
-import {
-  connect,
-  type IClientOptions,
-  type IClientPublishOptions,
-  type IConnackPacket,
-  type IPublishPacket,
-  type MqttClient,
-  ReasonCodes,
-} from 'mqtt';
+import type * as MqttLibrary from 'mqtt';
+import type { IClientOptions, IClientPublishOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import type { Logger } from 'pino';
 import { sleep, within } from '../../../core/contracts/clock.ts';
 import type { ConnectionHealth } from '../../../core/contracts/connection.ts';
@@ -26,6 +19,9 @@ const closedAgain = new Error(`the broker takes the connection and closes it aga
 
 /** What the library is given instead of an answer: it goes on to the next packet, and acknowledges nothing. */
 const later = new Error('acknowledged later');
+
+/** Loaded by the connection when it starts: whoever has no broker of MQTT need not install it. */
+export type Library = typeof MqttLibrary;
 
 /** A subscription as the protocol has it; `rh` (version 5): 0 all retained messages, 1 if it is new, 2 none. */
 export interface MqttSubscription {
@@ -59,6 +55,7 @@ export interface MqttListener {
  * acknowledgements are written here. PINGRESP never waits behind a message therefore (`delivery.md` §0.4).
  */
 export class MqttLink {
+  readonly #library: Library;
   readonly #options: IClientOptions;
   readonly #listener: MqttListener;
   readonly #logger: Logger;
@@ -71,11 +68,13 @@ export class MqttLink {
   #health: ConnectionHealth = { state: 'stopped', reconnects: 0 };
 
   constructor(
+    library: Library,
     options: IClientOptions,
     listener: MqttListener,
     logger: Logger,
     refusalOf: (error: unknown) => MillraceError | undefined,
   ) {
+    this.#library = library;
     this.#options = options;
     this.#listener = listener;
     this.#logger = logger;
@@ -120,7 +119,7 @@ export class MqttLink {
     for (const [index, { topic, qos }] of subscriptions.entries()) {
       const found = granted[index] ?? 128;
       if (found <= 2 && found >= qos) continue;
-      const given = found <= 2 ? `QoS ${found} instead of ${qos}` : `nothing (${textOf(found)})`;
+      const given = found <= 2 ? `QoS ${found} instead of ${qos}` : `nothing (${this.#textOf(found)})`;
       throw new MillraceError('config.invalid', `the broker grants ${given} for the subscription to ${topic}`);
     }
   }
@@ -198,7 +197,7 @@ export class MqttLink {
 
   /** One connection, from its dialling to its end; resolves with what ended it. */
   async #connection(ready: () => void): Promise<unknown> {
-    const client = connect({ ...this.#options });
+    const client = this.#library.connect({ ...this.#options });
     const connected = Promise.withResolvers<IConnackPacket>();
     const over = Promise.withResolvers<unknown>();
     let reason: unknown;
@@ -223,7 +222,7 @@ export class MqttLink {
         if ('setNoDelay' in client.stream) (client.stream as unknown as { setNoDelay(): void }).setNoDelay();
         this.#listener.connected(packet.sessionPresent);
       } else if (packet.cmd === 'pubrel') this.#listener.released(packet.messageId ?? 0);
-      else if (packet.cmd === 'disconnect') reason ??= farewell(packet.reasonCode);
+      else if (packet.cmd === 'disconnect') reason ??= this.#farewell(packet.reasonCode);
     });
     client.on('connect', connected.resolve);
     client.on('error', (error) => {
@@ -269,6 +268,16 @@ export class MqttLink {
     next();
   }
 
+  #farewell(code = 0): Error {
+    const hint = code === 142 ? `: ${sameName}` : '';
+    return new Error(`the broker ended the connection (${this.#textOf(code)})${hint}`);
+  }
+
+  #textOf(code: number): string {
+    const texts: Readonly<Record<number, string>> = this.#library.ReasonCodes;
+    return texts[code] ?? `reason ${code}`;
+  }
+
   #lost(error: unknown, readyAt: number): void {
     const lastError = messageOf(error);
     this.#health = { ...this.#health, state: 'reconnecting', lastError };
@@ -295,16 +304,6 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-function farewell(code = 0): Error {
-  const hint = code === 142 ? `: ${sameName}` : '';
-  return new Error(`the broker ended the connection (${textOf(code)})${hint}`);
-}
-
-function textOf(code: number): string {
-  const texts: Readonly<Record<number, string>> = ReasonCodes;
-  return texts[code] ?? `reason ${code}`;
 }
 
 function away(message: string, cause?: unknown): MillraceError {

@@ -38,9 +38,9 @@ export class Credentials {
     this.server = new URL(server);
   }
 
-  /** Rejects with `config.invalid` when the library is not installed or the configuration names no cluster. */
+  /** Rejects with `config.invalid` when the configuration names no cluster. */
   static async load({ kubeconfig, context }: ClusterAddress, baseFolder: string): Promise<Credentials> {
-    const library = await importLibrary();
+    const library = await import('@kubernetes/client-node');
     const config = new library.KubeConfig();
     const where = kubeconfig === undefined ? undefined : resolve(baseFolder, kubeconfig);
     try {
@@ -93,15 +93,6 @@ export class Credentials {
     const request = new this.#library.RequestContext(this.server.href, this.#library.HttpMethod.GET);
     await this.#config.applySecurityAuthentication(request);
     return request.getDispatcher() as unknown as Dispatcher;
-  }
-}
-
-async function importLibrary(): Promise<Library> {
-  try {
-    return await import('@kubernetes/client-node');
-  } catch (error) {
-    const message = `kubernetes: its library is missing: npm install @kubernetes/client-node@2 (${messageOf(error)})`;
-    throw new MillraceError('config.invalid', message, { cause: error });
   }
 }
 

@@ -27,6 +27,7 @@ export default defineProvider({
     { kubeconfig: './kubeconfig', context: 'staging', namespaces: ['openfaas-fn', 'openfaas-dev'] },
     { namespaceSelector: 'openfaas=1', via: 'service' },
   ],
+  packages: ['@kubernetes/client-node'],
   scaling: { cpu: false },
   deployment,
   create: (config, host) => new KubernetesProvider(config, host),
