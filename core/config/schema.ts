@@ -105,7 +105,14 @@ const gatewaySchema = z.strictObject({
       asyncBody: bytes('1MiB').describe('Largest body of an invocation that goes through a queue.'),
       inFlight: z.int().min(1).default(2000).describe('Calls at once, over all functions.'),
       waiting: z.int().min(0).default(1000).describe('Calls that wait for a slot, over all functions.'),
-      depth: z.int().min(1).max(1000).default(16).describe('Invocations that may lead to one another.'),
+      depth: z
+        .int()
+        .min(1)
+        .max(1000)
+        .default(16)
+        .describe(
+          'Invocations that may lead to one another: replies, onSuccess, onFailure. Deeper ones are dead letters: loop.',
+        ),
     })
     .prefault({})
     .describe('What is more than this is refused, never dropped.'),

@@ -15,7 +15,10 @@ const maxAnswerBytes = 64 * 1024;
 /** How long accepting an invocation waits for a name server before it leaves the check to the sending. */
 const acceptLookupMs = 2000;
 
-/** Never sent to a receiver: about another connection, about another host, credentials, or for us to set. */
+/**
+ * Never sent to a receiver: about another connection, about another host, credentials, for us to set, or, where the
+ * receiver is a gateway as well, the wish for another callback: two could send each other answers for ever.
+ */
 const withheld = new Set([
   'connection',
   'proxy-connection',
@@ -33,6 +36,7 @@ const withheld = new Set([
   'cookie',
   'set-cookie',
   'user-agent',
+  'x-callback-url',
   'webhook-id',
   'webhook-timestamp',
   'webhook-signature',

@@ -31,7 +31,8 @@ export function effectsOf(
   functionOf: (callbackUrl: string) => CallbackFunction | undefined,
 ): readonly NewMessage[] {
   const { invocation } = delivery;
-  if (!invocation) return none;
+  // The end of a chain that is too deep is its end: what followed would only be refused as well.
+  if (!invocation || outcome.failure === 'loop') return none;
   const followers = policy ? (succeeded(outcome) ? policy.onSuccess : policy.onFailure) : [];
   if (invocation.callbackUrl === undefined && invocation.replyTo === undefined && followers.length === 0) return none;
   const nowMs = clock.now();

@@ -32,6 +32,7 @@ export class Meter {
   readonly #queued: Histogram<'function_name'>;
   readonly #retries: Counter<'function_name'>;
   readonly #dead: Counter<'function_name' | 'reason'>;
+  readonly #followed: Counter<'function_name'>;
   readonly #refused: Counter<'function_name' | 'by'>;
   readonly #stale: Counter<'queue'>;
   readonly #settleErrors: Counter<'source'>;
@@ -86,6 +87,12 @@ export class Meter {
       name: 'millrace_dead_letters_total',
       help: 'Invocations that ended as dead letters, by reason.',
       labelNames: ['function_name', 'reason'],
+      registers,
+    });
+    this.#followed = new Counter({
+      name: 'millrace_followed_total',
+      help: 'Callbacks, replies, and invocations by onSuccess and onFailure that followed from the ends of a function.',
+      labelNames: ['function_name'],
       registers,
     });
     this.#refused = new Counter({
@@ -183,6 +190,10 @@ export class Meter {
 
   dead(name: string, reason: string): void {
     this.#dead.labels(name, reason).inc();
+  }
+
+  followed(name: string, count: number): void {
+    this.#followed.labels(name).inc(count);
   }
 
   refused(name: string, by: 'waiting' | 'queue' | 'in-flight'): void {

@@ -4,6 +4,7 @@ import type { Headers, Invocation, Mode } from '../contracts/invocation.ts';
 import { createId } from '../delivery/ids.ts';
 import { parseDuration } from '../config/units.ts';
 import { headerOf, invalidHeader, preferOf } from '../kit/headers.ts';
+import { isCall } from './admit.ts';
 import { refuse, type PipelineServices, type Stage } from './stage.ts';
 
 const functionName = /^[-a-zA-Z_0-9.]+$/;
@@ -41,6 +42,8 @@ export function analyze(services: PipelineServices): Stage {
     const policy = entry?.policy;
     const asked = modeOf(headers); // Also where the source decides: a header that makes no sense is told.
     const mode = request.mode ?? asked;
+    // A caller's word could end the chains of others early. What comes back over a broker was given its depth by us.
+    if (headers['x-call-depth'] !== undefined && isCall(delivery)) delete headers['x-call-depth'];
     const now = clock.now();
     const id = createId(now);
     const callId = headerOf(headers, 'x-call-id') ?? id;

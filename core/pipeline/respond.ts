@@ -101,7 +101,7 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       if (!queue) throw unavailable(name);
       const { attempts } = policy?.retry ?? services.standardRetry;
       // What follows a call by the function's policy follows queued work only.
-      const effects = effectsOf(delivery, outcome, undefined, attempts, clock, callbackFunction);
+      const effects = effectsFor(delivery, outcome, undefined, attempts);
       await taken(queue, effects);
       return { kind: 'done', outcome, effects: noEffects };
     } catch (error) {
@@ -148,9 +148,21 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const retry = policy?.retry ?? services.standardRetry;
     const decision = retryDecision(retry, outcome, delivery.invocation?.attempt ?? 1, Math.random, clock);
     if (decision.kind === 'retry') return { kind: 'retry', delayMs: decision.delayMs, outcome, counted: true };
-    const effects = effectsOf(delivery, outcome, policy, retry.attempts, clock, callbackFunction);
+    const effects = effectsFor(delivery, outcome, policy, retry.attempts);
     if (decision.kind === 'done') return { kind: 'done', outcome, effects };
     return { kind: 'dead', reason: decision.reason, outcome, effects };
+  }
+
+  /** Counted, so that a fan-out or a loop in the making can be seen: ends, and what followed from them. */
+  function effectsFor(
+    delivery: Delivery,
+    outcome: Outcome,
+    policy: FunctionPolicy | undefined,
+    attempts: number,
+  ): readonly NewMessage[] {
+    const effects = effectsOf(delivery, outcome, policy, attempts, clock, callbackFunction);
+    if (effects.length > 0) meter.followed(delivery.invocation?.function ?? '', effects.length);
+    return effects;
   }
 
   /**

@@ -357,7 +357,6 @@ describe('bad headers', () => {
     ['x-max-age', 'soon'],
     ['x-timeout', '-1s'],
     ['x-invoke-mode', 'later'],
-    ['x-call-depth', 'deep'],
     ['prefer', 'respond-async, wait=long'],
     ['idempotency-key', 'k'.repeat(256)],
   ])('%s: %s is 400 and says what was expected', async (name, value) => {
@@ -365,9 +364,6 @@ describe('bad headers', () => {
     const text = await body.text();
     expect([statusCode, text]).toEqual([400, expect.stringContaining('expected')]);
     expect(text.toLowerCase()).toContain(name);
-  });
-  it('a chain that is too deep is ended: 508', async () => {
-    expect((await call('/function/echo', { headers: { 'x-call-depth': '17' } })).statusCode).toBe(508);
   });
 });
 
