@@ -18,6 +18,12 @@ export interface Answer {
   readonly headers: Dispatcher.ResponseData['headers'];
 }
 
+/** One function for all calls, with a callback. */
+export interface OneFunction {
+  readonly name: string;
+  readonly callbackUrl: string;
+}
+
 /** Those who call the gateways, and the ledger of what they were told. */
 export class Callers {
   readonly accepted: AcceptedCall[] = [];
@@ -26,13 +32,15 @@ export class Callers {
   readonly complaints: string[] = [];
   readonly #random: () => number;
   readonly #gateways: () => readonly string[];
+  readonly #only: OneFunction | undefined;
   readonly #orders = new Map<string, number>();
   readonly #agent = new Agent({ connections: callers, pipelining: 1, headersTimeout: hungMs, bodyTimeout: hungMs });
 
-  /** `gateways` tells where those are that serve now. */
-  constructor(random: () => number, gateways: () => readonly string[]) {
+  /** `gateways` tells where those are that serve now; `only`: that function is called, instead of all by their share. */
+  constructor(random: () => number, gateways: () => readonly string[], only?: OneFunction) {
     this.#random = random;
     this.#gateways = gateways;
+    this.#only = only;
   }
 
   /**
@@ -69,7 +77,12 @@ export class Callers {
         body: answer,
       } = await request(`${url}/async-function/${name}`, {
         method: 'POST',
-        headers: { 'x-call-id': callId, 'x-priority': priority, ...(key !== undefined && { 'x-order-key': key }) },
+        headers: {
+          'x-call-id': callId,
+          'x-priority': priority,
+          ...(key !== undefined && { 'x-order-key': key }),
+          ...(this.#only && { 'x-callback-url': this.#only.callbackUrl }),
+        },
         body,
         dispatcher: this.#agent,
       });
@@ -105,7 +118,7 @@ export class Callers {
   }
 
   async #call(url: string, caller: number): Promise<boolean> {
-    const name = pickFunction(this.#random());
+    const name = this.#only?.name ?? pickFunction(this.#random());
     // Only one caller uses a key: the order of acceptance is then known.
     const key = name === 'keyed' ? `k${caller + callers * Math.floor((this.#random() * keys) / callers)}` : undefined;
     return (await this.send(url, name, key))?.status === 202;
