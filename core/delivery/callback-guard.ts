@@ -82,12 +82,14 @@ export class CallbackGuard {
   /** Throws unless the address, which `host` resolved to, may be connected to. */
   checkAddress(text: string, host: string): void {
     const address = ipaddr.isValid(text) ? ipaddr.parse(text) : undefined;
-    if (!address) throw refused(`"${text}" is not an address`);
-    if (metadataAddresses.has(address.toString())) throw refused(`${text} is a metadata service`);
+    // Whoever gave a name is not told what it stands for in here.
+    const shown = literalOf(host) === undefined ? `an address of ${JSON.stringify(host)}` : text;
+    if (!address) throw refused(`${shown} is not one of a network`);
+    if (metadataAddresses.has(address.toString())) throw refused(`${shown} is a metadata service`);
     const range = address.range();
     if (range === 'unicast' && (address.kind() === 'ipv4' || contains(globalUnicast, address))) return;
     if (openable.has(range) && (this.#hosts.has(plainHost(host)) || this.#allowsAddress(address))) return;
-    throw refused(`${text} is in a range that callbacks may not go to (${range})`);
+    throw refused(`${shown} is in a range that callbacks may not go to (${range})`);
   }
 
   /** The addresses of a host, each of them checked: one that is refused refuses all. */
