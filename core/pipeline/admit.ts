@@ -38,13 +38,16 @@ export async function admit(
       : await authenticator.principal(typeof authorization === 'string' ? authorization : undefined, name);
     if (!principal) {
       refuseIn(delivery, 'request.unauthorized', 'invalid credentials', { 'www-authenticate': functionChallenge });
-    } else if (!isWithin(reachOf(principal, ['invoke']), namespaceOf(name))) {
-      authenticator.forbidden(principal, name);
-      refuseIn(delivery, 'request.forbidden', 'insufficient permissions');
-    } else {
+      return false;
+    }
+    const reach = reachOf(principal, ['invoke']);
+    if (isWithin(reach, namespaceOf(name))) {
       delete headers['authorization'];
       return true;
     }
+    authenticator.forbidden(principal, name);
+    if (reach !== 'all' && reach.size === 0) refuseIn(delivery, 'request.forbidden', 'insufficient permissions');
+    else refuse(delivery, 'missing', notDeployed(name)); // As everywhere: what is in other namespaces is not there.
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
     refuse(delivery, 'refused', error);

@@ -120,20 +120,31 @@ describe('a function that takes a token', () => {
     expect([statusCode, ran]).toEqual([401, []]);
   });
 
-  it('is 403 with one that does not allow it', async () => {
+  it('is 403 with one that allows no calls at all', async () => {
+    const before = await metric('forbidden');
+    const { status, text } = await call('/function/closed', `Bearer ${deployer}`);
+    expect([status, text, ran]).toEqual([403, 'insufficient permissions', []]);
+    expect(await metric('forbidden')).toBe(before + 1);
+  });
+
+  it('is not there with one for other namespaces', async () => {
     const before = await metric('forbidden');
     for (const [path, token] of [
       ['/function/closed', stranger],
-      ['/function/closed', deployer],
       ['/async-function/closed', stranger],
       ['/function/theirs.other', caller],
-    ]) {
-      const { status, text } = await call(path ?? '', `Bearer ${token}`);
-      expect([status, text], path).toEqual([403, 'insufficient permissions']);
+    ] as const) {
+      const { status, text, headers } = await call(path, `Bearer ${token}`);
+      const missing = await call(path.replace(/(closed|theirs)/, 'missing'), `Bearer ${token}`);
+      expect([status, text], path).toEqual([
+        404,
+        missing.text.replace('missing.', /closed|theirs/.exec(path)?.[0] + '.'),
+      ]);
+      expect(Object.keys(headers).toSorted()).toEqual(Object.keys(missing.headers).toSorted());
     }
     await drained();
     expect(ran).toEqual([]);
-    expect(await metric('forbidden')).toBe(before + 4);
+    expect(await metric('forbidden')).toBe(before + 3);
   });
 
   it.each([
