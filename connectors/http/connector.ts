@@ -6,7 +6,7 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type DeliveryOptions, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
-import { readAll } from '../../core/kit/body.ts';
+import { isStream, readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { type Refusal, stopping } from '../../core/kit/outcome.ts';
 import type { HttpConfig, RouteConfig, VerifyConfig } from './config.ts';
@@ -286,8 +286,11 @@ class HttpCall implements Settlement {
       response.setHeader('connection', 'close');
       return writeRefusal(response, { code: 'limit.body', message: `the body is larger than ${this.#limit} bytes` });
     }
-    // The caller has gone, or has been answered.
-    if (response.destroyed || response.headersSent) return;
+    // The caller has gone, or has been answered. A stream that nobody reads would go on until its deadline.
+    if (response.destroyed || response.headersSent) {
+      if (verdict.kind === 'done' && isStream(verdict.outcome.body)) verdict.outcome.body.destroy();
+      return;
+    }
     const { product } = this.#host;
     if (verdict.kind === 'accepted') {
       const prefer = preferOf(request.headers);

@@ -1,5 +1,5 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions, type RouteOptions } from 'fastify';
-import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../auth/authenticator.ts';
@@ -8,6 +8,7 @@ import { limitBodyIdleTime } from './body-idle.ts';
 import { errorBody, replyWithError } from './error-reply.ts';
 import { apiGuard, type Guard } from './guard.ts';
 import { acceptJsonOnly } from './json-body.ts';
+import { faultOf } from './message-check.ts';
 import { protect } from './route-auth.ts';
 import { type RouteApp, type RouteTable, routeTable } from './route-table.ts';
 
@@ -147,6 +148,8 @@ export class PublicServer {
   #listener(handler: RequestListener): Server {
     const limits = { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 };
     const server = createServer(limits, (request, response) => {
+      const fault = faultOf(request, 100);
+      if (fault !== undefined) return refuse(response, fault);
       const { method = '', url = '' } = request;
       const app = this.#table.find(method, url);
       if (app) app.server.routing(request, response);
@@ -172,16 +175,33 @@ function statusOfClientError(error: NodeJS.ErrnoException): number | undefined {
   return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
 }
 
-/** Answers what never became a request, and closes: what follows on that connection cannot be trusted. */
+/**
+ * Answers what never became a request, and closes: what follows on that connection cannot be trusted. Those before it
+ * get their answers first; an answer that has begun, to a request whose body is what is wrong, can only be broken off.
+ */
 function refuseBytes(socket: Duplex, status: number | undefined): void {
-  if (status === undefined || !socket.writable) {
+  if (socket.writableEnded) return;
+  // The answer that goes out next; Node has no public name for it.
+  const answer = (socket as { _httpMessage?: ServerResponse | null })._httpMessage;
+  if (status === undefined || !socket.writable || (answer?.headersSent && !answer.req.complete)) {
     socket.destroy();
-    return;
+  } else if (answer?.req.complete) {
+    answer.once('finish', () => refuseBytes(socket, status));
+  } else {
+    const body = refusalBody(status);
+    socket.end(
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+        `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
   }
-  const reason = STATUS_CODES[status] ?? '';
-  const body = JSON.stringify(errorBody('request.invalid', reason));
-  socket.end(
-    `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
+}
+
+/** Answers a request that may be read in two ways, and closes. */
+function refuse(response: ServerResponse, fault: number | 'distrusted'): void {
+  if (fault === 'distrusted') return; // The connection ends with the answer before it.
+  response.writeHead(fault, { connection: 'close', 'content-type': 'application/json' }).end(refusalBody(fault));
+}
+
+function refusalBody(status: number): string {
+  return JSON.stringify(errorBody('request.invalid', STATUS_CODES[status] ?? ''));
 }

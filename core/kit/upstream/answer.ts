@@ -35,6 +35,7 @@ export class AnswerBody extends Readable {
   constructor(controller: Dispatcher.DispatchController) {
     super();
     this.#controller = controller;
+    this.on('error', () => undefined); // Whoever reads it is told as well; nobody may, by then.
   }
 
   override _read(): void {

@@ -63,6 +63,8 @@ export class SentBody extends Readable {
   constructor(body: Readable) {
     super();
     this.#body = body;
+    // A client that has given up listens no longer; a caller who goes just then must not end the process.
+    this.on('error', () => undefined);
   }
 
   override _read(): void {

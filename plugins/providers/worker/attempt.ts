@@ -103,6 +103,7 @@ export class Attempt implements CallWatcher {
         done(error);
       },
     });
+    this.#response.on('error', () => undefined); // Whoever reads it is told as well; nobody may, by then.
     this.#settle({
       status,
       headers: headerRecord(headers),

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { defineProvider } from '../../../core/contracts/definition.ts';
-import type { Headers, Outcome } from '../../../core/contracts/invocation.ts';
+import type { Body, Headers, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, FunctionSpec, Provider } from '../../../core/contracts/provider.ts';
 
 /** Bodies that `record` was given, in this process. */
@@ -25,11 +25,7 @@ export const holds: { readonly body: string; release(): void }[] = ((
 
 const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
   echo: async ({ invocation }) => {
-    const { body } = invocation;
-    const chunks: Uint8Array[] = [];
-    if (body instanceof Uint8Array) chunks.push(body);
-    else if (body !== null) for await (const chunk of body) chunks.push(chunk as Uint8Array);
-    return answer(200, Buffer.concat(chunks), { 'content-type': 'application/octet-stream' });
+    return answer(200, await readAll(invocation.body), { 'content-type': 'application/octet-stream' });
   },
   show: async ({ invocation: { method, path, query, headers, body } }) => {
     const shown = {
@@ -45,6 +41,16 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     ranHeaders.push(headers);
     ran.push(Buffer.from(body instanceof Uint8Array ? body : '').toString());
     return answer(200, '');
+  },
+  /** Answers its body once all of it has come, and only then has run. */
+  recites: async ({ invocation: { path, body } }) => {
+    try {
+      const whole = await readAll(body);
+      ran.push(`${path} ${whole.toString('latin1')}`);
+      return answer(200, whole, { 'content-type': 'application/octet-stream' });
+    } catch {
+      return answer(400, 'the body broke off');
+    }
   },
   scripted: async ({ invocation: { body, headers } }) => {
     ranHeaders.push(headers);
@@ -103,6 +109,7 @@ export default defineProvider({
         'echo',
         'show',
         'record',
+        'recites',
         'scripted',
         'held',
         'narrow',
@@ -128,6 +135,13 @@ export default defineProvider({
     stop: async () => undefined,
   }),
 });
+
+async function readAll(body: Body): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  if (body instanceof Uint8Array) chunks.push(body);
+  else if (body !== null) for await (const chunk of body) chunks.push(chunk as Uint8Array);
+  return Buffer.concat(chunks);
+}
 
 function answer(status: number, body: Uint8Array | string, headers: Outcome['headers'] = {}): Outcome {
   return { status, headers, body, durationMs: 0, failure: undefined, error: undefined };
