@@ -3,8 +3,9 @@ import { createServer, type RequestListener, type Server, type ServerResponse, S
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../auth/authenticator.ts';
+import { callerLimits, type CallerLimits } from '../config/schema.ts';
 import type { Requested } from '../observe/function-metrics.ts';
-import { limitBodyIdleTime } from './body-idle.ts';
+import { CallerConnections, type ConnectionEnd } from './caller-connections.ts';
 import { errorBody, replyWithError } from './error-reply.ts';
 import { apiGuard, type Guard } from './guard.ts';
 import { acceptJsonOnly } from './json-body.ts';
@@ -21,8 +22,10 @@ export interface PublicServerOptions {
   readonly requested?: Requested | undefined;
   /** Bytes of a body of the API's own routes; functions have limits of their own. */
   readonly bodyLimit?: number | undefined;
-  /** How long a request body may pause, ms. */
-  readonly bodyIdleMs?: number | undefined;
+  /** Of its callers; those of the schema unless it is told others. */
+  readonly limits?: CallerLimits | undefined;
+  /** Told of each connection that was one too many, or too slow. */
+  readonly ended?: ((reason: ConnectionEnd) => void) | undefined;
 }
 
 /**
@@ -37,6 +40,8 @@ export class PublicServer {
   /** The gateway's own routes. It is what listens. */
   readonly api: FastifyInstance;
   readonly #options: PublicServerOptions;
+  readonly #limits: CallerLimits;
+  readonly #connections: CallerConnections;
   readonly #own: RouteApp;
   #guard: Guard;
   #handler: RequestListener = () => undefined;
@@ -45,6 +50,8 @@ export class PublicServer {
 
   constructor(options: PublicServerOptions) {
     this.#options = options;
+    this.#limits = options.limits ?? callerLimits.parse({});
+    this.#connections = new CallerConnections(this.#limits, options.ended);
     this.#guard = apiGuard(options.authenticator, options.listenHost);
     this.#own = this.#app('the gateway', (handler) => {
       this.#handler = handler;
@@ -146,9 +153,10 @@ export class PublicServer {
   }
 
   #listener(handler: RequestListener): Server {
-    const limits = { maxHeaderSize: 16_384, headersTimeout: 10_000, connectionsCheckingInterval: 1000 };
-    const server = createServer(limits, (request, response) => {
-      const fault = faultOf(request, 100);
+    const { headers, headerBytes, headerTime } = this.#limits;
+    const options = { maxHeaderSize: headerBytes, headersTimeout: headerTime, connectionsCheckingInterval: 1000 };
+    const server = createServer(options, (request, response) => {
+      const fault = faultOf(request, headers);
       if (fault !== undefined) return refuse(response, fault);
       const { method = '', url = '' } = request;
       const app = this.#table.find(method, url);
@@ -156,9 +164,9 @@ export class PublicServer {
       else handler(request, response);
     });
     server.keepAliveTimeout = 72_000;
-    server.requestTimeout = 0; // An upload may take as long as it goes on: see limitBodyIdleTime.
-    server.maxHeadersCount = 0; // Bounded by bytes; a bound by number would drop headers in silence.
-    limitBodyIdleTime(server, this.#options.bodyIdleMs ?? 30_000);
+    server.requestTimeout = 0; // An upload may take as long as it goes on: see CallerConnections.
+    server.maxHeadersCount = 0; // It would drop headers in silence: see faultOf.
+    this.#connections.guard(server);
     refuseTunnels(server);
     return server;
   }
@@ -175,6 +183,9 @@ function statusOfClientError(error: NodeJS.ErrnoException): number | undefined {
   return error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
 }
 
+/** Connections that are refused after the answer that is under way. */
+const waiting = new WeakSet<Duplex>();
+
 /**
  * Answers what never became a request, and closes: what follows on that connection cannot be trusted. Those before it
  * get their answers first; an answer that has begun, to a request whose body is what is wrong, can only be broken off.
@@ -186,7 +197,12 @@ function refuseBytes(socket: Duplex, status: number | undefined): void {
   if (status === undefined || !socket.writable || (answer?.headersSent && !answer.req.complete)) {
     socket.destroy();
   } else if (answer?.req.complete) {
-    answer.once('finish', () => refuseBytes(socket, status));
+    if (waiting.has(socket)) return; // What still comes is no request either.
+    waiting.add(socket);
+    answer.once('finish', () => {
+      waiting.delete(socket);
+      refuseBytes(socket, status);
+    });
   } else {
     const body = refusalBody(status);
     socket.end(

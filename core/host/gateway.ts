@@ -17,6 +17,7 @@ import {
 } from '../delivery/callback.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
+import { callerMetrics } from '../observe/caller-metrics.ts';
 import { functionMetrics, requestMetrics } from '../observe/function-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
 import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
@@ -156,6 +157,8 @@ export class Gateway {
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
       requested: requestMetrics(this.#parts.metrics, this.#parts.meter),
+      limits: gateway.limits.http,
+      ended: callerMetrics(this.#parts.metrics),
     });
     this.#server = server;
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues);

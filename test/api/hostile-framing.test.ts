@@ -7,7 +7,7 @@ import { ran } from '../support/plugins/inline.ts';
 import { saw } from '../support/promise.ts';
 import { sendRaw } from '../support/raw-client.ts';
 import { startStrictServer, type StrictServer } from '../support/strict-server.ts';
-import { type HostileCase, hostileCases, judged } from './hostile-corpus.ts';
+import { hostileCases, judged } from './hostile-corpus.ts';
 
 let server: StrictServer;
 let running: TestGateway;
@@ -37,10 +37,9 @@ async function convicted(port: number, prefix: string, bodies: (path: string) =>
     for (let next = left.shift(); next; next = left.shift()) {
       const [index, one] = next;
       const path = `/${index}.`;
-      const answers = one.isPlain ? one.means.length : 0;
-      const { statuses, closed } = await sendRaw(port, one.bytes(`${prefix}${path}`), answers);
+      const { statuses, closed } = await sendRaw(port, one.bytes(`${prefix}${path}`), one.means.length);
       const told = judged(one, { behind: bodies(path), statuses, closed });
-      wrong.push(...[...told, ...extra(one, path)].map((text) => `${one.name}: ${text}`));
+      wrong.push(...[...told, ...extra(path)].map((text) => `${one.name}: ${text}`));
     }
   };
   await Promise.all(Array.from({ length: together }, worker));
@@ -48,7 +47,7 @@ async function convicted(port: number, prefix: string, bodies: (path: string) =>
 }
 
 /** What the server behind has got for this case beside its requests. */
-function extra(_case: HostileCase, path: string): string[] {
+function extra(path: string): string[] {
   const isOf = (text: string): boolean => text.includes(`${path} `) || text.includes(`${path}/`);
   return [
     ...server.complaints.filter(isOf).map((complaint) => `the server behind has got ${complaint}`),

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { apiRoutes } from '../../core/api/management.ts';
 import { PublicServer } from '../../core/api/server.ts';
+import { callerLimits } from '../../core/config/schema.ts';
 import type { AuthConfig } from '../../core/config/auth.ts';
 import { testAuthenticator } from '../support/authenticator.ts';
 import { rawExchange, startApi, type TestApi } from './api-server.ts';
@@ -246,7 +247,7 @@ test('what is no HTTP, too large or a tunnel is refused, and the gateway lives',
 });
 
 test('a body that stops coming ends the connection; one that goes on slowly does not', async () => {
-  api = await startApi({ server: { bodyIdleMs: 150 } });
+  api = await startApi({ server: { limits: callerLimits.parse({ idle: '150ms' }) } });
   const head = 'POST /system/dead-letters/replay HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
   const began = performance.now();
   expect(await rawExchange(api.port, `${head}Content-Length: 50\r\n\r\n{"all"`)).toBe('');

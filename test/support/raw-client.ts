@@ -10,10 +10,10 @@ export interface RawAnswer {
 }
 
 /**
- * Sends the bytes as they are. Resolves when the other side ends the connection, when as many answers as `answers` have
- * come, or when it has been quiet for so long: where it is right to wait for more, nothing else ends it.
+ * Sends the bytes as they are. Resolves when the other side has ended the connection, or has been quiet for so long with
+ * as many answers as `answers`: 0 where it may be right to wait for more bytes for ever.
  */
-export function sendRaw(port: number, bytes: string, answers: number, quietMs = 400): Promise<RawAnswer> {
+export function sendRaw(port: number, bytes: string, answers: number, quietMs = 150): Promise<RawAnswer> {
   return new Promise((resolve) => {
     let text = '';
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes, 'latin1'));
@@ -21,14 +21,16 @@ export function sendRaw(port: number, bytes: string, answers: number, quietMs = 
       socket.destroy();
       resolve({ text, statuses: statusesIn(text), closed });
     };
+    const wait = (): void => void socket.setTimeout(statusesIn(text).length >= answers ? quietMs : 20_000);
     socket.setNoDelay(true);
-    socket.setTimeout(answers === 0 ? quietMs : 20_000, () => over(false));
+    socket.on('timeout', () => over(false));
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
-      if (answers > 0 && statusesIn(text).length >= answers) over(false);
+      wait();
     });
     socket.on('error', () => undefined); // A reset ends it, too.
     socket.on('close', () => over(true));
+    wait();
   });
 }
 

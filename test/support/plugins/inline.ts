@@ -23,6 +23,8 @@ export const holds: { readonly body: string; release(): void }[] = ((
   globalThis as { millraceTestHolds?: { body: string; release(): void }[] }
 ).millraceTestHolds ??= []);
 
+const flood = Buffer.alloc(65_536);
+
 const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
   echo: async ({ invocation }) => {
     return answer(200, await readAll(invocation.body), { 'content-type': 'application/octet-stream' });
@@ -83,6 +85,15 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     headers: headers['x-length'] === undefined ? {} : { 'content-length': headers['x-length'] },
     body: Readable.from(['str', 'am'], { objectMode: false }),
   }),
+  /** An answer that never ends, as fast as it is read. */
+  floods: async () => ({
+    ...answer(200, ''),
+    body: new Readable({
+      read() {
+        this.push(flood);
+      },
+    }),
+  }),
   fail: async () => answer(500, 'it failed'),
   slow: async () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -114,6 +125,7 @@ export default defineProvider({
         'held',
         'narrow',
         'streams',
+        'floods',
         'fail',
         'slow',
         'never',
