@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { duration, secret } from '../../core/config/units.ts';
 import { headerName } from '../../core/kit/headers.ts';
@@ -79,6 +80,16 @@ export const httpConfig = z
       .boolean()
       .default(true)
       .describe('Answer /function/NAME and /async-function/NAME, too. Only one connector can.'),
+    trustedProxies: z
+      .array(
+        z
+          .string()
+          .refine((text) => networkOf(text) !== undefined, 'expected an address or a network such as 10.0.0.0/8'),
+      )
+      .default([])
+      .describe(
+        'Addresses and networks whose `Forwarded`, `X-Forwarded-*` and `X-Real-Ip` are passed on; those of others are replaced.',
+      ),
     routes: z.array(routeSchema).default([]).describe('Paths of their own for functions: APIs and webhooks.'),
   })
   .superRefine(({ routes }, context) => {
@@ -99,6 +110,32 @@ export const httpConfig = z
 export type HttpConfig = z.output<typeof httpConfig>;
 export type RouteConfig = z.output<typeof routeSchema>;
 export type VerifyConfig = z.output<typeof verifySchema>;
+
+interface Network {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+/** Of `10.0.0.0/8` or `10.0.0.1`; undefined for anything else. */
+function networkOf(text: string): Network | undefined {
+  const [address = '', prefix, ...more] = text.split('/');
+  const version = isIP(address);
+  const longest = version === 4 ? 32 : 128;
+  if (version === 0 || more.length > 0 || (prefix !== undefined && !/^\d{1,3}$/.test(prefix))) return undefined;
+  if (prefix !== undefined && Number(prefix) > longest) return undefined;
+  return { address, prefix: Number(prefix ?? longest), family: version === 4 ? 'ipv4' : 'ipv6' };
+}
+
+/** Looks up addresses in those of `trustedProxies`. */
+export function trustedOf({ trustedProxies }: Pick<HttpConfig, 'trustedProxies'>): BlockList {
+  const list = new BlockList();
+  for (const text of trustedProxies) {
+    const network = networkOf(text);
+    if (network) list.addSubnet(network.address, network.prefix, network.family);
+  }
+  return list;
+}
 
 const reserved = /^\/(?:function|async-function|system|invocations|healthz|readyz|ui|openapi\.json)(?:\/|$)/;
 

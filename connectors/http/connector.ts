@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { BlockList } from 'node:net';
 import { Observable, type Subscriber } from 'rxjs';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
@@ -9,7 +10,7 @@ import type { Body, Mode } from '../../core/contracts/invocation.ts';
 import { isStream, readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { type Refusal, stopping } from '../../core/kit/outcome.ts';
-import type { HttpConfig, RouteConfig, VerifyConfig } from './config.ts';
+import { type HttpConfig, type RouteConfig, trustedOf, type VerifyConfig } from './config.ts';
 import { forwardedHeaders, limited } from './request.ts';
 import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
 import { verify } from './verify.ts';
@@ -40,6 +41,7 @@ export class HttpConnector implements Connector {
   readonly #config: HttpConfig;
   readonly #host: ConnectorHost;
   readonly #limits: Readonly<Record<Mode, number>>;
+  readonly #trusted: BlockList;
   readonly #unsigned;
   #out: Subscriber<Delivery> | undefined;
   #credit: Credit | undefined;
@@ -48,6 +50,7 @@ export class HttpConnector implements Connector {
     this.#config = config;
     this.#host = host;
     const body = config.maxBody ?? host.limits.body;
+    this.#trusted = trustedOf(config);
     this.#limits = { sync: body, async: Math.min(body, host.limits.asyncBody) };
     this.#unsigned = host.metrics.counter('unsigned_total', 'Requests refused because their signature did not hold.');
   }
@@ -113,8 +116,8 @@ export class HttpConnector implements Connector {
         const mode = route.mode ?? (route.verify ? 'async' : undefined);
         const call = this.#admit(request.raw, reply.raw, mode);
         if (!call) return;
-        const headers = forwardedHeaders(request.raw);
-        for (const name of Object.keys(headers)) if (name.startsWith('x-param-')) delete headers[name];
+        const headers = forwardedHeaders(request.raw, this.#trusted);
+        for (const name of Object.keys(headers)) if (/^x[-_]param[-_]/.test(name)) delete headers[name];
         const parameters = request.params as Readonly<Record<string, string>>;
         for (const name of Object.keys(parameters)) {
           headers[`x-param-${name.toLowerCase()}`] = encodeURIComponent(parameters[name] ?? '');
@@ -168,7 +171,7 @@ export class HttpConnector implements Connector {
     const call = this.#admit(raw, reply.raw, forced);
     if (!call) return;
     const { name, path, query } = targetOf(raw.url ?? '', prefix.length);
-    const headers = forwardedHeaders(raw);
+    const headers = forwardedHeaders(raw, this.#trusted);
     this.#out?.next(call.delivery({ function: name, path, query, headers, body: call.body(), mode: forced }));
   }
 

@@ -1,39 +1,78 @@
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
+import { type BlockList, isIPv6, type Socket } from 'node:net';
 import { Transform, type Readable } from 'node:stream';
 import { hopByHop } from '../../core/kit/headers.ts';
 
-const peers = new WeakMap<Socket, string>();
+/** What a proxy tells of the caller before it. Only those that are trusted may. */
+const told = [
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-prefix',
+  'x-forwarded-proto',
+  'x-forwarded-scheme',
+  'x-forwarded-server',
+  'x-forwarded-ssl',
+  'x-forwarded-user',
+  'x-real-ip',
+];
+/** What the platform says of a call. */
+const ours = ['x-call-id', 'x-connector', 'x-invocation-id', 'x-retry', 'x-start-time', 'x-topic'];
+const byProxies: ReadonlySet<string> = new Set(told);
+/** Of these, what is never passed on: CGI and its heirs take `x_call_id` for `x-call-id`. */
+const dropped: ReadonlySet<string> = new Set([...hopByHop, ...[...told, ...ours].flatMap(aliases)]);
+
+/** Every spelling with one or more `_` for `-`. */
+function aliases(name: string): string[] {
+  const [first = '', ...rest] = name.split('-');
+  const spelled = rest.reduce(
+    (begun, part) => begun.flatMap((each) => [`${each}-${part}`, `${each}_${part}`]),
+    [first],
+  );
+  return spelled.filter((each) => each !== name);
+}
+
+interface Peer {
+  /** `ip:port` */
+  readonly name: string;
+  readonly isTrusted: boolean;
+}
+
+const peers = new WeakMap<Socket, Peer>();
 
 /**
  * The caller's headers as the function gets them: without those of the connection, with the peer's address where no
- * proxy has told one. What `Connection` names goes first, so that a caller cannot strip what is added here.
+ * trusted proxy has told one. What `Connection` names goes first, so that a caller cannot strip what is added here.
  */
-export function forwardedHeaders(request: IncomingMessage): Record<string, string | string[]> {
+export function forwardedHeaders(request: IncomingMessage, trusted: BlockList): Record<string, string | string[]> {
   const received = request.headers as Record<string, string | string[]>;
   const connection = received['connection'];
   const named = typeof connection === 'string' && connection.toLowerCase() !== 'keep-alive' ? connection : undefined;
   const nominated = named?.split(',').map((name) => name.trim().toLowerCase());
+  const peer = peerOf(request.socket, trusted);
   // Copied, not deleted from: deleting makes an object a slow one for everything that follows.
   const headers: Record<string, string | string[]> = {};
   for (const name in received) {
-    if (hopByHop.has(name) || nominated?.includes(name)) continue;
+    if (dropped.has(name) || nominated?.includes(name) || (!peer.isTrusted && byProxies.has(name))) continue;
     const value = received[name];
     if (value === undefined) continue;
     if (name === '__proto__') Object.defineProperty(headers, name, { value, enumerable: true });
     else headers[name] = value;
   }
-  if (headers['x-forwarded-for'] === undefined) headers['x-forwarded-for'] = peerOf(request.socket);
+  if (headers['x-forwarded-for'] === undefined) headers['x-forwarded-for'] = peer.name;
   const { host } = headers;
   if (host !== undefined && headers['x-forwarded-host'] === undefined) headers['x-forwarded-host'] = host;
   return headers;
 }
 
-/** `ip:port`, asked of the system once a connection. */
-function peerOf(socket: Socket): string {
+/** Asked of the system once a connection. */
+function peerOf(socket: Socket, trusted: BlockList): Peer {
   let peer = peers.get(socket);
   if (peer === undefined) {
-    peer = `${socket.remoteAddress}:${socket.remotePort}`;
+    const { remoteAddress: address, remotePort } = socket;
+    const isTrusted = address !== undefined && trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+    peer = { name: `${address}:${remotePort}`, isTrusted };
     peers.set(socket, peer);
   }
   return peer;

@@ -2,13 +2,15 @@ import { Readable } from 'node:stream';
 import type { Headers, Invocation } from '../../contracts/invocation.ts';
 import { headerOf, hopByHop } from '../headers.ts';
 
-/** Of one connection, of the framing of one body, or about another host: each hop says these for itself. */
+/** Of one connection, of the framing of one body, about another host, or of one attempt: each hop says these for itself. */
 export const withheld: ReadonlySet<string> = new Set([
   ...hopByHop,
   'content-length',
   'expect', // The connector's listener has told the caller to go on.
   'host',
   'http2-settings',
+  'x-invocation-id',
+  'x-retry',
 ]);
 
 /** `..` as a segment of a path, however the separators and the dots are written. */
