@@ -7,7 +7,6 @@ import { createToken, digestOf } from '../../core/auth/token.ts';
 import { eventually, testGateway, type TestGateway } from '../support/gateway.ts';
 import { startIssuer } from '../support/issuer-server.ts';
 import { ran, ranHeaders } from '../support/plugins/inline.ts';
-import { rawExchange } from './api-server.ts';
 
 const caller = createToken();
 const stranger = createToken();
@@ -235,114 +234,6 @@ describe('a function for events only', () => {
     expect((await call('/async-function/before')).status).toBe(202);
     await eventually(() => (ran.length > 0 ? true : undefined));
     expect(ran).toEqual(['it ran']);
-  });
-});
-
-/** Ways to write a path that may lead to one function for who checks it, and to another for who runs it. */
-const spellings = [
-  '/function/%63losed',
-  '/function/close%64',
-  '/function/%2563losed',
-  '/function/CLOSED',
-  '/function/Closed',
-  '/FUNCTION/closed',
-  '/Function/closed',
-  '/%66unction/closed',
-  '/function%2fclosed',
-  '/function%2Fclosed',
-  '/function%5cclosed',
-  '/function\\closed',
-  '//function/closed',
-  '/function//closed',
-  '/function///closed',
-  '/./function/closed',
-  '/function/./closed',
-  '/function/../function/closed',
-  '/function/x/../closed',
-  '/function/open/../closed',
-  '/function/open/../../function/closed',
-  '/function/open/%2e%2e/closed',
-  '/function/open/%2e%2e%2fclosed',
-  '/function/open%2f..%2fclosed',
-  '/function/open/..%2f..%2ffunction%2fclosed',
-  '/function/open;/../closed',
-  '/function/open;closed',
-  '/function/closed;x',
-  '/function/closed;open',
-  '/function/closed;/open',
-  '/function/;closed',
-  '/function/closed%3bopen',
-  '/function/closed%00',
-  '/function/closed%00open',
-  '/function/open%00closed',
-  '/function/%00closed',
-  '/function/closed%20',
-  '/function/%20closed',
-  '/function/closed+',
-  '/function/closed%09',
-  '/function/closed%0d%0aX-Function:%20open',
-  '/function/closed.',
-  '/function/.closed',
-  '/function/closed..openfaas-fn',
-  '/function/closed.OPENFAAS-FN',
-  '/function/closed.openfaas-fn.',
-  '/function/closed.openfaas-fn.openfaas-fn',
-  '/function/open.closed',
-  '/function/closed.open',
-  '/function/open?/../closed',
-  '/function/?name=closed',
-  '/function/open?function=closed',
-  '/function/closed?function=open',
-  '/function/closed%3fx',
-  '/function/closed%23',
-  '/function/closed#/open',
-  '/function/open#/../closed',
-  '/function/closed,open',
-  '/function/open,closed',
-  '/function/{closed}',
-  '/function/*',
-  '/function/cl%C3%B6sed',
-  '/function/%ef%bd%83losed',
-  '/function/closed/',
-  '/function/closed/../open',
-  '/function/closed/%2e%2e/open',
-  '/async-function/closed',
-  '/async-function/%63losed',
-  '/async-function//closed',
-  '/async-function/open/../closed',
-  '/async-function/closed;x',
-  '/async-function/../function/closed',
-  'http://127.0.0.1/function/closed',
-  'http://user@127.0.0.1/function/closed',
-  '/function/__proto__',
-  '/function/constructor',
-  '/api/..%2f..%2ffunction%2fclosed',
-  '/api/%2e%2e',
-  '/api//7',
-  '/API/7',
-];
-
-describe('however a path is spelled', () => {
-  it.each([...spellings, ...spellings.map((path) => path.replace('closed', 'events'))])(
-    '%s runs nothing that was to be asked for',
-    async (path) => {
-      const port = Number(new URL(running.url).port);
-      const head = `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nConnection: close\r\n\r\nit ran`;
-      const answer = await rawExchange(port, head);
-      const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
-      // Where anything ran, it was the open one, which shows its path.
-      if (status === 200) expect(answer).toContain('"path":');
-      else expect([400, 401, 404, 405, ...(path.startsWith('/async-function/open/') ? [202] : [])]).toContain(status);
-      expect(ran).toEqual([]);
-    },
-  );
-
-  it('there are enough of them, and the plain one does run', async () => {
-    expect(new Set(spellings).size).toBeGreaterThanOrEqual(60);
-    await drained();
-    expect(ran).toEqual([]);
-    expect((await call('/function/closed', `Bearer ${caller}`)).status).toBe(200);
-    expect(ran).toHaveLength(1);
   });
 });
 
