@@ -3,6 +3,8 @@ import { MillraceError } from '../contracts/errors.ts';
 
 /** Nothing that the API takes is deeper than a few levels. */
 const maxDepth = 64;
+/** Nor has it so many names: each costs a look-up, and who chooses them could make those slow (CVE-2025-27209). */
+const maxNames = 10_000;
 
 /**
  * Makes `application/json` the only body that routes of this server take. Refuses depth before parsing, since code that
@@ -19,7 +21,8 @@ export function acceptJsonOnly(server: FastifyInstance): void {
     } catch {
       return done(invalid('the body is not UTF-8'), undefined);
     }
-    if (isDeeper(text, maxDepth)) return done(invalid(`the body is nested deeper than ${maxDepth} levels`), undefined);
+    const excess = excessOf(text);
+    if (excess !== undefined) return done(invalid(excess), undefined);
     void parse(request, text, (error, value) => {
       // The parser's own words quote the body, which may hold anything.
       if (error)
@@ -29,8 +32,10 @@ export function acceptJsonOnly(server: FastifyInstance): void {
   });
 }
 
-function isDeeper(text: string, limit: number): boolean {
+/** What the text has too much of, in words. */
+function excessOf(text: string): string | undefined {
   let depth = 0;
+  let names = 0;
   let inString = false;
   for (let index = 0; index < text.length; index++) {
     const character = text[index];
@@ -39,10 +44,11 @@ function isDeeper(text: string, limit: number): boolean {
       else if (character === '"') inString = false;
     } else if (character === '"') inString = true;
     else if (character === '{' || character === '[') {
-      if (++depth > limit) return true;
+      if (++depth > maxDepth) return `the body is nested deeper than ${maxDepth} levels`;
     } else if (character === '}' || character === ']') depth--;
+    else if (character === ':' && ++names > maxNames) return `the body has more than ${maxNames} names`;
   }
-  return false;
+  return undefined;
 }
 
 function invalid(message: string): MillraceError {

@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import { sleep } from '../../../core/contracts/clock.ts';
+import { bufferOf, jsonOf, readAll } from '../../../core/kit/body.ts';
 import type { Credentials } from './credentials.ts';
 import { isKubeError, KubeError } from './kube-error.ts';
 import { type Kind, type KubeObject, type New, pathOf } from './kinds.ts';
@@ -29,6 +30,9 @@ export interface ListOf<T> {
   readonly items: readonly T[] | null;
 }
 
+/** A page of 500 objects of 128 KiB; what is larger is no answer of an API server that is well. */
+const maxAnswerBytes = 64 * 2 ** 20;
+const maxStatusBytes = 2 ** 20;
 /** After a 429 without `Retry-After`, ms. */
 const pauseMs = 1000;
 /** A request that the server is too busy for is said again so often. */
@@ -143,23 +147,24 @@ function definedOf(query: KubeRequest['query'] = {}): Record<string, string> {
 }
 
 async function readJson(body: Dispatcher.ResponseData['body']): Promise<unknown> {
+  const value = jsonOf(await readAtMost(body, maxAnswerBytes));
+  if (value === undefined) throw KubeError.unreachable(new Error('what it answered is no JSON'));
+  return value;
+}
+
+async function readAtMost(body: Dispatcher.ResponseData['body'], bytes: number): Promise<Uint8Array> {
   try {
-    return await body.json();
+    return await readAll(body, bytes, () => new Error(`it answered more than ${bytes} bytes`));
   } catch (error) {
     throw KubeError.unreachable(error);
+  } finally {
+    body.on('error', () => undefined); // Destroyed before its end, it says so.
+    body.destroy();
   }
 }
 
 /** The server's own `Status`; what stands before it (a proxy) may say anything. */
 async function readStatus(body: Dispatcher.ResponseData['body']): Promise<unknown> {
-  try {
-    const text = await body.text();
-    try {
-      return JSON.parse(text);
-    } catch {
-      return { message: text.slice(0, 300) };
-    }
-  } catch (error) {
-    throw KubeError.unreachable(error);
-  }
+  const bytes = await readAtMost(body, maxStatusBytes);
+  return jsonOf(bytes) ?? { message: bufferOf(bytes).toString().slice(0, 300) };
 }
