@@ -10,8 +10,15 @@ export interface CrashFunction {
   readonly attempts: number;
 }
 
+const memory = '{ kind: memory }';
+
 /** A gateway with those functions over that queue. Each writes into the ledger of executions when it begins and ends. */
-export function configuration(queue: string, functions: readonly CrashFunction[], ledger: string): string {
+export function configuration(
+  queue: string,
+  functions: readonly CrashFunction[],
+  ledger: string,
+  store: string = memory,
+): string {
   const entries = functions.map(
     ({ name, inline, concurrency, attempts }) => `
   ${name}:
@@ -30,7 +37,7 @@ gateway:
   shutdown: { drain: 20s }
 ${queue}
 stores:
-  default: { kind: memory }
+  default: ${store}
 functions:${entries.join('')}
 observability: { logs: { format: json, level: info } }
 `;

@@ -7,6 +7,7 @@ import { check, type Execution, type History } from './checker.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
 import { Fleet } from './fleet.ts';
 import { readLedgers } from './ledgers.ts';
+import type { LoopDisk } from './machine/disks.ts';
 import { commonFailpoints, type CrashQueue } from './queues.ts';
 import { seeded } from './random.ts';
 import { strike, type Outage, type Strike } from './strikes.ts';
@@ -28,6 +29,8 @@ export interface Plan {
   /** Used in turn; without, those of the core and of the queue. */
   readonly failpoints?: readonly string[];
   readonly stallMs?: number;
+  /** Where the gateway keeps its files; without, in a folder of the machine. */
+  readonly disk?: LoopDisk;
   /** A bug to plant. */
   readonly plant?: string;
   readonly log?: (text: string) => void;
@@ -67,14 +70,15 @@ export function summary({ history, outages }: Run): string {
  * machine.
  */
 export async function crashRun(plan: Plan): Promise<Run> {
-  const { seed, queue, strikes, gateways, calls, paceMs, stallMs = 20_000, plant, log } = plan;
+  const { seed, queue, strikes, gateways, calls, paceMs, stallMs = 20_000, disk, plant, log } = plan;
   const random = seeded(seed);
   const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
   const ledger = join(home, 'executions.jsonl');
   const config = join(home, 'millrace.yaml');
   await using broker = queue.broker && (await startBroker(queue.broker, { settings: queue.settings ?? [] }));
   if (broker) await queue.prepare?.(broker);
-  writeFileSync(config, configuration(queue.yaml(broker?.url ?? ''), functions, ledger));
+  const keptAt = broker?.url ?? disk?.folder ?? home;
+  writeFileSync(config, configuration(queue.yaml(keptAt), functions, ledger, queue.store?.(keptAt)));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
   const fleet = new Fleet(config, env, gateways);
   const callers = new Callers(seeded(seed + 1), () => fleet.urls);
@@ -98,10 +102,10 @@ export async function crashRun(plan: Plan): Promise<Run> {
       const share = Math.ceil((calls - callers.accepted.length) / (strikes.length - round));
       const goal = paceMs === 0 ? callers.accepted.length + share : Infinity;
       const loading = callers.load(goal, paceMs, over.signal);
-      const outage = await strike(kind, place, { fleet, callers, broker, random, stallMs });
+      const outage = await strike(kind, place, { fleet, callers, broker, disk, random, stallMs });
       over.abort();
       await loading;
-      if (kind === 'gateway' || kind === 'failpoint' || kind === 'both') hit++;
+      if (['gateway', 'failpoint', 'both', 'power'].includes(kind)) hit++;
       else atRisk += gateways * inFlight;
       if (outage) outages.push(outage);
       const felt = outage

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { settle } from '../contract/amqp-bench.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
 
@@ -10,8 +11,10 @@ export interface CrashQueue {
   readonly settings?: readonly string[];
   /** What a broker needs before it can be killed. */
   readonly prepare?: (broker: OwnBroker) => Promise<void>;
-  /** The pieces of a configuration that make it. */
-  readonly yaml: (url: string) => string;
+  /** The pieces of a configuration that make it: over the broker of that URL, or in files of that folder. */
+  readonly yaml: (place: string) => string;
+  /** The store beside it, where that is to be a plugin that keeps files; in memory otherwise. */
+  readonly store?: (folder: string) => string;
   /** The same, if the broker would end the connection of a gateway that is stopped, which could then not say a word. */
   readonly patient?: (url: string) => string;
   /** The named places of its own at which a gateway is killed; those of the core come on top. */
@@ -32,7 +35,8 @@ const ledgerFailpoints = ['queue.after-body', 'queue.before-commit', 'queue.afte
 
 export const sqlite: CrashQueue = {
   kind: 'sqlite',
-  yaml: () => 'queues: { default: { kind: sqlite, path: queue.db } }',
+  yaml: (folder) => `queues: { default: { kind: sqlite, path: "${join(folder, 'queue.db')}" } }`,
+  store: (folder) => `{ kind: sqlite, path: "${join(folder, 'store.db')}" }`,
   failpoints: ['queue.before-commit', 'queue.after-commit', 'queue.dead-letter'],
 };
 

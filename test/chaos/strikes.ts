@@ -2,18 +2,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OwnBroker } from '../support/brokers.ts';
 import type { Callers } from './callers.ts';
 import type { Fleet } from './fleet.ts';
+import type { LoopDisk } from './machine/disks.ts';
 
 /**
  * What is done to a running system in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place.
  * `broker`: kill -9 of the broker, which is away for a moment. `both`: of both at once. `restart`: SIGTERM of the broker.
- * `stall`: SIGSTOP of the broker, and SIGCONT later.
+ * `stall`: SIGSTOP of the broker, and SIGCONT later. `power`: of the machine, whose disk forgets what was not synced.
  */
-export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall';
+export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall' | 'power';
 
 export interface Striker {
   readonly fleet: Fleet;
   readonly callers: Callers;
   readonly broker: OwnBroker | undefined;
+  /** Where the only gateway keeps its files. */
+  readonly disk: LoopDisk | undefined;
   readonly random: () => number;
   readonly stallMs: number;
 }
@@ -42,6 +45,10 @@ export async function strike(kind: Strike, place: number, striker: Striker): Pro
       await delay(50 + random() * 1200);
       await fleet.kill(place);
       return undefined;
+    case 'power':
+      await delay(50 + random() * 1200);
+      await cutPower(place, striker);
+      return undefined;
     case 'failpoint':
       await fleet.watch(place, 4000);
       await fleet.kill(place);
@@ -53,8 +60,17 @@ export async function strike(kind: Strike, place: number, striker: Striker): Pro
   }
 }
 
+/** The disk first, so that the gateway meets errors of it before it is dead. */
+async function cutPower(place: number, { fleet, disk, random }: Striker): Promise<void> {
+  if (!disk) throw new Error('this queue has no disk of its own');
+  await disk.cut();
+  await delay(random() * 50);
+  await fleet.kill(place);
+  await disk.repower();
+}
+
 async function outage(
-  kind: Exclude<Strike, 'gateway' | 'failpoint'>,
+  kind: Exclude<Strike, 'gateway' | 'failpoint' | 'power'>,
   place: number,
   striker: Striker,
 ): Promise<Outage> {

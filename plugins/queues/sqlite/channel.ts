@@ -240,6 +240,7 @@ export class Channel {
   }
 
   #unavailable(reason: string, cause?: unknown): MillraceError {
-    return new MillraceError('queue.unavailable', `queue file ${this.#settings.path}: ${reason}`, { cause });
+    const message = `queue file ${this.#settings.path}: ${reason}`;
+    return new MillraceError('queue.unavailable', message, { cause, retryAfterSeconds: 1 });
   }
 }

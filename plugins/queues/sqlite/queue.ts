@@ -24,6 +24,7 @@ import { SqliteDeadLetters } from './dead-letters.ts';
 import type { sqliteConfig } from './index.ts';
 import { packMessage, packSettle, unpackLease, unpackRecord } from './packing.ts';
 import type { PackedLease } from './protocol.ts';
+import { flushless } from './schema.ts';
 
 interface Waiting {
   readonly resolve: (leases: readonly PackedLease[]) => void;
@@ -31,7 +32,8 @@ interface Waiting {
 }
 
 /** For the crash test only: acknowledges before anything is durable, and must be found out. */
-const acksEarly = planted('ack-before-commit');
+const earlyAck = 'ack-before-commit';
+const acksEarly = planted(earlyAck);
 
 /** The queue in one file of SQLite. All of the work is done in its thread; here are the calls and those who wait. */
 export class SqliteQueue implements Queue {
@@ -90,8 +92,8 @@ export class SqliteQueue implements Queue {
     }
     const { recovered, messages } = await this.#channel.open();
     this.#host.logger.info({ path, messages, recovered }, 'queue opened');
-    if (acksEarly) {
-      this.#host.logger.error('MILLRACE_PLANT=ack-before-commit: what is acknowledged may be lost; for tests only');
+    for (const plant of [earlyAck, flushless].filter(planted)) {
+      this.#host.logger.error(`MILLRACE_PLANT=${plant}: what is acknowledged may be lost; for tests only`);
     }
   }
 

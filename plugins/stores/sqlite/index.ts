@@ -178,6 +178,7 @@ export class SqliteStore implements Store {
   }
 
   #unavailable(reason: string, cause?: unknown): MillraceError {
-    return new MillraceError('store.unavailable', `store file ${this.#path}: ${reason}`, { cause });
+    const message = `store file ${this.#path}: ${reason}`;
+    return new MillraceError('store.unavailable', message, { cause, retryAfterSeconds: 1 });
   }
 }
