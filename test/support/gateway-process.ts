@@ -16,12 +16,17 @@ export interface GatewayProcess {
   readonly ended: Promise<number | string>;
 }
 
-/** Starts it on the configuration and waits until it says that it is ready; rejects with its output if it ends before. */
+/**
+ * Starts it on the configuration and waits until it says that it is ready; rejects with its output if it ends before.
+ * `through`: a command that runs the one that follows it, in the same process.
+ */
 export async function startGateway(
   config: string,
   env: Readonly<Record<string, string>> = {},
+  through: readonly string[] = [],
 ): Promise<GatewayProcess> {
-  const child = spawn(process.execPath, ['core/main.ts', 'serve', '--config', config], {
+  const [program, ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
+  const child = spawn(program, args, {
     cwd: root,
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, '.compile-cache'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
