@@ -53,6 +53,8 @@ export type ManagedQueue = Pick<Queue, 'durability' | 'lanes' | 'pause' | 'resum
 
 export interface Readiness {
   readonly ready: boolean;
+  /** Queues that take nothing new for now. */
+  readonly draining: readonly { readonly name: string; readonly kind: string; readonly reason: string }[];
   readonly failed: readonly { readonly name: string; readonly kind: string; readonly error: string }[];
 }
 

@@ -56,6 +56,11 @@ export const errorCodes = {
   'limit.waiting': { status: 429, retryable: true, summary: 'The waiting room of the function is full.' },
   'limit.in-flight': { status: 503, retryable: true, summary: 'The gateway has too many calls in flight.' },
   'queue.full': { status: 429, retryable: true, summary: 'The queue has reached its limit; nothing was dropped.' },
+  'queue.disk-full': {
+    status: 507,
+    retryable: true,
+    summary: 'The disk of the queue has too little space left; it takes nothing new, and is being drained.',
+  },
   'queue.unavailable': { status: 503, retryable: true, summary: 'The queue cannot take or give work now.' },
   'queue.unknown': { status: 404, retryable: false, summary: 'No queue of that name exists.' },
   'queue.locked': { status: 503, retryable: true, summary: 'Another process holds the file of the queue.' },

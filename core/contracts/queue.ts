@@ -248,7 +248,8 @@ export interface LeaseOptions {
  * `queueContract` of `millrace/testing`, against every plugin.
  *
  * Every method rejects with MillraceError `queue.unavailable` when the queue cannot be reached or written; then nothing
- * was changed, or (only after a crash) it cannot be known, and the same call may be made again.
+ * was changed, or (only after a crash) it cannot be known, and the same call may be made again. `enqueue` alone also
+ * rejects with `queue.disk-full`.
  */
 export interface Queue {
   /** Known once `start` has resolved. */
@@ -273,6 +274,11 @@ export interface Queue {
   pause(lane: string): Promise<void>;
   resume(lane: string): Promise<void>;
   readonly deadLetters: DeadLetters;
+  /**
+   * Why it takes nothing new for now while it gives out what it has, for people; undefined when it takes what comes. The
+   * gateway is then not ready, so that others are given the work. For a queue that others share it is left out.
+   */
+  draining?(): string | undefined;
   /** Ends waits, finishes what was begun and lets go of the storage, within the deadline where possible. */
   stop(deadlineMs: number): Promise<void>;
 }

@@ -1,4 +1,10 @@
-import type { ConnectionStats, ConnectorStats, DeploymentServices, ManagementServices } from '../api/services.ts';
+import type {
+  ConnectionStats,
+  ConnectorStats,
+  DeploymentServices,
+  ManagementServices,
+  Readiness,
+} from '../api/services.ts';
 import { deployTarget } from '../config/deployments.ts';
 import type { Config } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
@@ -68,15 +74,25 @@ export function managementServices(parts: ManagedParts): ManagementServices {
         .map((instance) => connectorView(instance, plugins.connectors)),
     connections: () => connectionsOf(plugins),
     trigger: (name, slots) => trigger(plugins.connectors, name, slots),
-    isReady: () => ({
-      ready: parts.isReady() && plugins.failed().length === 0,
-      failed: plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' })),
-    }),
+    isReady: () => {
+      const draining = drainingQueues(plugins);
+      const failed = plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' }));
+      return { ready: parts.isReady() && failed.length === 0 && draining.length === 0, failed, draining };
+    },
   };
 }
 
 export function connectionsOf({ instances, connections }: Plugins): readonly ConnectionStats[] {
   return instances.filter(({ type }) => type === 'connection').map((one) => connectionView(one, connections));
+}
+
+function drainingQueues({ instances, queues }: Plugins): Readiness['draining'] {
+  return instances
+    .filter(({ type }) => type === 'queue')
+    .flatMap((instance) => {
+      const reason = instance.attempt(() => queues.get(instance.name)?.draining?.());
+      return reason === undefined ? [] : [{ name: instance.name, kind: instance.kind, reason }];
+    });
 }
 
 async function trigger(

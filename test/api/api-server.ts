@@ -87,7 +87,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
   const named = options.functions ?? { 'echo.openfaas-fn': undefined, 'slow.openfaas-fn': undefined };
   const functions = Object.entries(named).map(([name, auth]) => entryOf(name, auth));
   const state: TestApi['state'] = {
-    ready: { ready: true, failed: [] },
+    ready: { ready: true, failed: [], draining: [] },
     connections: [],
     connectors: [],
     rooms: [],

@@ -246,10 +246,12 @@ test('health and readiness; what failed is named, and why is not told to strange
   api.state.ready = {
     ready: false,
     failed: [{ name: 'orders', kind: 'kafka', error: 'password wrong for kafka://user@host' }],
+    draining: [{ name: 'default', kind: 'sqlite', reason: '/secret/path has 3 MiB left' }],
   };
   const { status, json } = await api.send('GET', '/readyz');
   const failed = [{ name: 'orders', kind: 'kafka' }];
-  expect([status, json]).toEqual([503, { ready: false, failed, connections: [] }]);
+  const draining = [{ name: 'default', kind: 'sqlite' }];
+  expect([status, json]).toEqual([503, { ready: false, failed, draining, connections: [] }]);
 });
 
 test('a broker that is away is named, leaves the gateway ready, and why is told to managers only', async () => {
@@ -257,7 +259,7 @@ test('a broker that is away is named, leaves the gateway ready, and why is told 
   api.state.connections = [row];
   const { status, json } = await api.send('GET', '/readyz');
   const connections = [{ name: 'main', kind: 'nats', state: 'reconnecting' }];
-  expect([status, json]).toEqual([200, { ready: true, failed: [], connections }]);
+  expect([status, json]).toEqual([200, { ready: true, failed: [], draining: [], connections }]);
   expect((await api.send('GET', '/system/connections')).json).toEqual([row]);
 });
 

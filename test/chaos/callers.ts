@@ -93,10 +93,10 @@ export class Callers {
         const sha = createHash('sha256').update(body).digest('hex');
         const order = key === undefined ? undefined : { key, number };
         this.accepted.push({ callId, id, function: name, body: sha, order });
-      } else if (status !== 503) {
+      } else if (status !== 503 && status !== 507) {
         this.complaints.push(`${name} was answered with ${status} ${text.slice(0, 200)}`);
       } else if (headers['retry-after'] === undefined) {
-        this.complaints.push(`${name} was answered with 503 without Retry-After: ${text.slice(0, 200)}`);
+        this.complaints.push(`${name} was answered with ${status} without Retry-After: ${text.slice(0, 200)}`);
       }
       return { status, headers, id };
     } catch (error) {

@@ -7,7 +7,7 @@ import { check, type Execution, type History } from './checker.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
 import { Fleet } from './fleet.ts';
 import { readLedgers } from './ledgers.ts';
-import type { LoopDisk } from './machine/disks.ts';
+import type { LoopDisk, SmallDisk } from './machine/disks.ts';
 import { commonFailpoints, type CrashQueue } from './queues.ts';
 import { seeded } from './random.ts';
 import { strike, type Outage, type Strike } from './strikes.ts';
@@ -30,7 +30,7 @@ export interface Plan {
   readonly failpoints?: readonly string[];
   readonly stallMs?: number;
   /** Where the gateway keeps its files; without, in a folder of the machine. */
-  readonly disk?: LoopDisk;
+  readonly disk?: LoopDisk | SmallDisk;
   /** A bug to plant. */
   readonly plant?: string;
   readonly log?: (text: string) => void;

@@ -31,7 +31,7 @@ export async function readLedgers(
   const json = async <T>(path: string): Promise<T> =>
     (await (await pool.request({ method: 'GET', path })).body.json()) as T;
   try {
-    await atRest(() => json<readonly Lane[]>('/system/queues'));
+    await atRest(url);
     const terminals: Terminal[] = [];
     await inBatches(accepted, 64, async ({ id }) => {
       const record = await json<{ state?: string }>(`/invocations/${id}`);
@@ -48,7 +48,9 @@ export async function readLedgers(
   }
 }
 
-async function atRest(lanes: () => Promise<readonly Lane[]>): Promise<void> {
+/** Resolves when the gateway at that address has nothing left to do. */
+export async function atRest(url: string): Promise<void> {
+  const lanes = async (): Promise<readonly Lane[]> => (await (await fetch(`${url}/system/queues`)).json()) as Lane[];
   const giveUpAt = performance.now() + drainMs;
   for (;;) {
     const left = (await lanes()).filter(

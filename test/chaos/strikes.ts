@@ -2,21 +2,23 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OwnBroker } from '../support/brokers.ts';
 import type { Callers } from './callers.ts';
 import type { Fleet } from './fleet.ts';
-import type { LoopDisk } from './machine/disks.ts';
+import { atRest } from './ledgers.ts';
+import { LoopDisk, SmallDisk } from './machine/disks.ts';
 
 /**
  * What is done to a running system in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place.
  * `broker`: kill -9 of the broker, which is away for a moment. `both`: of both at once. `restart`: SIGTERM of the broker.
  * `stall`: SIGSTOP of the broker, and SIGCONT later. `power`: of the machine, whose disk forgets what was not synced.
+ * `low`: somebody else takes the space of its disk, but for what is to stay free. `full`: all of it.
  */
-export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall' | 'power';
+export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall' | 'power' | 'low' | 'full';
 
 export interface Striker {
   readonly fleet: Fleet;
   readonly callers: Callers;
   readonly broker: OwnBroker | undefined;
   /** Where the only gateway keeps its files. */
-  readonly disk: LoopDisk | undefined;
+  readonly disk: LoopDisk | SmallDisk | undefined;
   readonly random: () => number;
   readonly stallMs: number;
 }
@@ -34,6 +36,10 @@ const refusalMs = 5000;
 /** While it is stopped its connections are open, so that only time tells. */
 const stalledRefusalMs = 20_000;
 const backWithinMs = 30_000;
+/** They were under way when it became full. */
+const mostOnFullDisk = 300;
+/** What the queue is told to leave free of a `SmallDisk`, bytes: enough for its log. */
+export const smallDiskMark = 24 * 2 ** 20;
 
 /** Does it to the gateway at `place`, or to the broker, and resolves when what can come back by itself has done so. */
 export async function strike(kind: Strike, place: number, striker: Striker): Promise<Outage | undefined> {
@@ -49,6 +55,11 @@ export async function strike(kind: Strike, place: number, striker: Striker): Pro
       await delay(50 + random() * 1200);
       await cutPower(place, striker);
       return undefined;
+    case 'low':
+    case 'full':
+      await delay(200 + random() * 600);
+      await fill(kind, place, striker);
+      return undefined;
     case 'failpoint':
       await fleet.watch(place, 4000);
       await fleet.kill(place);
@@ -62,15 +73,52 @@ export async function strike(kind: Strike, place: number, striker: Striker): Pro
 
 /** The disk first, so that the gateway meets errors of it before it is dead. */
 async function cutPower(place: number, { fleet, disk, random }: Striker): Promise<void> {
-  if (!disk) throw new Error('this queue has no disk of its own');
+  if (!(disk instanceof LoopDisk)) throw new Error('this queue has no disk whose power can be cut');
   await disk.cut();
   await delay(random() * 50);
   await fleet.kill(place);
   await disk.repower();
 }
 
+/** New work has to be refused and no load balancer to send any; what is there is done all the same. */
+async function fill(kind: 'low' | 'full', place: number, { fleet, callers, disk, random }: Striker): Promise<void> {
+  if (!(disk instanceof SmallDisk)) throw new Error('this queue has no disk that can be filled');
+  const url = fleet.at(place)?.url;
+  if (url === undefined) return;
+  const readiness = async (): Promise<number> => (await fetch(`${url}/readyz`)).status;
+  disk.occupy(kind === 'full' ? 0 : Math.floor((0.3 + 0.6 * random()) * smallDiskMark));
+  try {
+    const before = callers.accepted.length;
+    await comes('a call was refused with 507', callers, async () => {
+      const isTaken = (await callers.send(url, 'ok'))?.status !== 507;
+      if (!isTaken || callers.accepted.length - before < mostOnFullDisk) return !isTaken;
+      callers.complaints.push(`${mostOnFullDisk} calls were accepted on a full disk`);
+      return true;
+    });
+    await comes('the gateway was unready', callers, async () => (await readiness()) === 503);
+    // Where nothing at all can be written, it is done once that can be.
+    if (kind === 'low') await atRest(url);
+    else await delay(random() * 2000);
+  } finally {
+    disk.release();
+  }
+  await comes('the gateway was ready again', callers, async () => (await readiness()) === 200);
+  await returned(url, callers);
+}
+
+async function comes(what: string, { complaints }: Callers, holds: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + backWithinMs;
+  while (!(await holds())) {
+    if (performance.now() > giveUpAt) {
+      complaints.push(`${what}: not within ${backWithinMs} ms`);
+      return;
+    }
+    await delay(20);
+  }
+}
+
 async function outage(
-  kind: Exclude<Strike, 'gateway' | 'failpoint' | 'power'>,
+  kind: Exclude<Strike, 'gateway' | 'failpoint' | 'power' | 'low' | 'full'>,
   place: number,
   striker: Striker,
 ): Promise<Outage> {

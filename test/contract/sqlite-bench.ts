@@ -18,6 +18,7 @@ export function sqliteQueue(path: string, clock: Clock, settings: QueueSettings 
       limits: {
         messages: settings.maxMessages ?? config.limits.messages,
         bytes: settings.maxBytes ?? config.limits.bytes,
+        freeDisk: config.limits.freeDisk,
       },
       laneLimits: { messages: settings.maxLaneMessages },
     },

@@ -207,7 +207,7 @@ describe('when the disk is full', () => {
     const disk = join(folder, 'disk');
     mkdirSync(disk);
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', disk], { stdio: 'ignore' });
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m', 'tmpfs', disk], { stdio: 'ignore' });
     } catch {
       skip('a small file system cannot be mounted here');
     }
@@ -223,12 +223,14 @@ describe('when the disk is full', () => {
         accepted.push(id);
       }
     };
-    await expect(fill()).rejects.toMatchObject({ code: 'queue.unavailable' });
+    await expect(fill()).rejects.toMatchObject({ code: 'queue.disk-full', retryAfterSeconds: 5 });
+    expect(queue.draining?.()).toContain('bytes left');
     expect(accepted.length).toBeGreaterThan(100);
     expect(await queue.lanes()).toMatchObject([{ ready: accepted.length, bytes: accepted.length * 20_000 }]);
     rmSync(join(disk, 'ballast'));
     const id = createId(Date.now());
     expect(await queue.enqueue([plainMessage(id)])).toEqual([{ status: 'accepted', id }]);
+    expect(queue.draining?.()).toBeUndefined();
     const ids = new Set<string>();
     for (let leases = await lease(queue, 64); leases.length > 0; leases = await lease(queue, 64)) {
       for (const { message } of leases) ids.add(message.id);

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { QueueHost } from '../../../core/contracts/definition.ts';
 import { messageOf, MillraceError } from '../../../core/contracts/errors.ts';
-import type { Answers, FromThread, Late, Operation, Settings, Span, ToThread } from './protocol.ts';
+import type { Answers, FromThread, Late, Operation, Settings, Space, Span, ToThread } from './protocol.ts';
 
 /** In one batch at most: the answer of the first waits for the work of all. */
 const batchOperations = 512;
@@ -55,6 +55,7 @@ export interface Listener {
   late(answers: Late): void;
   ended(ids: readonly string[]): void;
   letters(count: number): void;
+  space(space: Space): void;
   /** The thread is gone. */
   lost(error: MillraceError): void;
 }
@@ -198,13 +199,18 @@ export class Channel {
       this.#listener.late(message.late);
       this.#listener.ended(message.ended);
       this.#listener.letters(message.letters);
+      this.#listener.space(message.space);
       this.#arm(message.next);
     } else if (message.kind === 'failed') {
       if (!this.#failing) this.#host.logger.error({ reason: message.message }, 'the queue cannot be written');
       this.#failing = true;
       this.#listener.late(message.late);
+      this.#listener.space(message.space);
       const error = this.#unavailable(message.message);
-      for (const { reject } of calls) reject(error);
+      for (const { operation, resolve, reject } of calls) {
+        if (operation.kind === 'enqueue' && !message.space.isEnough) resolve('disk-full' satisfies Answers['enqueue']);
+        else reject(error);
+      }
       this.#arm(this.#time() + 1000);
     }
     // Those who were answered may join the next batch.

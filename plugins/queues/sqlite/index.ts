@@ -18,6 +18,9 @@ export const sqliteConfig = z.strictObject({
     .strictObject({
       messages: z.int().min(1).default(10_000_000).describe('Waiting messages, over all functions.'),
       bytes: bytes('10GiB').describe('Bytes of their bodies.'),
+      freeDisk: bytes('64MiB').describe(
+        'What is to stay free on its disk, so that what is there can be settled. With less nothing is accepted: 507.',
+      ),
     })
     .prefault({})
     .describe('What is more than this is refused with 429, never dropped.'),

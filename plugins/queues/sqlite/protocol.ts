@@ -130,7 +130,8 @@ export interface PackedLetter {
 }
 
 export interface Answers {
-  enqueue: EnqueueResult[];
+  /** `disk-full`: nothing was accepted, for want of space. */
+  enqueue: EnqueueResult[] | 'disk-full';
   /** null: the answer comes later, under the waiter's number. */
   lease: PackedLease[] | null;
   abandon: undefined;
@@ -155,6 +156,7 @@ export interface Settings {
   readonly agingStepMs: number;
   readonly maxMessages: number;
   readonly maxBytes: number;
+  readonly minFreeDisk: number;
   readonly maxLaneMessages: number | undefined;
   readonly retentionMs: number;
   readonly tombstonesMs: number;
@@ -200,5 +202,14 @@ export type FromThread =
       readonly next: number;
       /** Dead letters that are kept. */
       readonly letters: number;
+      readonly space: Space;
     }
-  | { readonly kind: 'failed'; readonly message: string; readonly late: Late };
+  | { readonly kind: 'failed'; readonly message: string; readonly late: Late; readonly space: Space };
+
+/** On the disk of the file. */
+export interface Space {
+  /** For us, bytes. */
+  readonly free: number;
+  /** It is enough for new messages. */
+  readonly isEnough: boolean;
+}

@@ -23,7 +23,7 @@ import { Channel } from './channel.ts';
 import { SqliteDeadLetters } from './dead-letters.ts';
 import type { sqliteConfig } from './index.ts';
 import { packMessage, packSettle, unpackLease, unpackRecord } from './packing.ts';
-import type { PackedLease } from './protocol.ts';
+import type { PackedLease, Space } from './protocol.ts';
 import { flushless } from './schema.ts';
 
 interface Waiting {
@@ -34,6 +34,9 @@ interface Waiting {
 /** For the crash test only: acknowledges before anything is durable, and must be found out. */
 const earlyAck = 'ack-before-commit';
 const acksEarly = planted(earlyAck);
+/** For the test of full disks only: takes what it has no space for. */
+const fullDrop = 'drop-on-full';
+const dropsOnFull = planted(fullDrop);
 
 /** The queue in one file of SQLite. All of the work is done in its thread; here are the calls and those who wait. */
 export class SqliteQueue implements Queue {
@@ -48,6 +51,8 @@ export class SqliteQueue implements Queue {
   #waiter = 0;
   #stopping = false;
   #warned = false;
+  /** Why nothing is accepted. */
+  #lacksSpace: string | undefined;
 
   constructor(config: z.output<typeof sqliteConfig>, host: QueueHost) {
     this.#host = host;
@@ -57,11 +62,13 @@ export class SqliteQueue implements Queue {
       agingStepMs: config.aging.step,
       maxMessages: config.limits.messages,
       maxBytes: config.limits.bytes,
+      minFreeDisk: config.limits.freeDisk,
       maxLaneMessages: config.laneLimits.messages,
       retentionMs: config.deadLetter.retention,
       tombstonesMs: config.tombstones,
     };
     const letters = host.metrics.gauge('dead_letters', 'Dead letters that are kept.');
+    const free = host.metrics.gauge('disk_free_bytes', 'What is free on the disk of the file.');
     this.#channel = new Channel(settings, host, {
       late: (answers) => {
         for (const [waiter, leases] of answers) this.#waiting.get(waiter)?.resolve(leases);
@@ -72,6 +79,10 @@ export class SqliteQueue implements Queue {
       letters: (count) => {
         letters.set(count);
         this.#watchLetters(count);
+      },
+      space: (space) => {
+        free.set(space.free);
+        this.#watchSpace(space);
       },
       lost: (error) => {
         for (const { reject } of this.#waiting.values()) reject(error);
@@ -92,7 +103,7 @@ export class SqliteQueue implements Queue {
     }
     const { recovered, messages } = await this.#channel.open();
     this.#host.logger.info({ path, messages, recovered }, 'queue opened');
-    for (const plant of [earlyAck, flushless].filter(planted)) {
+    for (const plant of [earlyAck, fullDrop, flushless].filter(planted)) {
       this.#host.logger.error(`MILLRACE_PLANT=${plant}: what is acknowledged may be lost; for tests only`);
     }
   }
@@ -103,9 +114,20 @@ export class SqliteQueue implements Queue {
       (pack) => ({ kind: 'enqueue', messages: messages.map((message) => packMessage(message, pack)) }),
       messages.length,
     );
-    if (!acksEarly) return results;
-    results.catch(() => {});
-    return messages.map(({ id }) => ({ status: 'accepted', id }));
+    if (acksEarly) {
+      results.catch(() => {});
+      return messages.map(({ id }) => ({ status: 'accepted', id }));
+    }
+    const answer = await results;
+    if (answer !== 'disk-full') return answer;
+    if (dropsOnFull) return messages.map(({ id }) => ({ status: 'accepted', id }));
+    throw new MillraceError('queue.disk-full', 'the disk of the queue is full; it takes nothing until there is space', {
+      retryAfterSeconds: 5,
+    });
+  }
+
+  draining(): string | undefined {
+    return this.#lacksSpace;
   }
 
   async lease(lane: string, max: number, options: LeaseOptions): Promise<Lease[]> {
@@ -204,6 +226,19 @@ export class SqliteQueue implements Queue {
 
   #wakeWatchers(): void {
     for (const watchers of this.#watchers.values()) for (const wake of watchers) wake();
+  }
+
+  #watchSpace({ free, isEnough }: Space): void {
+    if (isEnough === (this.#lacksSpace === undefined)) return;
+    const { path, limits } = this.#config;
+    const about = { path, freeBytes: free, wantedBytes: limits.freeDisk };
+    if (isEnough) {
+      this.#lacksSpace = undefined;
+      this.#host.logger.info(about, 'the disk has space again: messages are accepted');
+    } else {
+      this.#lacksSpace = `the disk of ${path} has ${free} bytes left, of ${limits.freeDisk} that are to stay free`;
+      this.#host.logger.error(about, 'the disk is full: no message is accepted until there is space');
+    }
   }
 
   #watchLetters(count: number): void {

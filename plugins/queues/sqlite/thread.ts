@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../../core/contracts/errors.ts';
 import { failpoint } from '../../../core/delivery/failpoint.ts';
+import { Disk } from './disk.ts';
 import { Due } from './due.ts';
 import { type Lane, Lanes, type Waiter } from './lanes.ts';
 import { Damaged, Letters } from './letters.ts';
@@ -12,6 +13,9 @@ import { openDatabase } from './schema.ts';
 import { Step } from './step.ts';
 
 type Batch = Extract<ToThread, { kind: 'batch' }>;
+
+/** So often it is looked whether a full disk has space again. */
+const lookAgainMs = 1000;
 
 /** A body of this many bytes or more is handed over rather than copied. */
 const transferBytes = 4096;
@@ -25,6 +29,7 @@ class QueueFile {
   readonly #records: Records;
   readonly #letters: Letters;
   readonly #due: Due;
+  readonly #disk: Disk;
   /** Lanes at which somebody waits for work. */
   readonly #awaited = new Set<Lane>();
   /** Waits that were ended by those who waited: answered even if the transaction fails. */
@@ -39,6 +44,7 @@ class QueueFile {
     this.#records = new Records(this.#step, this.#lanes);
     this.#letters = new Letters(this.#step, this.#lanes, this.#messages, this.#records);
     this.#due = new Due(this.#step, this.#lanes, this.#messages, this.#letters, settings);
+    this.#disk = new Disk(settings.path, settings.minFreeDisk);
   }
 
   recover(wall: number): FromThread {
@@ -54,20 +60,40 @@ class QueueFile {
   run({ time, wall, operations, bodies }: Batch): FromThread {
     this.#step.begin(time, wall, bodies);
     this.#abandoned = [];
+    try {
+      this.#disk.look();
+      const answers = this.#carryOut(operations);
+      const late = [...this.#abandoned.map((waiter) => [waiter, []] as const), ...this.#served];
+      const { space } = this.#disk;
+      const next = space.isEnough ? this.#due.next() : Math.min(this.#due.next(), this.#step.now + lookAgainMs);
+      return { kind: 'done', answers, late, ended: this.#step.ended, next, letters: this.#lanes.letters, space };
+    } catch (error) {
+      const late = this.#abandoned.map((waiter) => [waiter, []] as const);
+      return { kind: 'failed', message: messageOf(error), late, space: this.#disk.space };
+    }
+  }
+
+  /** All of the batch; if the disk turns out to be full, all that takes nothing new. */
+  #carryOut(operations: readonly Operation[]): unknown[] {
+    try {
+      return this.#transaction(operations);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      this.#disk.foundFull();
+      this.#recycle();
+      return this.#transaction(operations);
+    }
+  }
+
+  #transaction(operations: readonly Operation[]): unknown[] {
     this.#served = [];
     const answers: unknown[] = [];
-    try {
-      this.#commit(() => {
-        this.#due.run();
-        for (const operation of operations) answers.push(this.#attempt(operation));
-        this.#serve();
-      });
-    } catch (error) {
-      return { kind: 'failed', message: messageOf(error), late: this.#abandoned.map((waiter) => [waiter, []]) };
-    }
-    const late = [...this.#abandoned.map((waiter) => [waiter, []] as const), ...this.#served];
-    const { ended } = this.#step;
-    return { kind: 'done', answers, late, ended, next: this.#due.next(), letters: this.#lanes.letters };
+    this.#commit(() => {
+      this.#due.run();
+      for (const operation of operations) answers.push(this.#attempt(operation));
+      this.#serve();
+    });
+    return answers;
   }
 
   close(): void {
@@ -90,7 +116,6 @@ class QueueFile {
         this.#step.undo();
         this.#lanes.undo();
       }
-      if (isFull(error)) this.#recycle();
       throw error;
     }
     this.#step.keep();
@@ -119,7 +144,7 @@ class QueueFile {
   #apply(operation: Operation): Answers[Operation['kind']] {
     switch (operation.kind) {
       case 'enqueue':
-        return this.#messages.enqueue(operation.messages);
+        return this.#disk.space.isEnough ? this.#messages.enqueue(operation.messages) : 'disk-full';
       case 'lease':
         return this.#lease(operation);
       case 'abandon':

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { finished } from '../../support/brokers/finished.ts';
@@ -85,9 +85,18 @@ export class SmallDisk {
     return disk;
   }
 
-  /** Takes so much of its space, as another program may. */
-  occupy(bytes: number): void {
-    writeFileSync(this.#ballast, Buffer.alloc(bytes));
+  /** Takes its space but for so many bytes, as another program may. */
+  occupy(free: number): void {
+    const { bavail, bsize } = statfsSync(this.folder);
+    const file = openSync(this.#ballast, 'w');
+    try {
+      // Who writes meanwhile may have left less than that.
+      for (let left = bavail * bsize - free; left > 0;) left -= writeSync(file, Buffer.alloc(Math.min(left, 2 ** 20)));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    } finally {
+      closeSync(file);
+    }
   }
 
   release(): void {
@@ -110,6 +119,6 @@ export const smallDiskNeeds: Needs = {
   packages: ['mount'],
   attempt: async () => {
     await using disk = await SmallDisk.make(1);
-    disk.occupy(1000);
+    disk.occupy(0);
   },
 };
