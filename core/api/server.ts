@@ -43,6 +43,7 @@ export class PublicServer {
   readonly #limits: CallerLimits;
   readonly #connections: CallerConnections;
   readonly #own: RouteApp;
+  readonly #listeners: Server[] = [];
   #guard: Guard;
   #handler: RequestListener = () => undefined;
   #apps: readonly RouteApp[] = [];
@@ -99,6 +100,12 @@ export class PublicServer {
       other.close();
       other.closeAllConnections();
     });
+  }
+
+  /** Connections are taken as before, and each is closed after its next answer, which says so. */
+  leave(): void {
+    // Without a word before, one that is idle would be closed while its client sends the next call, and lose that.
+    for (const listener of this.#listeners) listener.maxRequestsPerSocket = 1;
   }
 
   /** Takes no new connections, and tells the present ones to close after their next answer. */
@@ -168,6 +175,7 @@ export class PublicServer {
     server.maxHeadersCount = 0; // It would drop headers in silence: see faultOf.
     this.#connections.guard(server);
     refuseTunnels(server);
+    this.#listeners.push(server);
     return server;
   }
 }

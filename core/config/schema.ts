@@ -120,6 +120,9 @@ const gatewaySchema = z.strictObject({
     .describe('What holds for functions unless they say otherwise.'),
   shutdown: z
     .strictObject({
+      notice: duration('0s').describe(
+        'Told to stop, it says so at `/readyz` and goes on for so long: until load balancers have seen it, and send their calls elsewhere.',
+      ),
       drain: timeLimit('30s').describe('What is in flight may finish for so long; then it is handed back.'),
     })
     .prefault({})

@@ -5,7 +5,7 @@ import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
 import { redacted } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
-import { within } from '../contracts/clock.ts';
+import { sleep, within } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
@@ -15,6 +15,7 @@ import {
   createCallbackSender,
   type CallbackSender,
 } from '../delivery/callback.ts';
+import { planted } from '../delivery/failpoint.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { callerMetrics } from '../observe/caller-metrics.ts';
@@ -49,6 +50,9 @@ import {
 const idempotencyWindowMs = 86_400_000;
 /** What a plugin has at least to hand back what it holds, however late it is. */
 const stopMs = 2000;
+
+/** For the chaos kit only: a stop breaks off the calls that are in flight. */
+const breaksOff = planted('stop-breaks-off');
 
 /** What came of a reload. Unless it is `ok`, nothing has changed, and `reasons` say why. */
 export interface ReloadResult {
@@ -85,7 +89,7 @@ export class Gateway {
   #exchanging: Promise<unknown> = Promise.resolve();
   #server: PublicServer | undefined;
   #management: FastifyInstance | undefined;
-  #state: 'starting' | 'ready' | 'stopping' | 'stopped' = 'starting';
+  #state: 'starting' | 'ready' | 'leaving' | 'stopping' | 'stopped' = 'starting';
 
   constructor(container: DependencyContainer, baseFolder: string) {
     this.#declared = container.resolve(configToken);
@@ -294,8 +298,8 @@ export class Gateway {
   }
 
   /**
-   * Unready, then nothing new, then what is in flight until the drain deadline; what is left then goes back to its
-   * queue. Safe to call twice.
+   * Unready, and so for as long as whoever sends calls takes to notice; then nothing new, then what is in flight until the
+   * drain deadline; what is left then goes back to its queue. Safe to call twice.
    */
   async stop(drainMs: number = this.#config.gateway.shutdown.drain): Promise<void> {
     if (this.#ending()) return;
@@ -308,8 +312,14 @@ export class Gateway {
     await this.#deployments.stop();
     await this.#exchanging;
     if (this.#ending()) return;
-    this.#state = 'stopping';
     events.emit('gateway.stopping');
+    if (breaksOff) this.#server?.api.server.closeAllConnections();
+    if (this.#state === 'ready') {
+      this.#state = 'leaving';
+      this.#server?.leave();
+      await sleep(this.#config.gateway.shutdown.notice);
+    }
+    this.#state = 'stopping';
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     const listener = this.#server?.api.server;
@@ -341,7 +351,7 @@ export class Gateway {
   }
 
   #ending(): boolean {
-    return this.#state === 'stopping' || this.#state === 'stopped';
+    return this.#state === 'leaving' || this.#state === 'stopping' || this.#state === 'stopped';
   }
 
   #callbackSender(): CallbackSender {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { Redis } from 'ioredis';
-import { request } from 'undici';
+import { Client, request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../core/contracts/clock.ts';
 import { sqliteConfig } from '../../plugins/queues/sqlite/index.ts';
@@ -38,6 +38,26 @@ describe('a gateway that is told to stop', () => {
     }
     await stopping;
     await expect(post(url, '/function/slow')).rejects.toThrow();
+  });
+
+  it('tells that it leaves, and serves on while whoever sends calls takes to notice', async () => {
+    const { gateway, url } = await testGateway(
+      yaml(newFile()).replace('gateway: {', 'gateway: { shutdown: { notice: 1s },'),
+    );
+    const client = new Client(url);
+    const call = async (path: string) => {
+      const { statusCode, headers, body } = await client.request({ method: 'POST', path, body: 'x' });
+      return [statusCode, await body.text(), headers['connection']];
+    };
+    expect(await call('/function/slow')).toEqual([200, 'slow but sure', 'keep-alive']);
+    const stopping = gateway.stop(10_000);
+    expect((await request(`${url}/readyz`)).statusCode).toBe(503);
+    // It has to be told before its connection ends: what it sends just then is lost.
+    expect(await call('/function/slow')).toEqual([200, 'slow but sure', 'close']);
+    expect((await call('/async-function/slow'))[0]).toBe(202);
+    await stopping;
+    await expect(post(url, '/function/slow')).rejects.toThrow();
+    await client.close();
   });
 
   it('lets queued work that runs finish, and keeps the rest for the next one', async () => {

@@ -12,12 +12,12 @@ export interface CrashFunction {
 
 const memory = '{ kind: memory }';
 
-/** A gateway with those functions over that queue. Each writes into the ledger of executions when it begins and ends. */
+/** A gateway with those functions over that queue, stopped with that notice. Each writes into the ledger of executions when it begins and ends. */
 export function configuration(
   queue: string,
   functions: readonly CrashFunction[],
   ledger: string,
-  store: string = memory,
+  { store = memory, notice = '0s' }: { readonly store?: string | undefined; readonly notice?: string } = {},
 ): string {
   const entries = functions.map(
     ({ name, inline, concurrency, attempts }) => `
@@ -34,7 +34,7 @@ export function configuration(
 gateway:
   listen: { port: 0 }
   management: { port: 0 }
-  shutdown: { drain: 20s }
+  shutdown: { notice: ${notice}, drain: 20s }
 ${queue}
 stores:
   default: ${store}

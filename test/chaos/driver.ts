@@ -78,7 +78,7 @@ export async function crashRun(plan: Plan): Promise<Run> {
   await using broker = queue.broker && (await startBroker(queue.broker, { settings: queue.settings ?? [] }));
   if (broker) await queue.prepare?.(broker);
   const keptAt = broker?.url ?? disk?.folder ?? home;
-  writeFileSync(config, configuration(queue.yaml(keptAt), functions, ledger, queue.store?.(keptAt)));
+  writeFileSync(config, configuration(queue.yaml(keptAt), functions, ledger, { store: queue.store?.(keptAt) }));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
   const fleet = new Fleet(config, env, gateways);
   const callers = new Callers(seeded(seed + 1), () => fleet.urls);

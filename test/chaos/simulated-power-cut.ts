@@ -29,7 +29,7 @@ export async function recorded(seed: number, calls: number, plant?: string): Pro
   // Its folder is there before, or the simulation would have to know of its making.
   const files = join(home, 'files');
   mkdirSync(files);
-  writeFileSync(config, configuration(sqlite.yaml(files), functions, ledger, sqlite.store?.(files)));
+  writeFileSync(config, configuration(sqlite.yaml(files), functions, ledger, { store: sqlite.store?.(files) }));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
   const gateway = await startGateway(config, env, traced(trace));
   const callers = new Callers(seeded(seed), () => [gateway.url]);
