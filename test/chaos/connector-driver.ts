@@ -2,13 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type OwnBroker, startBroker } from '../support/brokers.ts';
+import type { OwnBroker } from '../support/brokers.ts';
 import type { Execution } from './checker.ts';
 import { configuration } from './configuration.ts';
 import { checkMessages, type MessageHistory } from './connector-checker.ts';
 import { connectorFailpoints, type CrashConnector, type Source } from './connectors.ts';
 import { Fleet } from './fleet.ts';
 import { readLedgers } from './ledgers.ts';
+import { type Disturber, reachBroker } from './network.ts';
 import { Producers } from './producers.ts';
 import { seeded } from './random.ts';
 
@@ -16,9 +17,9 @@ import { seeded } from './random.ts';
  * What is done in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place. `stall`: SIGSTOP of a
  * gateway for longer than the broker waits for it, and SIGCONT. `leave`: it is stopped as it should be, while others go on,
  * and comes back. `broker`: kill -9 of the broker, which is away for a
- * moment. `freeze`: SIGSTOP of the broker, and SIGCONT.
+ * moment. `freeze`: SIGSTOP of the broker, and SIGCONT. `network`: what is between the gateways and the broker fails.
  */
-export type MessageStrike = 'gateway' | 'failpoint' | 'stall' | 'leave' | 'broker' | 'freeze';
+export type MessageStrike = 'gateway' | 'failpoint' | 'stall' | 'leave' | 'broker' | 'freeze' | 'network';
 
 export interface MessagePlan {
   readonly seed: number;
@@ -29,6 +30,8 @@ export interface MessagePlan {
   readonly paceMs: number;
   /** How long the function takes at most; 30 unless it is said. */
   readonly longestMs?: number;
+  /** How long the network fails at most, each time; 2 s unless it is said. */
+  readonly disturbedMs?: number;
   /** Used in turn, with the number of the time that ends the gateway; without, those of the core at random times. */
   readonly failpoints?: readonly string[];
   /** Plants the bug that a message is acknowledged before anything was done. */
@@ -57,16 +60,19 @@ export function messageSummary(history: MessageHistory): string {
 
 /** Publishes messages while gateways and their broker are struck, then lets them finish, and returns the ledgers. */
 export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
-  const { seed, connector, gateways, strikes, paceMs, longestMs = 30, log } = plan;
+  const { seed, connector, gateways, strikes, paceMs, longestMs = 30, disturbedMs = 2000, log } = plan;
   const failpoints = plan.failpoints ?? [...connectorFailpoints, ...connector.failpoints];
   const random = seeded(seed);
   const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
   const ledger = join(home, 'executions.jsonl');
   const config = join(home, 'millrace.yaml');
-  await using broker = await startBroker(connector.broker, { settings: connector.settings ?? [] });
+  const isDisturbed = strikes.includes('network');
+  const reach = { settings: connector.settings, seed, disturbedMs: isDisturbed ? disturbedMs : undefined };
+  await using reached = await reachBroker(connector.broker, reach);
+  const { broker, url, disturber } = reached;
   await connector.prepare?.(broker);
   const source = await connector.open(broker, gateways);
-  writeFileSync(config, yamlOf(plan, broker.url, ledger));
+  writeFileSync(config, yamlOf(plan, url, ledger));
   const fleet = new Fleet(config, { LEDGER: ledger, LONGEST_MS: String(longestMs) }, gateways);
   const producers = new Producers(source, connector.acks, seeded(seed + 1));
   const complaints: string[] = [];
@@ -98,16 +104,17 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
         await ran(producers, ledger);
         await delay(100 + random() * 300);
       }
-      atRisk += await strikeOnce(strike, place, { fleet, broker, random, connector, complaints });
-      const settled = strike === 'broker' ? await connectorsOf(fleet) : [];
-      atRisk += strike === 'broker' || strike === 'freeze' ? gateways * underWay : underWay;
+      atRisk += await strikeOnce(strike, place, { fleet, broker, disturber, random, connector, complaints });
+      const isOutage = strike === 'broker' || strike === 'network';
+      const settled = isOutage ? await connectorsOf(fleet) : [];
+      atRisk += isOutage || strike === 'freeze' ? gateways * underWay : underWay;
       // Somebody has to be there to run anything.
       if (fleet.gateways.length === 0) await fleet.fill();
       producers.most = producers.confirmed.length + messagesOfRound;
-      const backMs = strike === 'broker' ? await allAtWork(fleet, settled) : await ran(producers, ledger);
+      const backMs = isOutage ? await allAtWork(fleet, settled) : await ran(producers, ledger);
       if (strike === 'broker' && backMs > backWithinMs) complaints.push(`back only after ${Math.round(backMs)} ms`);
       log?.(
-        `round ${round}: ${strike} ${told}, ${producers.confirmed.length} confirmed, back in ${backMs.toFixed()} ms`,
+        `round ${round}: ${strike} ${strike === 'network' ? disturber?.last : told}, ${producers.confirmed.length} confirmed, back in ${backMs.toFixed()} ms`,
       );
     }
     over.abort();
@@ -142,6 +149,8 @@ export async function messageRun(plan: MessagePlan): Promise<MessageHistory> {
 interface Struck {
   readonly fleet: Fleet;
   readonly broker: OwnBroker;
+  /** Of the network before it, if that is struck. */
+  readonly disturber: Disturber | undefined;
   readonly random: () => number;
   readonly connector: CrashConnector;
   readonly complaints: string[];
@@ -151,7 +160,7 @@ interface Struck {
 async function strikeOnce(
   strike: MessageStrike,
   place: number,
-  { fleet, broker, random, connector, complaints }: Struck,
+  { fleet, broker, disturber, random, connector, complaints }: Struck,
 ): Promise<number> {
   switch (strike) {
     case 'gateway':
@@ -184,6 +193,10 @@ async function strikeOnce(
       broker.pause();
       await delay(freezeMs);
       broker.resume();
+      break;
+    case 'network':
+      if (!disturber) throw new Error('there is no proxy before this broker');
+      await disturber.disturb();
   }
   return givenAgain(connector, broker);
 }

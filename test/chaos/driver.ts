@@ -1,13 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startBroker } from '../support/brokers.ts';
 import { Callers } from './callers.ts';
 import { check, type Execution, type History } from './checker.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
 import { Fleet } from './fleet.ts';
 import { readLedgers } from './ledgers.ts';
 import type { LoopDisk, SmallDisk } from './machine/disks.ts';
+import { reachBroker } from './network.ts';
 import { commonFailpoints, type CrashQueue } from './queues.ts';
 import { seeded } from './random.ts';
 import { strike, type Outage, type Strike } from './strikes.ts';
@@ -31,6 +31,8 @@ export interface Plan {
   readonly stallMs?: number;
   /** Where the gateway keeps its files; without, in a folder of the machine. */
   readonly disk?: LoopDisk | SmallDisk;
+  /** How long the network fails at most, each time; 2 s unless it is said. */
+  readonly disturbedMs?: number;
   /** A bug to plant. */
   readonly plant?: string;
   readonly log?: (text: string) => void;
@@ -70,14 +72,17 @@ export function summary({ history, outages }: Run): string {
  * machine.
  */
 export async function crashRun(plan: Plan): Promise<Run> {
-  const { seed, queue, strikes, gateways, calls, paceMs, stallMs = 20_000, disk, plant, log } = plan;
+  const { seed, queue, strikes, gateways, calls, paceMs, stallMs = 20_000, disturbedMs = 2000, plant, log } = plan;
+  const { disk } = plan;
   const random = seeded(seed);
   const home = mkdtempSync(join(tmpdir(), 'millrace-crash-'));
   const ledger = join(home, 'executions.jsonl');
   const config = join(home, 'millrace.yaml');
-  await using broker = queue.broker && (await startBroker(queue.broker, { settings: queue.settings ?? [] }));
+  const reach = { settings: queue.settings, seed, disturbedMs: strikes.includes('network') ? disturbedMs : undefined };
+  await using reached = queue.broker && (await reachBroker(queue.broker, reach));
+  const { broker, url, disturber } = reached ?? {};
   if (broker) await queue.prepare?.(broker);
-  const keptAt = broker?.url ?? disk?.folder ?? home;
+  const keptAt = url ?? disk?.folder ?? home;
   writeFileSync(config, configuration(queue.yaml(keptAt), functions, ledger, { store: queue.store?.(keptAt) }));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
   const fleet = new Fleet(config, env, gateways);
@@ -102,15 +107,13 @@ export async function crashRun(plan: Plan): Promise<Run> {
       const share = Math.ceil((calls - callers.accepted.length) / (strikes.length - round));
       const goal = paceMs === 0 ? callers.accepted.length + share : Infinity;
       const loading = callers.load(goal, paceMs, over.signal);
-      const outage = await strike(kind, place, { fleet, callers, broker, disk, random, stallMs });
+      const outage = await strike(kind, place, { fleet, callers, broker, disk, random, stallMs, disturber });
       over.abort();
       await loading;
       if (['gateway', 'failpoint', 'both', 'power'].includes(kind)) hit++;
       else atRisk += gateways * inFlight;
       if (outage) outages.push(outage);
-      const felt = outage
-        ? `, refused after ${outage.refusedMs.toFixed()} ms, back after ${outage.backMs.toFixed()} ms`
-        : '';
+      const felt = outage ? `, ${outage.told}, back after ${outage.backMs.toFixed()} ms` : '';
       log?.(`round ${round}: ${kind} ${failpoint ?? ''}, ${callers.accepted.length} accepted${felt}`);
     }
     await fleet.fill();

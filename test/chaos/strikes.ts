@@ -4,14 +4,26 @@ import type { Callers } from './callers.ts';
 import type { Fleet } from './fleet.ts';
 import { atRest } from './ledgers.ts';
 import { LoopDisk, SmallDisk } from './machine/disks.ts';
+import type { Disturber } from './network.ts';
 
 /**
  * What is done to a running system in one round. `gateway`: kill -9 at a random moment. `failpoint`: at a named place.
  * `broker`: kill -9 of the broker, which is away for a moment. `both`: of both at once. `restart`: SIGTERM of the broker.
- * `stall`: SIGSTOP of the broker, and SIGCONT later. `power`: of the machine, whose disk forgets what was not synced.
- * `low`: somebody else takes the space of its disk, but for what is to stay free. `full`: all of it.
+ * `stall`: SIGSTOP of the broker, and SIGCONT later. `network`: what is between the gateways and the broker fails.
+ * `power`: of the machine, whose disk forgets what was not synced. `low`: somebody else takes the space of its disk, but for
+ * what is to stay free. `full`: all of it.
  */
-export type Strike = 'gateway' | 'failpoint' | 'broker' | 'both' | 'restart' | 'stall' | 'power' | 'low' | 'full';
+export type Strike =
+  | 'gateway'
+  | 'failpoint'
+  | 'broker'
+  | 'both'
+  | 'restart'
+  | 'stall'
+  | 'network'
+  | 'power'
+  | 'low'
+  | 'full';
 
 export interface Striker {
   readonly fleet: Fleet;
@@ -21,12 +33,14 @@ export interface Striker {
   readonly disk: LoopDisk | SmallDisk | undefined;
   readonly random: () => number;
   readonly stallMs: number;
+  /** Of the network between the gateways and the broker, if it is to be struck. */
+  readonly disturber: Disturber | undefined;
 }
 
 /** Told of a system whose broker was away. */
 export interface Outage {
-  /** The longest that a call took to be refused while the broker was away, ms. */
-  readonly refusedMs: number;
+  /** How it was away, and how long a call took at most to be refused meanwhile. */
+  readonly told: string;
   /** From the broker's return until each gateway that lived on had accepted a call and somebody had run it, ms. */
   readonly backMs: number;
 }
@@ -122,13 +136,18 @@ async function outage(
   place: number,
   striker: Striker,
 ): Promise<Outage> {
-  const { fleet, callers, broker, random, stallMs } = striker;
+  const { fleet, callers, broker, random, stallMs, disturber } = striker;
   if (!broker) throw new Error('this queue has no broker');
-  let refusedMs = 0;
-  if (kind === 'stall') {
+  let told: string;
+  if (kind === 'network') {
+    if (!disturber) throw new Error('there is no proxy before this broker');
+    // Calls may be accepted or refused meanwhile, whichever a caller is told in time.
+    await disturber.disturb();
+    told = disturber.last;
+  } else if (kind === 'stall') {
     broker.pause();
     const over = delay(stallMs);
-    refusedMs = await refusals(striker, stalledRefusalMs);
+    told = await refusals(striker, stalledRefusalMs);
     await over;
     broker.resume();
   } else {
@@ -137,7 +156,7 @@ async function outage(
     else await broker.kill();
     // The gateway has to see it first.
     await delay(300);
-    refusedMs = await refusals(striker, refusalMs);
+    told = await refusals(striker, refusalMs);
     await delay(random() * 500);
     await broker.restart();
   }
@@ -148,12 +167,13 @@ async function outage(
   const backMs = performance.now() - back;
   await filled;
   if (survivors.length < fleet.urls.length) await Promise.all(fleet.urls.map((url) => returned(url, callers)));
-  if (backMs > backWithinMs) callers.complaints.push(`it worked again only ${Math.round(backMs)} ms after ${kind}`);
-  return { refusedMs, backMs };
+  if (backMs > backWithinMs)
+    callers.complaints.push(`it worked again only ${Math.round(backMs)} ms after ${kind}, ${told}`);
+  return { told, backMs };
 }
 
-/** Each gateway is asked, and has to refuse in time; returns how long the slowest took, ms. */
-async function refusals({ fleet, callers }: Striker, withinMs: number): Promise<number> {
+/** Each gateway is asked, and has to refuse in time; returns how long the slowest took, in words. */
+async function refusals({ fleet, callers }: Striker, withinMs: number): Promise<string> {
   const took = await Promise.all(
     fleet.urls.map(async (url) => {
       const askedAt = performance.now();
@@ -167,7 +187,7 @@ async function refusals({ fleet, callers }: Striker, withinMs: number): Promise<
       return ms;
     }),
   );
-  return Math.max(0, ...took);
+  return `refused after ${Math.max(0, ...took).toFixed()} ms`;
 }
 
 /** Asks until a call is accepted, and waits until somebody has run it. */
