@@ -54,7 +54,7 @@ export function sourceMessageOf(message: ConsumeMessage, { queue, id, way, strea
     headers: headersOf(message),
     extra: way,
     body: new Uint8Array(content.buffer, content.byteOffset, content.byteLength),
-    attempt: 1 + (Number(properties.headers?.['x-delivery-count']) || 0),
+    attempt: 1 + countOf(properties.headers?.['x-delivery-count']),
   };
 }
 
@@ -78,7 +78,14 @@ export function waysTo(queue: string): (fields: ConsumeMessage['fields']) => Rea
 /** Of a message of a stream; undefined for others. */
 export function offsetOf({ properties }: ConsumeMessage): number | undefined {
   const offset: unknown = properties.headers?.['x-stream-offset'];
-  return offset === undefined ? undefined : Number(offset);
+  // Where it is no stream, a sender may have written anything there, of which not everything has a number.
+  return typeof offset === 'number' || typeof offset === 'bigint' ? Number(offset) : undefined;
+}
+
+/** Where the queue does not count, a sender may have written anything there. */
+function countOf(value: unknown): number {
+  const count = typeof value === 'bigint' ? Number(value) : value;
+  return typeof count === 'number' && Number.isSafeInteger(count) && count > 0 ? count : 0;
 }
 
 /** The same for a message that is given again, and for one that nobody can tell from it. */

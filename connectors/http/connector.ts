@@ -11,7 +11,7 @@ import { isStream, readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { type Refusal, stopping } from '../../core/kit/outcome.ts';
 import { type HttpConfig, type RouteConfig, trustedOf, type VerifyConfig } from './config.ts';
-import { forwardedHeaders, limited } from './request.ts';
+import { forwardedHeaders, limited, targetOf } from './request.ts';
 import { writeAccepted, writeOutcome, writeRefusal, writeResult } from './response.ts';
 import { verify } from './verify.ts';
 
@@ -317,26 +317,4 @@ class HttpCall implements Settlement {
       writeResult(response, record.result, accepted, this.#host.product);
     else writeAccepted(response, accepted, this.#host.product);
   }
-}
-
-interface Target {
-  /** All of the path. */
-  readonly whole: string;
-  readonly name: string;
-  readonly path: string;
-  readonly query: string;
-}
-
-/** `/function/NAME/rest?query` → its parts, as the caller spelled them. By hand: URL() costs more than the stages. */
-function targetOf(url: string, start: number): Target {
-  const queryAt = url.indexOf('?', start);
-  const end = queryAt === -1 ? url.length : queryAt;
-  const slash = url.indexOf('/', start);
-  const nameEnd = slash === -1 || slash > end ? end : slash;
-  return {
-    whole: url.slice(0, end),
-    name: url.slice(start, nameEnd),
-    path: url.slice(nameEnd, end),
-    query: url.slice(end),
-  };
 }

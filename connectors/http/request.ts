@@ -93,3 +93,26 @@ export function limited(stream: Readable, maxBytes: number, onTooLarge: () => vo
   limit.on('error', () => stream.resume()); // What still comes is read and forgotten, so that the answer gets out.
   return stream.pipe(limit);
 }
+
+/** The parts of a request's target. */
+export interface Target {
+  /** All of the path. */
+  readonly whole: string;
+  readonly name: string;
+  readonly path: string;
+  readonly query: string;
+}
+
+/** `/function/NAME/rest?query` → its parts, as the caller spelled them. By hand: URL() costs more than the stages. */
+export function targetOf(url: string, start: number): Target {
+  const queryAt = url.indexOf('?', start);
+  const end = queryAt === -1 ? url.length : queryAt;
+  const slash = url.indexOf('/', start);
+  const nameEnd = slash === -1 || slash > end ? end : slash;
+  return {
+    whole: url.slice(0, end),
+    name: url.slice(start, nameEnd),
+    path: url.slice(nameEnd, end),
+    query: url.slice(end),
+  };
+}

@@ -14,14 +14,14 @@ export interface Lent {
 
 const noHeaders: SourceMessage['headers'] = [];
 
-/** It is in the subject of the acknowledgement. Throws when that is none. */
+/** $JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.DELIVERED.STREAM-SEQ.CONSUMER-SEQ.NANOSECONDS.PENDING[.RANDOM] */
+const acknowledgement =
+  /^\$JS\.ACK\.(?:[^.]+\.[^.]+\.)?[^.]+\.[^.]+\.([1-9]\d{0,8})\.(\d{1,20})\.\d+\.(\d{1,19})\.(\d{1,15})(?:\.[^.]+)?$/;
+
+/** It is in the subject of the acknowledgement. Throws when that is none: anybody may publish to where answers come. */
 export function lentOf({ reply = '' }: Msg): Lent {
-  // $JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.DELIVERED.STREAM-SEQ.CONSUMER-SEQ.NANOSECONDS.PENDING[.RANDOM]
-  const parts = reply.split('.');
-  const at = parts.length > 9 ? 6 : 4;
-  const [deliveries, sequence = '', , nanoseconds = '', pending] = parts.slice(at, at + 5);
-  if (pending === undefined || parts[1] !== 'ACK')
-    throw new Error(`no message of a stream is acknowledged by ${reply}`);
+  const [, deliveries, sequence = '', nanoseconds = '', pending] = acknowledgement.exec(reply) ?? [];
+  if (pending === undefined) throw new Error(`no message of a stream is acknowledged by ${reply}`);
   return { deliveries: Number(deliveries), sequence, nanoseconds, pending: Number(pending) };
 }
 

@@ -83,7 +83,8 @@ async function read<Schema extends z.ZodType>(
 ): Promise<z.output<Schema>> {
   let value: unknown;
   try {
-    value = parse(substituted(await readFile(file, 'utf8'), variables));
+    // It would print its warnings itself, as those of a program.
+    value = parse(substituted(await readFile(file, 'utf8'), variables), { logLevel: 'error' });
   } catch (error) {
     throw new CliError(exitCodes.usage, `${file}: ${messageOf(error)}`);
   }

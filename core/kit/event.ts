@@ -49,14 +49,14 @@ let lastSubject = '';
 /** Messages mostly come by the topic of the one before. */
 function subjectOf(topic: string): string {
   if (topic !== lastTopic) {
-    lastSubject = printable.test(topic) ? topic : encodeURI(topic);
+    lastSubject = printable.test(topic) ? topic : encodeURI(topic.toWellFormed());
     lastTopic = topic;
   }
   return lastSubject;
 }
 
 function carried(value: string): string {
-  return printable.test(value) ? value : encodeURIComponent(value);
+  return printable.test(value) ? value : encodeURIComponent(value.toWellFormed());
 }
 
 /** Bytes as a member of an event in the JSON format: as `text` if that is all they say, since other bytes would be changed. */
@@ -78,7 +78,7 @@ export function eventHeaders(source: EventSource): Record<string, string> {
 /** One by one: to assign an object to another costs as much as the rest of a message. */
 function addEventHeaders(headers: Record<string, unknown>, { id, connector, type, at }: EventSource): void {
   headers['ce-specversion'] = '1.0';
-  headers['ce-id'] = id;
+  headers['ce-id'] = carried(id);
   headers['ce-source'] = `/connectors/${connector}`;
   headers['ce-type'] = type;
   headers['ce-time'] = isoTime(at);

@@ -15,13 +15,26 @@ export const natsTopics: TopicSyntax = { separator: '.', one: '*', rest: '>', at
 export function topicMatcher(syntax: TopicSyntax): (pattern: string, topic: string) => boolean {
   const { separator, one, rest, atLeast } = syntax;
   const fits = (pattern: readonly string[], topic: readonly string[]): boolean => {
-    const [first, ...others] = pattern;
-    if (first === undefined) return topic.length === 0;
-    if (first !== rest)
-      return topic.length > 0 && (first === one || first === topic[0]) && fits(others, topic.slice(1));
-    if (others.length === 0) return topic.length >= atLeast;
-    for (let taken = atLeast; taken <= topic.length; taken++) if (fits(others, topic.slice(taken))) return true;
-    return false;
+    let at = 0;
+    let index = 0;
+    /** Where to go on when the last one that stands for any number takes one part more: that is enough, and never takes long. */
+    let last: { readonly at: number; index: number } | undefined;
+    while (index < topic.length) {
+      const part = pattern[at];
+      if (part === rest) {
+        index += atLeast;
+        last = { at: ++at, index };
+      } else if (part !== undefined && (part === one || part === topic[index])) {
+        at++;
+        index++;
+      } else if (last) {
+        at = last.at;
+        index = ++last.index;
+      } else {
+        return false;
+      }
+    }
+    return atLeast === 0 ? pattern.slice(at).every((part) => part === rest) : at === pattern.length;
   };
   return (pattern, topic) => pattern === topic || fits(pattern.split(separator), topic.split(separator));
 }

@@ -88,6 +88,8 @@ export class LedgerQueue implements Queue {
       clock,
       applied: (entry, answers, bytes) => this.#applied(entry, answers, bytes),
       filling: (upTo) => logger.warn({ upTo }, 'the broker has lost commands; a snapshot has what they came to'),
+      foreign: (position) =>
+        logger.error({ position }, 'what stands there in the log of the queue is none of its commands; it is left out'),
       reloaded: () => this.#wakeAll(),
       broken: (error) => this.#break(error),
     });

@@ -5,7 +5,7 @@ import type { LedgerFaults } from './messages.ts';
 import type { Answer, Entry, LedgerSettings } from './records.ts';
 import { newerFormat, type Snapshots } from './snapshots.ts';
 import { ledgerFormat, LedgerState } from './state.ts';
-import { bufferOf } from '../kit/body.ts';
+import { jsonOf } from '../kit/body.ts';
 
 export interface ReplicaOptions {
   readonly commands: Journal;
@@ -17,6 +17,8 @@ export interface ReplicaOptions {
   readonly applied: (entry: Entry, answers: readonly Answer[] | undefined, bytes: number) => void;
   /** The journal of commands ends before that position, as of which there is a snapshot. */
   readonly filling: (upTo: number) => void;
+  /** Somebody else has written into the journal of commands: for every gateway alike, that entry says nothing. */
+  readonly foreign: (position: number) => void;
   /** It was made anew after a gap: anything may have changed. */
   readonly reloaded: () => void;
   /** The copy can never be right again. */
@@ -92,7 +94,6 @@ export class Replica {
   async #fill(upTo: number, signal: AbortSignal): Promise<void> {
     const { commands, filling } = this.#options;
     filling(upTo);
-    const nothing: Entry = { session: 'filler', number: 0, at: 0, commands: [] };
     const data = Buffer.from(JSON.stringify(nothing));
     while ((await commands.append(data)) < upTo) signal.throwIfAborted();
   }
@@ -133,14 +134,23 @@ export class Replica {
     }
     // A snapshot may be of a later time than the entries that are still coming.
     if (entry.position <= this.#state.position) return;
-    const parsed = parse(entry.data);
-    const answers = this.#state.apply(entry.position, entry.at, entry.data.byteLength, parsed);
+    const parsed = entryOf(entry.data);
+    if (!parsed) this.#options.foreign(entry.position);
+    const answers = this.#state.apply(entry.position, entry.at, entry.data.byteLength, parsed ?? nothing);
     this.#heardAt = this.#options.clock.monotonic();
     if (this.#state.format > ledgerFormat) this.#options.broken(newerFormat());
-    this.#options.applied(parsed, answers, entry.data.byteLength);
+    this.#options.applied(parsed ?? nothing, answers, entry.data.byteLength);
   }
 }
 
-function parse(data: Uint8Array): Entry {
-  return JSON.parse(bufferOf(data).toString()) as Entry;
+/** What takes the place of an entry that cannot be had. */
+const nothing: Entry = { session: 'filler', number: 0, at: 0, commands: [] };
+
+/** Undefined: nobody of ours has written it. */
+export function entryOf(data: Uint8Array): Entry | undefined {
+  const value = jsonOf(data);
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { session, number, at, commands } = value as Partial<Entry>;
+  const isEntry = typeof session === 'string' && typeof number === 'number' && typeof at === 'number';
+  return isEntry && Array.isArray(commands) ? (value as Entry) : undefined;
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Journal, JournalEntry } from '../contracts/journal.ts';
+import { jsonOf } from '../kit/body.ts';
 import { ledgerFormat, type DumpPart, type LedgerState } from './state.ts';
 
 /** Before the bytes of each entry, as one line. */
@@ -97,7 +98,9 @@ export class Snapshots {
     let newest: Found | undefined;
     const read = ({ data }: JournalEntry): void => {
       const line = data.indexOf(10);
-      const { id, index, end } = JSON.parse(Buffer.from(data.subarray(0, line)).toString()) as Head;
+      const head = jsonOf(data.subarray(0, Math.max(0, line))) as Head | undefined;
+      if (typeof head?.id !== 'string') return; // Somebody else's.
+      const { id, index, end } = head;
       const chunks = open.get(id) ?? [];
       open.set(id, chunks);
       if (!end) chunks[index] = data.subarray(line + 1);

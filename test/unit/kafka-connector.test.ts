@@ -256,6 +256,18 @@ describe('a page', () => {
     }
   });
 
+  it.each([-12, -61, 0, 48])('ends at a batch that claims to have %i bytes (P18)', async (length) => {
+    const broken = batch({ first: 0, lastDelta: 0, records: [record(0, 'a')] });
+    broken.writeInt32BE(length, 8);
+    await expect(decodePage(answer(broken, 1), 4, 0)).rejects.toThrow('not what the format says');
+  });
+
+  it('makes no room for transactions that are only claimed (P18)', async () => {
+    const claims = answer(Buffer.alloc(0), 0);
+    claims.writeInt32BE(2 ** 24, claims.length - 8);
+    await expect(decodePage(claims, 4, 0)).rejects.toThrow(RangeError);
+  });
+
   it('goes on behind a batch of which compaction has left nothing', async () => {
     const gzip = 1;
     const empty = batch({ first: 5, lastDelta: 9, attributes: gzip, records: [] });

@@ -43,6 +43,11 @@ describe('who the gateway is to a cluster', () => {
       () => ({ kubeconfig: kubeconfig('{server: "http://127.0.0.1:8080"}') }),
       /http:\/\/127\.0\.0\.1:8080 has no TLS/,
     ],
+    [
+      'a server that is not asked over HTTP',
+      () => ({ kubeconfig: kubeconfig('{server: "ahttps://127.0.0.1"}') }),
+      /ahttps:\/\/127\.0\.0\.1 is no https/,
+    ],
   ])('cannot be known by %s', async (_text, address, message) => {
     await expect(Credentials.load(address(), folder)).rejects.toMatchObject({
       code: 'config.invalid',

@@ -276,7 +276,22 @@ describe('a gateway on a ledger', () => {
     for (const { queue } of gateways) await queue.stop(1000);
   });
 
-  it('will not work with a newer release on one queue', async () => {
+  it('leaves out what somebody else has written into its journals (P18)', async () => {
+    const { open, shared } = world();
+    const { queue, host } = await open('one');
+    const before = message();
+    await queue.enqueue([before]);
+    for (const rubbish of ['rubbish', 'null', '[]', '{"session":1}', '{"id":7}\nx', ''])
+      for (const name of journalNames) await shared[name].append(Buffer.from(rubbish));
+    const after = message();
+    expect(await queue.enqueue([after])).toEqual([{ status: 'accepted', id: after.id }]);
+    const other = await open('two');
+    expect((await leaseAll(other.queue)).map(({ message: { id } }) => id)).toEqual([before.id, after.id]);
+    expect(host.failures).toEqual([]);
+    for (const each of [queue, other.queue]) await each.stop(1000);
+  });
+
+  it('will not work with a newer release on one queue (P21)', async () => {
     const { open, shared } = world();
     const { queue, host } = await open('one');
     const entry = {

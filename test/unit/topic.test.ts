@@ -19,6 +19,10 @@ it.each([
   [ofAmqp, '#.eu.#', 'eu', true],
   [ofAmqp, 'mail.*.eu', 'mail.eu', false],
   [ofAmqp, '#', '', true],
+  [ofAmqp, '#.a.#.b', 'a.x.a.y.b', true],
+  [ofAmqp, '#.a.#.b', 'b.x.a', false],
+  [ofNats, 'a.*.>', 'a.b', false],
+  [ofNats, '>.b.>', 'a.b.b.c', true],
 ])('a pattern fits a topic: %# %s %s', (matches, pattern, topic, expected) => {
   expect(matches(pattern, topic)).toBe(expected);
 });

@@ -10,6 +10,8 @@ import { headerBytes, recordsOf } from './records.ts';
 
 const flags = { transactional: 0x10, control: 0x20 } as const;
 const abort = 0;
+/** A batch tells its length from here on. */
+const lengthAt = 12;
 const unzstd = promisify(zstdDecompress);
 
 // kafkajs reads gzip only.
@@ -44,7 +46,11 @@ export async function decodePage(payload: Buffer, version: number, offset: numbe
   decoder.readInt64(); // The end of what all replicas have, decided or not.
   const end = Number(decoder.readInt64());
   if (version >= 5) decoder.readInt64(); // The first offset that is kept.
-  const aborted = decoder.readArray((each) => ({ producer: each.readInt64(), first: Number(each.readInt64()) }));
+  const aborted: TakenBack[] = [];
+  // By hand: `readArray` makes room for as many as are claimed before it reads one of them.
+  for (let left = decoder.readInt32(); left > 0; left--) {
+    aborted.push({ producer: decoder.readInt64(), first: Number(decoder.readInt64()) });
+  }
   if (version >= 11) decoder.readInt32(); // A replica that is nearer.
   const size = decoder.readInt32();
   const bytes = size > 0 ? decoder.readBytes(size) : null;
@@ -53,7 +59,7 @@ export async function decodePage(payload: Buffer, version: number, offset: numbe
 
 async function decodeBatches(
   bytes: Buffer,
-  aborted: readonly { readonly producer: bigint; readonly first: number }[],
+  aborted: readonly TakenBack[],
   offset: number,
 ): Promise<Omit<KafkaPage, 'end'>> {
   const batches: Batch[] = [];
@@ -62,7 +68,9 @@ async function decodeBatches(
   const takenBack = new Set<bigint>();
   let next = offset;
   for (let at = 0; bytes.length - at >= headerBytes;) {
-    const stop = at + 12 + bytes.readInt32BE(at + 8);
+    const stop = at + lengthAt + bytes.readInt32BE(at + 8);
+    // Such a length would lead back to where we were, for ever.
+    if (stop < at + headerBytes) throw new Error('a batch of messages is not what the format says');
     // The last one is cut where there is more than was asked for.
     if (stop > bytes.length) break;
     if (bytes[at + 16] !== 2) throw new Error('the messages were written by a Kafka before 0.11, which are not read');
@@ -84,6 +92,12 @@ async function decodeBatches(
     at = stop;
   }
   return { messages: messagesOf(batches, offset), next };
+}
+
+/** A transaction that was taken back, from its first offset on. */
+interface TakenBack {
+  readonly producer: bigint;
+  readonly first: number;
 }
 
 interface Batch {

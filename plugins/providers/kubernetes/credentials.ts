@@ -50,6 +50,7 @@ export class Credentials {
       if (context !== undefined) config.setCurrentContext(context);
       const cluster = config.getCurrentCluster();
       if (!cluster) throw new Error(`it has no context "${config.getCurrentContext()}" with a cluster`);
+      if (!/^https?:\/\//.test(cluster.server)) throw new Error(`its server ${cluster.server} is no https:// address`);
       // The library refuses each request to it, which would be tried again for ever.
       if (cluster.server.startsWith('http:') && !cluster.skipTLSVerify) {
         throw new Error(`its server ${cluster.server} has no TLS: say so by insecure-skip-tls-verify, or use https`);

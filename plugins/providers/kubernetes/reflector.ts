@@ -6,6 +6,7 @@ import type { Objects } from './informer.ts';
 import { isKubeError, KubeError } from './kube-error.ts';
 import { type Kind, type KubeObject, pathOf } from './kinds.ts';
 import { jsonLines } from './json-lines.ts';
+import { type WatchEvent, watchEventOf } from './watch-event.ts';
 
 export interface Watched<T extends KubeObject> {
   readonly kind: Kind<T>;
@@ -127,7 +128,7 @@ export class Reflector<T extends KubeObject> {
     this.#is('watching');
     let seen = 0;
     for await (const event of jsonLines(body, signal)) {
-      this.#take(event as WatchEvent<T>);
+      this.#take(watchEventOf<T>(event));
       seen++;
     }
     // A server that ends each watch at once is not asked again at once.
@@ -181,11 +182,6 @@ export class Reflector<T extends KubeObject> {
     const { labelSelector, fieldSelector } = this.#watched;
     return { labelSelector, fieldSelector };
   }
-}
-
-interface WatchEvent<T> {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
-  readonly object: T | { readonly code?: number };
 }
 
 const noReason = { status: 0, reason: 'Unreachable' } as const;

@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { MillraceError } from '../../core/contracts/errors.ts';
+import { saw, times } from '../support/promise.ts';
+
+/** What reads something that others wrote, and what holds of it. */
+export interface Fuzzed<Input, Parsed> {
+  readonly name: string;
+  /** Valid ones, ones that are nearly valid, and noise. */
+  readonly inputs: fc.Arbitrary<Input>;
+  readonly parse: (input: Input) => Parsed | Promise<Parsed>;
+  /** Throws where it does not hold, of what was parsed: round trips, ranges. */
+  readonly holds?: (parsed: Parsed, input: Input) => void;
+  /** Errors that it may throw besides a MillraceError: who calls it takes them for "not readable". */
+  readonly mayThrow?: (error: unknown) => boolean;
+  /** The same with a bug, which must be found. */
+  readonly planted: (input: Input) => Parsed | Promise<Parsed>;
+  /** Where each input costs much. */
+  readonly runs?: number;
+}
+
+/** `MILLRACE_SEED` for the same inputs again. */
+const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
+
+/** Two tests: of so many inputs none makes it throw what it must not; and a bug in it would have been found. */
+export function fuzz<Input, Parsed>(fuzzed: Fuzzed<Input, Parsed>): void {
+  const { runs: numRuns = times(10_000, 200_000) } = fuzzed;
+  describe(fuzzed.name, () => {
+    it('gives a value or an error of its own, whatever comes (P18)', { timeout: 600_000 }, async ({ task }) => {
+      await fc.assert(propertyOf(fuzzed, fuzzed.parse), { numRuns, seed });
+      saw(task, { seed, result: `${numRuns.toLocaleString('en')} inputs, 0 that were not expected` });
+    });
+    it('is found out with a bug in it', { timeout: 600_000 }, async () => {
+      const { failed } = await fc.check(propertyOf(fuzzed, fuzzed.planted), { numRuns, seed, endOnFailure: true });
+      expect(failed).toBe(true);
+    });
+  });
+}
+
+function propertyOf<Input, Parsed>(
+  { inputs, holds, mayThrow }: Fuzzed<Input, Parsed>,
+  parse: Fuzzed<Input, Parsed>['parse'],
+): fc.IAsyncProperty<[Input]> {
+  return fc.asyncProperty(inputs, async (input) => {
+    let parsed: Parsed;
+    try {
+      parsed = await parse(input);
+    } catch (error) {
+      if (error instanceof MillraceError || mayThrow?.(error)) return;
+      throw error;
+    }
+    holds?.(parsed, input);
+  });
+}
+
+/**
+ * What reading costs grows with the length and not with its square: CPU time of the least of some tries for a text 32
+ * times as long. A factor of 32 is linear and one of 1,024 is quadratic; between them there is room for a busy machine.
+ */
+export function growsLinearly(read: (text: string) => unknown, textOf: (length: number) => string): boolean {
+  const [short, long] = [500, 16_000].map((length) => {
+    const text = textOf(length);
+    return Math.min(...Array.from({ length: 5 }, () => costOf(() => read(text))));
+  }) as [number, number];
+  // What is too quick to be measured is quick enough.
+  return long < 1 || long / short < 200;
+}
+
+/** ms */
+function costOf(work: () => unknown): number {
+  const before = performance.now();
+  try {
+    work();
+  } catch {
+    // How it ends is asked elsewhere.
+  }
+  return performance.now() - before;
+}
