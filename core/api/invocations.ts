@@ -37,10 +37,12 @@ function cancelRoute(path: string, summary: string): ApiRoute {
       ...refusals('invocation.unknown', 'invocation.finished', 'invocation.gone'),
     },
     handle: async ({ params: { id } }, context) => {
-      const record = await knownRecord(id, context);
-      const result = await context.services.invocations.cancel(id);
-      // Asked for twice, it is still what was asked for.
-      if (result === 'cancelled' || record.state === 'cancelled') {
+      await knownRecord(id, context);
+      const { invocations } = context.services;
+      const result = await invocations.cancel(id);
+      // Asked for twice, it is still what was asked for, also when it has ended meanwhile.
+      const isCancelled = result === 'finished' && (await invocations.find(id))?.state === 'cancelled';
+      if (result === 'cancelled' || isCancelled) {
         return context.reply.code(202).send({ id, state: 'cancelled' });
       }
       if (result === 'running') return context.reply.code(202).send({ id, state: 'running', cancelling: true });
