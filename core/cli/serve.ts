@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { closeSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
-import { secretValues } from '../config/redact.ts';
+import { secretValues, withoutSecrets } from '../config/redact.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import { compose } from '../host/compose.ts';
@@ -80,7 +80,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
     if (isAsked) return ended; // What was still being dialled was given up.
     await gateway.stop(0).catch(() => undefined); // The reason for the failed start is what matters.
     if (error instanceof MillraceError || (error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
-      console.error(`millrace cannot start: ${messageOf(error)}`);
+      console.error(`millrace cannot start: ${withoutSecrets(messageOf(error), config)}`);
       return exitCodes.failed;
     }
     throw error;

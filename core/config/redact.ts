@@ -45,6 +45,26 @@ export function secretValues({ secrets }: Config): readonly string[] {
   return secrets;
 }
 
+/** Shorter ones would blank out half of every line, and are no secrets. */
+const shortestSecret = 4;
+
+/** How a secret may stand in somebody else's words: as it is, in JSON (a key in PEM has lines), in a URL, in base 64. */
+export function formsOf(secret: string): readonly string[] {
+  if (secret.length < shortestSecret) return [];
+  const forms = [
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    encodeURIComponent(secret),
+    Buffer.from(secret).toString('base64'),
+  ];
+  return [...new Set(forms)];
+}
+
+/** What somebody else says, such as a client library, without what he may have been given. */
+export function withoutSecrets(text: string, { secrets }: Pick<Config, 'secrets'>): string {
+  return String(redacted(text, secrets.flatMap(formsOf)));
+}
+
 /** The data with `[redacted]` wherever a secret stands, also inside of other texts. */
 export function redacted(value: unknown, secrets: readonly string[]): unknown {
   // The longest first: one that begins with another one would leave its end to be read.

@@ -3,7 +3,7 @@ import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
-import { redacted } from '../config/redact.ts';
+import { withoutSecrets } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
 import { sleep, within } from '../contracts/clock.ts';
 import type { Delivery } from '../contracts/delivery.ts';
@@ -106,7 +106,7 @@ export class Gateway {
     const { catalog, clock, events, logger, metrics } = this.#parts;
     const onFailure = (instance: { name: string; type: string }, error: unknown): void => {
       logger.error({ err: error, plugin: instance.name, type: instance.type }, 'a plugin failed');
-      events.emit('plugin.failed', { plugin: instance.name, error: String(error) });
+      events.emit('plugin.failed', { plugin: instance.name, error: withoutSecrets(String(error), this.#config) });
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const resultBody = this.#config.gateway.limits.body;
@@ -277,9 +277,7 @@ export class Gateway {
       await new Exchange(this.#config, config, changes, parts).run(() => this.#inForce(config, changes, server));
     } catch (error) {
       // A client library's own words may hold what it was given.
-      const secrets = config.secrets.filter(({ length }) => length >= 4);
-      const reason = String(redacted(messageOf(error), secrets));
-      throw new MillraceError(codeOf(error), reason);
+      throw new MillraceError(codeOf(error), withoutSecrets(messageOf(error), config));
     }
   }
 

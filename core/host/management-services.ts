@@ -6,6 +6,7 @@ import type {
   Readiness,
 } from '../api/services.ts';
 import { deployTarget } from '../config/deployments.ts';
+import { withoutSecrets } from '../config/redact.ts';
 import type { Config } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -71,15 +72,27 @@ export function managementServices(parts: ManagedParts): ManagementServices {
     connectors: () =>
       plugins.instances
         .filter(({ type }) => type === 'connector')
-        .map((instance) => connectorView(instance, plugins.connectors)),
-    connections: () => connectionsOf(plugins),
+        .map((instance) => connectorView(instance, plugins.connectors))
+        .map(plainly),
+    connections: () => connectionsOf(plugins).map(plainly),
     trigger: (name, slots) => trigger(plugins.connectors, name, slots),
     isReady: () => {
       const draining = drainingQueues(plugins);
-      const failed = plugins.failed().map(({ name, kind, error }) => ({ name, kind, error: error ?? 'unknown' }));
+      const failed = plugins
+        .failed()
+        .map(({ name, kind, error }) => ({ name, kind, error: plain(error ?? 'unknown') }));
       return { ready: parts.isReady() && failed.length === 0 && draining.length === 0, failed, draining };
     },
   };
+
+  function plain(text: string): string {
+    return withoutSecrets(text, parts.declared());
+  }
+
+  /** The words of a client library may hold what it was given. */
+  function plainly<Stats extends { readonly lastError?: string | undefined }>(stats: Stats): Stats {
+    return stats.lastError === undefined ? stats : { ...stats, lastError: plain(stats.lastError) };
+  }
 }
 
 export function connectionsOf({ instances, connections }: Plugins): readonly ConnectionStats[] {

@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client';
 import type { Logger } from 'pino';
 import type { Config, PluginConfig } from '../config/schema.ts';
-import { redacted } from '../config/redact.ts';
+import { withoutSecrets } from '../config/redact.ts';
 import { systemClock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import { Catalog } from '../functions/catalog.ts';
@@ -89,8 +89,7 @@ export async function probe(config: Config, logger: Logger, baseFolder: string):
     if (failure === undefined) return { type, name, kind, durability, missing };
     const code = failure instanceof MillraceError ? failure.code : 'plugin.failed';
     // A client library's own words may hold what it was given.
-    const secrets = config.secrets.filter((secret) => secret.length >= 4);
-    return { type, name, kind, error: { code, message: String(redacted(messageOf(failure), secrets)) } };
+    return { type, name, kind, error: { code, message: withoutSecrets(messageOf(failure), config) } };
   }
 }
 

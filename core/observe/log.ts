@@ -1,4 +1,5 @@
 import pino, { type Logger } from 'pino';
+import { formsOf } from '../config/redact.ts';
 import { prettyLine } from './pretty.ts';
 
 export interface LogOptions {
@@ -12,13 +13,17 @@ export interface LogOptions {
 /** The process's logger: JSON lines on standard output, one event a line, the message constant and the data in fields. */
 export function createLogger({ format, level, secrets }: LogOptions): Logger {
   const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
+  let hidden: readonly string[] = [];
+  let known = -1;
   const destination = {
     write(line: string): void {
-      let shown = line;
-      for (const secret of secrets) {
-        // Short values would blank out half of every line, and are no secrets.
-        if (secret.length >= 4 && shown.includes(secret)) shown = shown.replaceAll(secret, '[redacted]');
+      if (known !== secrets.size) {
+        known = secrets.size;
+        // The longest first: one that begins with another one would leave its end to be read.
+        hidden = [...secrets].flatMap(formsOf).sort((a, b) => b.length - a.length);
       }
+      let shown = line;
+      for (const form of hidden) if (shown.includes(form)) shown = shown.replaceAll(form, '[redacted]');
       process.stdout.write(pretty ? prettyLine(shown) : shown);
     },
   };

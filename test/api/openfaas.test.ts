@@ -96,7 +96,7 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
     expect((await faas.send('PUT', '/system/secrets', secret)).status).toBe(404);
     expect((await faas.send('POST', '/system/secrets', secret)).status).toBe(202);
     expect((await faas.send('POST', '/system/secrets', secret)).status).toBe(409);
-    expect(statSync(join(folder, 'secrets/openfaas-fn/api-key')).mode & 0o777).toBe(0o600);
+    expect(statSync(join(folder, 'secrets/openfaas-fn/api-key')).mode & 0o777).toBe(0o400);
     const all = await faas.send('GET', '/system/secrets');
     expect(JSON.parse(all.text)).toEqual([{ name: 'api-key', namespace: 'openfaas-fn' }]);
     const reads = { envProcess: 'sh -c "cat $SECRETS_PATH/api-key"', secrets: ['api-key'] };

@@ -46,7 +46,7 @@ export class KeptSecrets implements FunctionSecrets {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     const written = join(dirname(file), `.${randomUUID()}`);
     try {
-      const handle = await open(written, 'wx', 0o600);
+      const handle = await open(written, 'wx', 0o400);
       try {
         await handle.writeFile(value);
         await handle.sync();
