@@ -88,3 +88,41 @@ describe('imports go downwards only', () => {
     },
   );
 });
+
+// Nuclio CVE-2026-29042, Fission CVE-2026-46618: text of a request, or of a deployment, in the hands of a shell.
+describe('no shell is given what others say', () => {
+  /** How a program is started by a shell, or a text is run as code. */
+  const starters =
+    /\bshell\s*:\s*(true|['"`])|\{[^}]*\b(exec|execSync|execFile|execFileSync|spawnSync|fork)\b[^}]*\} from 'node:child_process'|\beval\(|new Function\(/;
+  const shells = /(['"`])(\/bin\/)?(sh|bash)\1/;
+  const texts = [...imports.keys()].map((file) => [file, readFileSync(join(root, file), 'utf8')] as const);
+  const having = (what: RegExp): string[] => texts.filter(([, text]) => what.test(text)).map(([file]) => file);
+
+  it('would be seen', () => {
+    for (const line of [
+      'spawn(command, { shell: true })',
+      "import { exec } from 'node:child_process';",
+      "import { spawn, execSync } from 'node:child_process';",
+      "new Function('return 1')",
+    ])
+      expect(starters.test(line), line).toBe(true);
+  });
+  it('by any way to start a program', () => {
+    expect(having(starters)).toEqual([]);
+    expect(having(/from 'node:child_process'/)).toEqual([
+      'plugins/providers/process/group.ts',
+      'plugins/providers/process/reaper.ts',
+    ]);
+    expect(having(/from 'node:vm'/)).toEqual([]);
+  });
+  it('but for two that run a line of our own', () => {
+    const own = ['plugins/providers/process/group.ts', 'plugins/providers/process/reaper.ts'];
+    expect(having(shells)).toEqual(own);
+    for (const file of own) {
+      const text = readFileSync(join(root, file), 'utf8');
+      const lines = /const joined = (.*);|const script = ([^;]*);/.exec(text);
+      expect(lines?.[0], file).toBeDefined();
+      expect(lines?.[0], file).not.toMatch(/(?<!\\)\$\{/);
+    }
+  });
+});

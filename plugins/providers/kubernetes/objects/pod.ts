@@ -25,6 +25,9 @@ export interface PodSettings {
 /** The user and group of `nonRoot`, as faas-netes has it. */
 const functionUser = 12_000;
 
+/** Annotations by which a pod took its confinement off, before that had fields; clusters still heed them. */
+const unconfining = /^(container\.)?(apparmor|seccomp)\.security\.(alpha|beta)\.kubernetes\.io\//;
+
 /**
  * What runs a function. Built of the fields here and no others: a deployment cannot ask for a host path, a privileged
  * container or another namespace's network, since there is nothing of that to copy.
@@ -33,6 +36,10 @@ const functionUser = 12_000;
  */
 export function podTemplateOf(deployment: Deployment, settings: PodSettings): PodTemplate {
   const { service, labels, annotations } = deployment;
+  const forbidden = Object.keys(annotations).find((name) => unconfining.test(name));
+  if (forbidden !== undefined) {
+    throw new MillraceError('request.invalid', `annotations: ${JSON.stringify(forbidden)} is not for functions to set`);
+  }
   return {
     metadata: {
       name: service,
