@@ -1,4 +1,5 @@
-import { hash } from 'node:crypto';
+import crypto, { hash } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
@@ -71,6 +72,27 @@ describe('a user with a password', () => {
     `Basic ${inBase64('admin:correct horse')} x`,
   ])('is not let in with %s', async (header) => {
     expect(await ask(header)).toBeUndefined();
+  });
+  // Traefik CVE-2026-32595, -41263, -71326, Node CVE-2026-21713: the time of a refusal told who there was.
+  it('is compared whole, name and password, by digests of one length, whatever is wrong with it', async () => {
+    const real = crypto.timingSafeEqual;
+    const compared: number[] = [];
+    const spy = (one: NodeJS.ArrayBufferView, other: NodeJS.ArrayBufferView): boolean => {
+      compared.push(one.byteLength);
+      return real(one, other);
+    };
+    Object.assign(crypto, { timingSafeEqual: spy });
+    syncBuiltinESMExports();
+    try {
+      for (const text of ['admin:correct horse', 'admin:wrong', 'wrong:correct horse', 'x', ':', 'a'.repeat(3000)]) {
+        compared.length = 0;
+        await ask(`Basic ${inBase64(text)}`);
+        expect([text.slice(0, 20), compared]).toEqual([text.slice(0, 20), [32, 32]]);
+      }
+    } finally {
+      Object.assign(crypto, { timingSafeEqual: real });
+      syncBuiltinESMExports();
+    }
   });
   it('is not let in by nothing where there is none', async () => {
     const tokensOnly = world({ tokens: [tokenConfig] }).authenticator;

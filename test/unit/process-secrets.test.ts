@@ -1,8 +1,10 @@
-import { mkdtempSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { KeptSecrets } from '../../plugins/providers/process/kept-secrets.ts';
 import { processBench, script } from '../contract/process-bench.ts';
 import { send, setup, textOf } from '../support/process-calls.ts';
 
@@ -58,5 +60,45 @@ describe('the link to all secrets', () => {
       'cannot be made',
     );
     await expect(processBench({ secretsLink: link })).rejects.toThrow('secretsLink needs secretsPath');
+  });
+});
+
+// Fission CVE-2026-50567, -50568, faasd PR #71: the name of a secret led out of the folder of secrets.
+describe('a secret that is kept', () => {
+  it('is a file of its namespace and nothing else, whatever it is called', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-test-kept-'));
+    const secrets = new KeptSecrets(join(folder, 'kept'));
+    const names = fc.oneof(
+      fc.string({ maxLength: 12 }),
+      fc.stringMatching(/^[a-z]{1,3}$/),
+      fc.stringMatching(/^[a-z./%\\]{1,12}$/),
+      fc.constantFrom('..', '.', '../x', '../kept-evil/x', 'a/../../x', '%2e%2e', 'a\0', 'ab', 'a.b', 'ａ'),
+    );
+    let made = 0;
+    const property = fc.asyncProperty(names, names, async (namespace, name) => {
+      const written = await secrets.create({ namespace, name }, Buffer.from('x')).catch((error: unknown) => error);
+      if (written instanceof Error) expect(written).toMatchObject({ code: 'request.invalid' });
+      else if (written === true) made++;
+    });
+    await fc.assert(property, { numRuns: 500 });
+    const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    expect(files).toHaveLength(made);
+    expect(made).toBeGreaterThan(10);
+    for (const { parentPath, name } of files) {
+      expect(relative(folder, join(parentPath, name)).split('/')).toEqual(['kept', expect.any(String), name]);
+      expect(statSync(join(parentPath, name)).mode & 0o777).toBe(0o400);
+    }
+  });
+  it('replaces a link instead of what that leads to', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-test-kept-'));
+    const secrets = new KeptSecrets(folder);
+    const secret = { namespace: 'a', name: 'key' };
+    await mkdir(join(folder, 'a'));
+    writeFileSync(join(folder, 'target'), 'untouched');
+    symlinkSync('../target', join(folder, 'a/key'));
+    expect(await secrets.create(secret, Buffer.from('new'))).toBe(false);
+    expect(await secrets.update(secret, Buffer.from('new'))).toBe(true);
+    expect(readFileSync(join(folder, 'target'), 'utf8')).toBe('untouched');
+    expect(readFileSync(join(folder, 'a/key'), 'utf8')).toBe('new');
   });
 });
