@@ -104,6 +104,7 @@ export class Functions {
   }
 }
 
+/** Frozen: every plugin may see it (`host.functions`), and none may change what others run. */
 function specOf({ name, provider, config, env, labels, annotations, deployment }: FunctionConfig): FunctionSpec {
-  return { name, provider, config, env, labels, annotations, deployment };
+  return Object.freeze({ name, provider, config, env, labels, annotations, deployment });
 }

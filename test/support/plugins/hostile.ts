@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { EventEmitter } from 'node:events';
 import { Observable } from 'rxjs';
 import { z } from 'zod';
 import { defineConnector, defineProvider, defineQueue, defineStore } from '../../../core/contracts/definition.ts';
@@ -17,7 +19,18 @@ const moments = [
   'flood',
   'health',
   'slow-stop',
+  'stop',
+  'event',
+  'after-stop',
+  'blocks',
+  'huge',
+  'rubbish',
+  'mutates',
+  'nobody',
 ] as const;
+
+/** The context of nobody: what throws there cannot be blamed on the plugin. */
+const outside = AsyncLocalStorage.snapshot();
 
 /** A connector that goes wrong at the moment of its configuration. */
 const connector = defineConnector({
@@ -27,12 +40,9 @@ const connector = defineConnector({
   examples: [{ when: 'start' }],
   create: ({ when, function: name }, host): Connector => {
     if (when === 'create') throw new Error('create went wrong');
-    const delivery = (settlement: Settlement): Delivery =>
-      new Delivery(
-        host.name,
-        { function: name, method: 'POST', path: '', query: '', headers: {}, body: null },
-        settlement,
-      );
+    const delivery = (settlement: Settlement, body: Uint8Array | null = null): Delivery =>
+      new Delivery(host.name, { function: name, method: 'POST', path: '', query: '', headers: {}, body }, settlement);
+    let emit = (): void => undefined;
     const fine: Settlement = { kind: 'settles', settle: () => undefined };
     return {
       start: async () => {
@@ -42,6 +52,21 @@ const connector = defineConnector({
             throw new Error('a timer went wrong');
           }, 1);
         }
+        if (when === 'nobody') {
+          outside(() =>
+            setTimeout(() => {
+              throw new Error('nobody went wrong');
+            }, 1),
+          );
+        }
+        if (when === 'event') {
+          const events = new EventEmitter();
+          events.on('message', () => {
+            throw new Error('an event went wrong');
+          });
+          setImmediate(() => events.emit('message'));
+        }
+        if (when === 'blocks') setTimeout(block, 1, 2000);
         if (when === 'rejection') void Promise.reject(new Error('a promise went wrong'));
       },
       deliveries: (credit) => {
@@ -57,6 +82,26 @@ const connector = defineConnector({
           );
           if (['twice', 'settle', 'never-settles'].includes(when) && credit.tryTake()) subscriber.next(one);
           if (when === 'twice') subscriber.next(one);
+          if (when === 'after-stop') emit = () => credit.tryTake() && subscriber.next(delivery(fine));
+          if (when === 'huge' && credit.tryTake()) subscriber.next(delivery(fine, new Uint8Array(64 * 2 ** 20)));
+          if (when === 'rubbish') {
+            const all = [
+              undefined,
+              null,
+              7,
+              {},
+              { request: {} },
+              { request: null, settlement: null },
+              delivery({} as never),
+            ];
+            for (const rubbish of all) if (credit.tryTake()) subscriber.next(rubbish as never);
+          }
+          if (when === 'mutates' && credit.tryTake()) {
+            const given = delivery(fine);
+            subscriber.next(given);
+            Object.assign(given, { request: undefined, settlement: undefined, invocation: undefined });
+            for (const spec of host.functions.list()) Object.assign(spec, { name: 'stolen', config: undefined });
+          }
           if (when === 'flood') {
             // Without credit: it is not asked for, and must not be given back either.
             for (let count = 0; count < 20_000; count++) subscriber.next(delivery(fine));
@@ -67,10 +112,19 @@ const connector = defineConnector({
         if (when === 'health') throw new Error('health went wrong');
         return { state: 'running', reconnects: 0 };
       },
-      stop: () => (when === 'slow-stop' ? new Promise(() => undefined) : Promise.resolve()),
+      stop: async () => {
+        if (when === 'stop') throw new Error('stop went wrong');
+        emit();
+        setTimeout(emit, 1);
+        if (when === 'slow-stop') await new Promise(() => undefined);
+      },
     };
   },
 });
+
+function block(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}
 
 const wrong = async (): Promise<never> => {
   throw new Error('start went wrong');
