@@ -64,7 +64,7 @@ describe('store sqlite', () => {
     expect((await (await open(path)).get('a'))?.value).toBe('1');
   });
 
-  it('is refused when a newer release wrote the file', async () => {
+  it('is refused when a newer release wrote the file (P21)', async () => {
     const path = await folder();
     await (await open(path)).stop(1000);
     const database = new DatabaseSync(join(path, 'sub/store.sqlite'));

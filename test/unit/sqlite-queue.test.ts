@@ -79,7 +79,7 @@ describe('the file of a queue', () => {
     await expect(sqliteQueue(path, systemClock).start()).rejects.toMatchObject({ code: 'queue.locked' });
   });
 
-  it('is refused, and left as it is, when a newer release wrote it', async () => {
+  it('is refused, and left as it is, when a newer release wrote it (P21)', async () => {
     await (await open()).stop(5000);
     const database = new DatabaseSync(path);
     database.exec('PRAGMA user_version = 99');
