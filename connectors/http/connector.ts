@@ -1,4 +1,3 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
 import { Observable, type Subscriber } from 'rxjs';
@@ -7,7 +6,8 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import { Delivery, type DeliveryOptions, type Settlement, type Verdict } from '../../core/contracts/delivery.ts';
 import { MillraceError } from '../../core/contracts/errors.ts';
 import type { Body, Mode } from '../../core/contracts/invocation.ts';
-import { isStream, readAll } from '../../core/kit/body.ts';
+import type { PathParameters, Routes } from '../../core/contracts/route.ts';
+import { hasBody, isStream, readAll } from '../../core/kit/body.ts';
 import { preferOf } from '../../core/kit/headers.ts';
 import { type Refusal, stopping } from '../../core/kit/outcome.ts';
 import { type HttpConfig, type RouteConfig, trustedOf, type VerifyConfig } from './config.ts';
@@ -56,10 +56,9 @@ export class HttpConnector implements Connector {
   }
 
   async start(): Promise<void> {
-    await this.#host.http.register(async (server) => {
-      if (this.#config.functions) this.#addFunctions(server);
-      for (const route of this.#config.routes) this.#add(server, route);
-    });
+    const { http } = this.#host;
+    if (this.#config.functions) this.#addFunctions(http);
+    for (const route of this.#config.routes) this.#add(http, route);
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
@@ -80,57 +79,56 @@ export class HttpConnector implements Connector {
     this.#out = undefined;
   }
 
-  // Everything happens in the first hook: what comes after it (parsing, validation) is for routes that Fastify answers,
-  // and a body is the function's business.
-  #addFunctions(server: FastifyInstance): void {
-    server.route({
-      method: [...methods],
-      url: '/function/*',
-      config: byFunction,
-      onRequest: (request, reply) => this.#handle(request, reply, '/function/', undefined),
-      handler: never,
+  #addFunctions(routes: Routes): void {
+    routes.add({
+      methods,
+      path: '/function/*',
+      auth: 'function',
+      handle: (request, response) => this.#handle(request, response, '/function/', undefined),
     });
-    server.route({
-      method: 'POST',
-      url: '/async-function/*',
-      config: byFunction,
-      onRequest: (request, reply) => this.#handle(request, reply, '/async-function/', 'async'),
-      handler: never,
+    routes.add({
+      methods: ['POST'],
+      path: '/async-function/*',
+      auth: 'function',
+      handle: (request, response) => this.#handle(request, response, '/async-function/', 'async'),
     });
-    server.route({
-      method: [...otherMethods],
-      url: '/async-function/*',
-      config: byFunction,
-      onRequest: (_request, reply) => void reply.code(405).header('allow', 'POST').send(),
-      handler: never,
+    routes.add({
+      methods: otherMethods,
+      path: '/async-function/*',
+      auth: 'function',
+      handle: (_request, response) => void response.writeHead(405, { allow: 'POST', 'content-length': '0' }).end(),
     });
   }
 
-  #add(server: FastifyInstance, route: RouteConfig): void {
-    server.route({
-      method: [...route.methods],
-      url: route.path,
-      config: byFunction,
-      onRequest: (request, reply) => {
-        reply.hijack();
-        const mode = route.mode ?? (route.verify ? 'async' : undefined);
-        const call = this.#admit(request.raw, reply.raw, mode);
-        if (!call) return;
-        const headers = forwardedHeaders(request.raw, this.#trusted);
-        for (const name of Object.keys(headers)) if (/^x[-_]param[-_]/.test(name)) delete headers[name];
-        const parameters = request.params as Readonly<Record<string, string>>;
-        for (const name of Object.keys(parameters)) {
-          headers[`x-param-${name.toLowerCase()}`] = encodeURIComponent(parameters[name] ?? '');
-        }
-        headers['x-connector'] = 'http';
-        headers['x-topic'] = route.path;
-        const target = targetOf(request.raw.url ?? '', 0);
-        const asked = { function: route.function, path: target.whole, query: target.query, mode };
-        if (route.verify) void this.#signed(call, { ...asked, headers }, route.verify);
-        else this.#out?.next(call.delivery({ ...asked, headers, body: call.body() }));
-      },
-      handler: never,
+  #add(routes: Routes, route: RouteConfig): void {
+    routes.add({
+      methods: route.methods,
+      path: route.path,
+      auth: 'function',
+      handle: (request, response, parameters) => this.#handleRoute(route, request, response, parameters),
     });
+  }
+
+  #handleRoute(
+    route: RouteConfig,
+    request: IncomingMessage,
+    response: ServerResponse,
+    parameters: PathParameters,
+  ): void {
+    const mode = route.mode ?? (route.verify ? 'async' : undefined);
+    const call = this.#admit(request, response, mode);
+    if (!call) return;
+    const headers = forwardedHeaders(request, this.#trusted);
+    for (const name of Object.keys(headers)) if (/^x[-_]param[-_]/.test(name)) delete headers[name];
+    for (const [name, value] of Object.entries(parameters)) {
+      headers[`x-param-${name.toLowerCase()}`] = encodeURIComponent(value);
+    }
+    headers['x-connector'] = 'http';
+    headers['x-topic'] = route.path;
+    const target = targetOf(request.url ?? '', 0);
+    const asked = { function: route.function, path: target.whole, query: target.query, mode };
+    if (route.verify) void this.#signed(call, { ...asked, headers }, route.verify);
+    else this.#out?.next(call.delivery({ ...asked, headers, body: call.body() }));
   }
 
   /** Runs it only if it is signed. */
@@ -164,14 +162,11 @@ export class HttpConnector implements Connector {
     this.#out.next(call.delivery({ ...asked, body: body.byteLength === 0 ? null : body, options, isEvent: true }));
   }
 
-  /** Takes the reply out of Fastify's hands: the settlement writes the answer. */
-  #handle(request: FastifyRequest, reply: FastifyReply, prefix: string, forced: Mode | undefined): void {
-    reply.hijack();
-    const { raw } = request;
-    const call = this.#admit(raw, reply.raw, forced);
+  #handle(request: IncomingMessage, response: ServerResponse, prefix: string, forced: Mode | undefined): void {
+    const call = this.#admit(request, response, forced);
     if (!call) return;
-    const { name, path, query } = targetOf(raw.url ?? '', prefix.length);
-    const headers = forwardedHeaders(raw, this.#trusted);
+    const { name, path, query } = targetOf(request.url ?? '', prefix.length);
+    const headers = forwardedHeaders(request, this.#trusted);
     this.#out?.next(call.delivery({ function: name, path, query, headers, body: call.body(), mode: forced }));
   }
 
@@ -198,8 +193,6 @@ export class HttpConnector implements Connector {
   }
 }
 
-const byFunction = { auth: 'function' } as const;
-const never = (): void => undefined;
 const endedEarly: Refusal = { code: 'request.invalid', message: 'the body ended too early' };
 
 /** What is asked of the pipeline; the method is the request's. */
@@ -240,8 +233,7 @@ class HttpCall implements Settlement {
         this.#delivery?.abort('client-gone');
       });
     }
-    const length = request.headers['content-length'];
-    return length !== undefined && length !== '0' ? request : null;
+    return hasBody(request) ? request : null;
   }
 
   /** All of it; rejects when it is too large, or the caller breaks off. */

@@ -1,4 +1,3 @@
-import type { FastifyReply } from 'fastify';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
@@ -8,6 +7,7 @@ import { findDeadLetter, listDeadLetters, unknownLetter } from './dead-letter-pa
 import { viewOfLetter } from './dead-letter-view.ts';
 import { existingFunction, qualified } from './names.ts';
 import { replayAll, type ReplayProgress } from './replay.ts';
+import type { Reply } from './reply.ts';
 import { type ApiRoute, route } from './route.ts';
 import { deadLetterView, deadReason, functionName, idParams, limitText, refusals } from './schemas.ts';
 import type { ManagementServices } from './services.ts';
@@ -224,7 +224,7 @@ function bulkViewOf({ total, replayed, failed, left }: ReplayProgress): z.input<
   return { total, replayed, failed: [...failed], left };
 }
 
-function sendLines(reply: FastifyReply, progress: AsyncIterable<ReplayProgress>): FastifyReply {
+function sendLines(reply: Reply, progress: AsyncIterable<ReplayProgress>): Reply {
   return reply.type('application/x-ndjson').send(Readable.from(lines(progress), { objectMode: false }));
 }
 

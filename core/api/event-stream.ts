@@ -1,8 +1,8 @@
-import type { FastifyReply } from 'fastify';
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import type { MillraceEvent } from '../observe/events.ts';
 import { isoTime } from '../kit/time.ts';
+import type { Reply } from './reply.ts';
 import type { RouteContext } from './route.ts';
 
 /**
@@ -13,13 +13,11 @@ export function streamed(
   { reply, gone }: RouteContext,
   contentType: string,
   begin: (response: ServerResponse) => (() => void) | undefined,
-): FastifyReply {
-  const headers = reply.getHeaders() as Record<string, string>;
-  reply.hijack();
+): Reply {
   const response = reply.raw;
   const signal = gone();
   response.on('error', () => undefined); // A connection that breaks closes too, and that is heard.
-  response.writeHead(200, { ...headers, 'content-type': contentType });
+  response.writeHead(200, { 'content-type': contentType });
   const stop = begin(response);
   const end = (): void => {
     stop?.();

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { scopes } from '../auth/principal.ts';
+import { scopes } from '../contracts/route.ts';
 import type { FunctionEntry, FunctionSpec } from '../contracts/provider.ts';
 import { version } from '../version.ts';
 import { partsOf } from '../kit/names.ts';

@@ -1,16 +1,19 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
 import type { Authenticator } from '../auth/authenticator.ts';
-import { type Reach, reachOf, type Scope } from '../auth/principal.ts';
+import { type Reach, reachOf } from '../auth/principal.ts';
 import { MillraceError } from '../contracts/errors.ts';
+import type { Scope } from '../contracts/route.ts';
+import type { Reply } from './reply.ts';
 
 /**
  * Runs before a route that asks for one of the scopes reads its body. Says in which namespaces the caller has one; throws,
- * or answers 401 and says undefined.
+ * or answers 401 and says undefined. `path`: that of the route.
  */
 export type Guard = (
   scopes: readonly Scope[],
-  request: FastifyRequest,
-  reply: FastifyReply,
+  request: IncomingMessage,
+  reply: Reply,
+  path: string,
 ) => Promise<Reach | undefined>;
 
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -28,12 +31,13 @@ export function apiGuard(authenticator: Authenticator, listenHost: string): Guar
       `gateway.auth: without credentials the gateway listens on loopback only, not on ${listenHost}; set gateway.auth.basic`,
     );
   }
-  return async (scopes, request, reply) => {
+  return async (scopes, request, reply, path) => {
     // A name of the attacker's that resolves to 127.0.0.1 makes a web page "same origin" with a local gateway.
     if (authenticator.isOff && !loopbackNames.test(hostnameOf(request.headers.host))) {
       throw new MillraceError('request.forbidden', 'without credentials /system answers to localhost only');
     }
-    const place = `${request.method} ${request.routeOptions.url ?? ''}`;
+    const { method = '' } = request;
+    const place = `${method} ${path}`;
     const principal = await authenticator.principal(request.headers.authorization, place);
     if (!principal) {
       reply
@@ -43,7 +47,7 @@ export function apiGuard(authenticator: Authenticator, listenHost: string): Guar
         .send('invalid credentials');
       return undefined;
     }
-    if (!safeMethods.has(request.method)) checkOrigin(request);
+    if (!safeMethods.has(method)) checkOrigin(request);
     const reach = reachOf(principal, scopes);
     if (reach !== 'all' && reach.size === 0) {
       authenticator.forbidden(principal, place);
@@ -55,7 +59,7 @@ export function apiGuard(authenticator: Authenticator, listenHost: string): Guar
 }
 
 /** Browsers add `Origin` to what a page sends elsewhere; programs do not. */
-function checkOrigin(request: FastifyRequest): void {
+function checkOrigin(request: IncomingMessage): void {
   const { origin, host } = request.headers;
   if (origin === undefined) return;
   const originHost = URL.parse(origin)?.host;

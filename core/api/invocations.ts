@@ -1,4 +1,3 @@
-import type { FastifyReply } from 'fastify';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { z } from 'zod';
 import { functionChallenge } from '../auth/authenticator.ts';
@@ -10,6 +9,7 @@ import type { AttemptError, MessageRecord, StoredResult } from '../contracts/que
 import { isId } from '../delivery/ids.ts';
 import { endToEnd, headerOf } from '../kit/headers.ts';
 import { asRefusal, errorBody } from './error-reply.ts';
+import type { Reply } from './reply.ts';
 import { type ApiRoute, route, type RouteContext } from './route.ts';
 import { idParams, invocationView, refusals, waitText } from './schemas.ts';
 import { bufferOf } from '../kit/body.ts';
@@ -163,7 +163,7 @@ export function viewOfError({ attempt, at, code, message, status }: AttemptError
   return { attempt, at: isoTime(at), code, message, ...(status !== undefined && { status }) };
 }
 
-function answerResult(reply: FastifyReply, record: MessageRecord): FastifyReply {
+function answerResult(reply: Reply, record: MessageRecord): Reply {
   const { state, result, envelope } = record;
   reply.header('x-call-id', envelope.callId).header('x-invocation-id', record.id);
   if (result && result !== 'expired') return sendStored(reply, result, headerOf(envelope.headers, 'content-type'));
@@ -179,7 +179,7 @@ function answerResult(reply: FastifyReply, record: MessageRecord): FastifyReply 
 }
 
 /** As the HTTP connector answers a call: without a type of its own an answer has that of the request. */
-function sendStored(reply: FastifyReply, result: StoredResult, requestType: string | undefined): FastifyReply {
+function sendStored(reply: Reply, result: StoredResult, requestType: string | undefined): Reply {
   const { status, headers, body } = result;
   const sent: Record<string, string | string[]> = { 'content-type': requestType ?? 'text/plain; charset=utf-8' };
   try {
@@ -194,14 +194,12 @@ function sendStored(reply: FastifyReply, result: StoredResult, requestType: stri
     throw new MillraceError('function.bad-response', `the function's answer cannot be sent: ${reason}`);
   }
   const bytes = bufferOf(body);
-  return reply
-    .code(status)
-    .headers(sent)
-    .send(status === 204 || status === 304 ? undefined : bytes);
+  for (const [name, value] of Object.entries(sent)) reply.header(name, value);
+  return reply.code(status).send(status === 204 || status === 304 ? undefined : bytes);
 }
 
 /** A dead letter without an answer of the function's own: what went wrong last, always as a server's error. */
-function sendFailure(reply: FastifyReply, { errors, deadReason }: MessageRecord): FastifyReply {
+function sendFailure(reply: Reply, { errors, deadReason }: MessageRecord): Reply {
   const last = errors.at(-1);
   const code: ErrorCode = last && Object.hasOwn(errorCodes, last.code) ? (last.code as ErrorCode) : 'function.failed';
   const status = [last?.status, errorCodes[code].status].find(

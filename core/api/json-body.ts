@@ -1,5 +1,7 @@
-import type { FastifyInstance } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import { MIMEType } from 'node:util';
 import { MillraceError } from '../contracts/errors.ts';
+import { hasBody, readAll } from '../kit/body.ts';
 
 /** Nothing that the API takes is deeper than a few levels. */
 const maxDepth = 64;
@@ -7,29 +9,55 @@ const maxDepth = 64;
 const maxNames = 10_000;
 
 /**
- * Makes `application/json` the only body that routes of this server take. Refuses depth before parsing, since code that
- * walks a value by recursion ends with the stack, and names that would reach into a prototype.
+ * What the body of a request says; undefined when it has none. Refuses any media type but `application/json`, depth before
+ * parsing, since code that walks a value by recursion ends with the stack, and names that would reach into a prototype.
+ *
+ * @throws MillraceError `request.media-type`, `limit.body`, `request.invalid`; Error when the caller has broken off.
  */
-export function acceptJsonOnly(server: FastifyInstance): void {
-  const parse = server.getDefaultJsonParser('error', 'error');
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (body.length === 0) return done(null, undefined);
-    let text: string;
-    try {
-      text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-    } catch {
-      return done(invalid('the body is not UTF-8'), undefined);
-    }
-    const excess = excessOf(text);
-    if (excess !== undefined) return done(invalid(excess), undefined);
-    void parse(request, text, (error, value) => {
-      // The parser's own words quote the body, which may hold anything.
-      if (error)
-        done(invalid('the body is not valid JSON, or holds "__proto__" or "constructor.prototype"'), undefined);
-      else done(null, value);
+export async function readJson(request: IncomingMessage, maxBytes: number): Promise<unknown> {
+  const { 'content-type': type, 'content-length': length } = request.headers;
+  if (type === undefined && !hasBody(request)) return undefined;
+  if (!isJson(type)) throw new MillraceError('request.media-type', 'send the body as application/json');
+  if (Number(length) > maxBytes) throw tooLarge();
+  return parsed(await readAll(request, maxBytes, tooLarge));
+}
+
+/** The media type itself, not what begins or ends like it (CVE-2025-32442); its parameters change nothing. */
+function isJson(type: string | undefined): boolean {
+  if (type === undefined || type === 'application/json') return type !== undefined;
+  try {
+    return new MIMEType(type).essence === 'application/json';
+  } catch {
+    return false; // It is none: refused like any other.
+  }
+}
+
+function parsed(body: Uint8Array): unknown {
+  if (body.length === 0) return undefined;
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(body);
+  } catch {
+    throw invalid('the body is not UTF-8');
+  }
+  const excess = excessOf(text);
+  if (excess !== undefined) throw invalid(excess);
+  let value: unknown;
+  let isSafe = true;
+  try {
+    value = JSON.parse(text, (key, inner: unknown) => {
+      if (key === '__proto__' || (key === 'constructor' && hasPrototype(inner))) isSafe = false;
+      return inner;
     });
-  });
+  } catch {
+    isSafe = false; // The parser's own words quote the body, which may hold anything.
+  }
+  if (!isSafe) throw invalid('the body is not valid JSON, or holds "__proto__" or "constructor.prototype"');
+  return value;
+}
+
+function hasPrototype(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, 'prototype');
 }
 
 /** What the text has too much of, in words. */
@@ -53,4 +81,8 @@ function excessOf(text: string): string | undefined {
 
 function invalid(message: string): MillraceError {
   return new MillraceError('request.invalid', message);
+}
+
+function tooLarge(): MillraceError {
+  return new MillraceError('limit.body', 'the body is larger than this route takes');
 }

@@ -1,6 +1,5 @@
-import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { scopes } from '../auth/principal.ts';
+import { scopes } from '../contracts/route.ts';
 import { connectionRoutes } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
@@ -15,6 +14,7 @@ import { openApiOf } from './openapi.ts';
 import { queueRoutes } from './queues.ts';
 import { addRoutes, type ApiRoute, route } from './route.ts';
 import { secretRoutes } from './secrets.ts';
+import type { PublicServer } from './server.ts';
 import { uiRoutes } from './ui.ts';
 import type { ManagementServices } from './services.ts';
 
@@ -50,6 +50,6 @@ export const apiRoutes: readonly ApiRoute[] = [
 ];
 
 /** Adds the API to the public listener: `/invocations`, `/system`, `/healthz`, `/readyz`. */
-export function registerManagement(server: FastifyInstance, services: ManagementServices): void {
+export function registerManagement(server: PublicServer, services: ManagementServices): void {
   addRoutes(server, apiRoutes, services);
 }

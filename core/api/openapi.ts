@@ -1,8 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
-import type { Scope } from '../auth/principal.ts';
+import type { RouteAuth, Scope } from '../contracts/route.ts';
 import { version } from '../version.ts';
-import { isScoped, type RouteAuth } from './route-auth.ts';
+import { isScoped } from './route-auth.ts';
 import type { ApiRoute, ResponseDocument } from './route.ts';
 
 type Json = Record<string, unknown>;

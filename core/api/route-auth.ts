@@ -1,27 +1,18 @@
-import type { FastifyRequest, RouteOptions } from 'fastify';
-import { type Reach, type Scope, scopes } from '../auth/principal.ts';
+import type { IncomingMessage } from 'node:http';
+import type { Reach } from '../auth/principal.ts';
 import { MillraceError } from '../contracts/errors.ts';
-import type { Guard } from './guard.ts';
-
-/**
- * Who may use a route. A scope, or one of several: whoever has it in some namespace, and sees that one only. `function`:
- * the function that the request is about says it, which whoever answers looks at. `public`: whoever reaches the listener.
- */
-export type RouteAuth = 'public' | 'function' | Scope | readonly Scope[];
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Every route says it; one that does not cannot be registered. */
-    auth?: RouteAuth;
-  }
-}
+import { type Route, type RouteAuth, scopes } from '../contracts/route.ts';
 
 /** What the guard found. Not a property of the request, which each call of a function would have, too. */
-const reaches = new WeakMap<FastifyRequest, Reach>();
+const reaches = new WeakMap<IncomingMessage, Reach>();
 
 /** The namespaces in which the caller may do what the route does; of a route without scopes, none. */
-export function reachOfRequest(request: FastifyRequest): Reach {
+export function reachOfRequest(request: IncomingMessage): Reach {
   return reaches.get(request) ?? nowhere;
+}
+
+export function setReach(request: IncomingMessage, reach: Reach): void {
+  reaches.set(request, reach);
 }
 
 const nowhere: Reach = new Set();
@@ -32,26 +23,11 @@ export function isScoped(auth: RouteAuth): auth is Exclude<RouteAuth, 'public' |
 }
 
 /** @throws MillraceError for a route that does not say who may use it: what nobody thought of is closed. */
-export function protect(route: RouteOptions, guard: Guard): void {
-  const auth = route.config?.auth;
-  const underSystem = /^\/system(?:\/|$)/.test(route.url);
-  if (!isRouteAuth(auth) || (underSystem && !isScoped(auth))) {
-    throw new MillraceError(
-      'internal',
-      `route ${String(route.method)} ${route.url} does not declare config.auth${underSystem ? ' as a scope' : ''}`,
-    );
-  }
-  if (!isScoped(auth)) return;
-  const wanted = [auth].flat();
-  const others = route.onRequest === undefined ? [] : [route.onRequest].flat();
-  route.onRequest = [
-    async (request, reply) => {
-      const reach = await guard(wanted, request, reply);
-      if (reach === undefined) return reply; // Answered.
-      reaches.set(request, reach);
-    },
-    ...others,
-  ];
+export function requireAuth({ methods, path, auth }: Route): void {
+  const underSystem = /^\/system(?:\/|$)/.test(path);
+  if (isRouteAuth(auth) && (!underSystem || isScoped(auth))) return;
+  const what = `route ${methods.join(', ')} ${path}`;
+  throw new MillraceError('internal', `${what} does not declare "auth"${underSystem ? ' as a scope' : ''}`);
 }
 
 /** Routes of plugins may say anything at all. */

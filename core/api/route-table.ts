@@ -1,44 +1,115 @@
-import type { FastifyInstance, RouteOptions } from 'fastify';
-import router, { type HTTPMethod } from 'find-my-way';
-import { MillraceError } from '../contracts/errors.ts';
+import router from 'find-my-way';
+import { messageOf, MillraceError } from '../contracts/errors.ts';
+import type { PathParameters, Route, Routes, Scope } from '../contracts/route.ts';
+import { TargetTooLong } from './error-reply.ts';
+import { isScoped, requireAuth } from './route-auth.ts';
 
-/** Routes of one owner, with the Fastify that answers them. */
-export interface RouteApp {
+type Router = ReturnType<typeof router>;
+
+const maxParameterLength = 256;
+
+/** The routes of one owner: the gateway, or a connector. */
+export class OwnRoutes implements Routes {
   /** Whose they are, for messages. */
-  readonly name: string;
-  readonly server: FastifyInstance;
-  /** As they were added. */
-  readonly routes: readonly RouteOptions[];
+  readonly owner: string;
+  readonly #routes: Route[] = [];
+  /** Refuses what is no path, and what is there twice. */
+  readonly #known = router();
+  #complete = false;
+
+  constructor(owner: string) {
+    this.owner = owner;
+  }
+
+  add(route: Route): void {
+    if (this.#complete) throw new MillraceError('internal', `${this.owner} adds a route after its start`);
+    requireAuth(route);
+    try {
+      put(this.#known, route);
+    } catch (error) {
+      throw new MillraceError('internal', `${this.owner}: route ${route.path}: ${messageOf(error)}`, { cause: error });
+    }
+    this.#routes.push(route);
+  }
+
+  /** All of them: from now on there is no adding. */
+  all(): readonly Route[] {
+    this.#complete = true;
+    return this.#routes;
+  }
 }
 
-/** Whose route a request is for. It only finds the owner: the owner's own router does the rest. */
+/** What is known of a route before any request comes. */
+export interface ServedRoute {
+  readonly route: Route;
+  /** Of which the guard wants one; none where it does not stand before the route. */
+  readonly scopes: readonly Scope[];
+  /** What its answers are counted as; calls of functions are counted by their function. */
+  readonly countedAs: string | undefined;
+}
+
+/** As the router has it: an object more for each call would be noticed. */
+export interface FoundRoute {
+  readonly store: ServedRoute;
+  readonly params: PathParameters;
+}
+
+/** Which route a request is for. */
 export interface RouteTable {
-  find(method: string, url: string): RouteApp | undefined;
+  /**
+   * Undefined when there is none of that method and path.
+   *
+   * @throws MillraceError `request.invalid` when the path is not encoded as it must be, or a parameter is too long.
+   */
+  find(method: string, url: string): FoundRoute | undefined;
 }
-
-/** Longer parameters are the owner's to refuse. */
-const maxParamLength = 2 ** 20;
 
 /** @throws MillraceError `config.invalid` when two owners would answer the same requests. */
-export function routeTable(apps: readonly RouteApp[]): RouteTable {
-  const table = router({ maxParamLength, querystringParser: () => nothing });
-  for (const app of apps) {
-    const added = new Set<string>();
-    for (const { method, url } of app.routes) {
-      for (const one of Array.isArray(method) ? method : [method]) {
-        // Routes that differ in their constraints only: its own router tells them apart.
-        if (added.has(`${one} ${url}`)) continue;
-        added.add(`${one} ${url}`);
-        try {
-          table.on(one as HTTPMethod, url, never, app);
-        } catch (error) {
-          const text = `${app.name} cannot answer ${one} ${url}: another connector, or the gateway itself, does`;
-          throw new MillraceError('config.invalid', text, { cause: error });
-        }
+export function routeTable(owners: readonly OwnRoutes[]): RouteTable {
+  const table = router({
+    maxParamLength: maxParameterLength,
+    querystringParser: () => nothing,
+    onBadUrl: (path) => {
+      throw new MillraceError('request.invalid', `'${path.slice(0, 100)}' is not a valid url component`);
+    },
+    onMaxParamLength: (path) => {
+      throw new TargetTooLong('request.invalid', `'${path.slice(0, 100)}' is exceeding the max param length`);
+    },
+  });
+  for (const each of owners) {
+    for (const route of each.all()) {
+      try {
+        put(table, route);
+      } catch (error) {
+        const what = `${route.methods.join(', ')} ${route.path}`;
+        const text = `${each.owner} cannot answer ${what}: another connector, or the gateway itself, does`;
+        throw new MillraceError('config.invalid', text, { cause: error });
       }
     }
   }
-  return { find: (method, url) => table.find(method as HTTPMethod, url)?.store as RouteApp | undefined };
+  return {
+    find: (method, url) => {
+      const found = table.find(method as Method, url);
+      if (!found) return undefined;
+      if (found.store === null) return refused(found.handler);
+      return found as unknown as FoundRoute;
+    },
+  };
+}
+
+type Method = Parameters<Router['find']>[0];
+
+function put(table: Router, route: Route): void {
+  const { path, auth } = route;
+  const isCounted = /^\/(?:system|async-function)(?:\/|$)/.test(path);
+  const countedAs = isCounted ? path.replace(/\/\*$/, '') : undefined;
+  const store: ServedRoute = { route, scopes: isScoped(auth) ? [auth].flat() : [], countedAs };
+  for (const method of route.methods) table.on(method, route.path, never, store);
+}
+
+/** The router hands back what it was given for targets that it cannot read, and that throws. */
+function refused(handler: unknown): never {
+  throw (handler as () => unknown)();
 }
 
 const nothing = {};

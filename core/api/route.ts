@@ -1,7 +1,12 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { parse } from 'node:querystring';
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
-import { isScoped, reachOfRequest, type RouteAuth } from './route-auth.ts';
+import type { PathParameters, RouteAuth } from '../contracts/route.ts';
+import { readJson } from './json-body.ts';
+import { Reply } from './reply.ts';
+import { isScoped, reachOfRequest } from './route-auth.ts';
+import type { PublicServer } from './server.ts';
 import type { ManagementServices } from './services.ts';
 import { servicesWithin } from './within.ts';
 
@@ -19,8 +24,8 @@ export interface ResponseDocument {
 export interface RouteContext {
   /** As far as the caller may see: see `servicesWithin`. Of routes that ask for no scope, all of them. */
   readonly services: ManagementServices;
-  readonly request: FastifyRequest;
-  readonly reply: FastifyReply;
+  readonly request: IncomingMessage;
+  readonly reply: Reply;
   /** Aborts when the caller has gone or the listener closes: nothing is worth waiting for then. */
   readonly gone: () => AbortSignal;
 }
@@ -76,32 +81,47 @@ export function route<
 }
 
 /** Adds the routes of the table to the listener. */
-export function addRoutes(server: FastifyInstance, routes: readonly ApiRoute[], services: ManagementServices): void {
-  const closing = new AbortController();
-  // Long polls and event streams would otherwise hold the listener open until the drain deadline.
-  server.addHook('preClose', async () => closing.abort());
+export function addRoutes(server: PublicServer, routes: readonly ApiRoute[], services: ManagementServices): void {
   for (const entry of routes) {
-    server.route({
-      method: entry.method,
-      url: entry.path.replaceAll(/\{(\w+)\}/g, ':$1'),
-      config: { auth: entry.auth },
-      ...(entry.bodyLimit !== undefined && { bodyLimit: entry.bodyLimit }),
-      handler: async (request, reply) => {
-        const input = {
-          params: parsePart('path', entry.params, request.params),
-          // Without a schema there is nothing to ask for, and a misspelt filter must not be a missing one.
-          query: parsePart('query', entry.query ?? noQuery, request.query),
-          body: entry.body ? parsePart('body', entry.body, request.body) : undefined,
-        };
-        return entry.handle(input, {
+    server.api.add({
+      methods: [entry.method],
+      path: entry.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+      auth: entry.auth,
+      handle: async (request, response, parameters) => {
+        const reply = new Reply(response);
+        const body = await bodyOf(request, response, entry.bodyLimit ?? server.bodyLimit);
+        const answer = await entry.handle(inputOf(entry, request, parameters, body), {
           services: isScoped(entry.auth) ? servicesWithin(reachOfRequest(request), services) : services,
           request,
           reply,
-          gone: () => goneSignal(reply, closing.signal),
+          gone: () => goneSignal(response, server.closing),
         });
+        if (answer !== reply) reply.send(answer);
       },
     });
   }
+}
+
+/** A body that is not wanted is not waited for either: with it the connection ends. */
+async function bodyOf(request: IncomingMessage, response: ServerResponse, maxBytes: number): Promise<unknown> {
+  if (request.method === 'GET') return undefined;
+  try {
+    return await readJson(request, maxBytes);
+  } catch (error) {
+    response.setHeader('connection', 'close');
+    throw error;
+  }
+}
+
+function inputOf(entry: ApiRoute, request: IncomingMessage, parameters: PathParameters, body: unknown): unknown {
+  const { url = '' } = request;
+  const queryAt = url.search(/[?#]/); // Where the router ends the path, so that both read a target alike.
+  return {
+    params: parsePart('path', entry.params, parameters),
+    // Without a schema there is nothing to ask for, and a misspelt filter must not be a missing one.
+    query: parsePart('query', entry.query ?? noQuery, queryAt === -1 ? {} : parse(url.slice(queryAt + 1))),
+    body: entry.body ? parsePart('body', entry.body, body) : undefined,
+  };
 }
 
 const noQuery = z.strictObject({});
@@ -115,11 +135,12 @@ function parsePart(part: string, schema: z.ZodType | undefined, value: unknown):
   throw new MillraceError('request.invalid', `${where}: ${issue?.message ?? 'invalid'}`.slice(0, 300));
 }
 
-function goneSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
+/** Long polls and event streams would otherwise hold the listener open until the drain deadline. */
+function goneSignal(response: ServerResponse, closing: AbortSignal): AbortSignal {
   const gone = new AbortController();
   const abort = (): void => gone.abort();
-  reply.raw.once('close', abort);
+  response.once('close', abort);
   closing.addEventListener('abort', abort, { once: true, signal: gone.signal });
-  if (reply.raw.destroyed || closing.aborted) abort();
+  if (response.destroyed || closing.aborted) abort();
   return gone.signal;
 }

@@ -34,7 +34,7 @@ export const uiRoutes: readonly ApiRoute[] = [
     tag: 'about',
     summary: 'Leads to the page.',
     responses: { 307: { description: 'To `/ui/`.' } },
-    handle: (_input, { reply }) => reply.redirect('/ui/', 307),
+    handle: (_input, { reply }) => reply.code(307).header('location', '/ui/').send(),
   }),
   route({
     method: 'GET',

@@ -1,10 +1,4 @@
-/**
- * What somebody may do. `invoke`: call functions that ask for a token, and read what became of such calls. `deploy`:
- * functions, their secrets, namespaces and scale. `operate`: look at everything else, and queues, dead letters,
- * connectors.
- */
-export const scopes = ['invoke', 'deploy', 'operate'] as const;
-export type Scope = (typeof scopes)[number];
+import { type Scope, scopes } from '../contracts/route.ts';
 
 /** Each of the scopes in each of the namespaces; `*` is every namespace. */
 export interface Grant {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { BasicCredentials } from '../auth/basic.ts';
-import { everyNamespace, type Scope, scopes } from '../auth/principal.ts';
+import { everyNamespace } from '../auth/principal.ts';
+import { type Scope, scopes } from '../contracts/route.ts';
 import { digestOf } from '../auth/token.ts';
 import { messageOf } from '../contracts/errors.ts';
 import type { FileFindings, Findings } from './findings.ts';

@@ -1,4 +1,3 @@
-import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Clock } from './clock.ts';
@@ -9,6 +8,7 @@ import type { Delivery, Settlement } from './delivery.ts';
 import type { AckMode, MessageTraits, SourceMessage } from './message.ts';
 import type { FunctionSpec, FunctionStatus, Provider } from './provider.ts';
 import type { CancelResult, MessageRecord, Queue, QueueCapabilities } from './queue.ts';
+import type { Routes } from './route.ts';
 import type { Store } from './store.ts';
 
 export const pluginTypes = ['connection', 'connector', 'queue', 'store', 'provider'] as const;
@@ -42,8 +42,8 @@ export interface PluginMetrics {
 }
 
 export interface ConnectorHost extends PluginHost {
-  /** The public listener, before it listens: add routes in `start`. */
-  readonly http: FastifyInstance;
+  /** The connector's routes on the public listener: add them in `start`. */
+  readonly http: Routes;
   readonly invocations: Invocations;
   /** Bytes: of any body, and of one that goes through a queue. */
   readonly limits: { readonly body: number; readonly asyncBody: number };

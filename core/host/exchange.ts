@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { RouteApp } from '../api/route-table.ts';
+import type { OwnRoutes } from '../api/route-table.ts';
 import type { PublicServer } from '../api/server.ts';
 import type { Changes, PartChanges } from '../config/changes.ts';
 import type { Config, PluginConfig } from '../config/schema.ts';
@@ -67,7 +67,7 @@ export class Exchange {
       await this.#placeFunctions();
       await this.#changeOver();
       signal.throwIfAborted();
-      server.serve(this.#apps());
+      server.serve(this.#routes());
     } catch (error) {
       await this.#bringBack();
       throw error;
@@ -116,7 +116,7 @@ export class Exchange {
    */
   async #changeOver(): Promise<void> {
     const { added, changed, removed } = this.#changes.connectors;
-    const hasRoutes = (name: string): boolean => this.#old.get(name)?.app !== undefined;
+    const hasRoutes = (name: string): boolean => this.#old.get(name)?.routes !== undefined;
     for (const name of changed.filter(hasRoutes)) await this.#start(name);
     await allOf(removed.filter((name) => !hasRoutes(name)).map((name) => this.#end(name)));
     await allOf(
@@ -131,11 +131,11 @@ export class Exchange {
   }
 
   async #start(name: string): Promise<void> {
-    const { plugins, server, invocations, product, signal } = this.#parts;
+    const { plugins, invocations, product, signal } = this.#parts;
     const config = this.#after.connectors.get(name);
     if (!config) return;
     signal.throwIfAborted();
-    const running = await plugins.startConnector(config, server, invocations, product);
+    const running = await plugins.startConnector(config, invocations, product);
     if (running) this.#started.push(running);
     else this.#check();
   }
@@ -148,7 +148,7 @@ export class Exchange {
     this.#ended.add(name);
     const { drain } = this.#after.gateway.shutdown;
     // What came by its routes, which are not answered any more, still has to get in. Nobody waits for one that failed.
-    if (!running.app) sources.leave(running);
+    if (!running.routes) sources.leave(running);
     const drainMs = running.instance.state === 'running' ? drain : 0;
     if (!(await within(running.credit.whenIdle(), drainMs, signal))) {
       signal.throwIfAborted(); // The gateway drains and stops it.
@@ -164,10 +164,10 @@ export class Exchange {
   }
 
   /** Routes of what is going to be there. */
-  #apps(): RouteApp[] {
+  #routes(): OwnRoutes[] {
     const { changed, removed } = this.#changes.connectors;
     const leaving = new Set([...changed, ...removed].map((name) => this.#old.get(name)));
-    return this.#parts.plugins.connectors.flatMap((running) => (leaving.has(running) ? [] : (running.app ?? [])));
+    return this.#parts.plugins.connectors.flatMap((running) => (leaving.has(running) ? [] : (running.routes ?? [])));
   }
 
   /** In one turn of the event loop, so that nobody meets half of it. */
@@ -229,10 +229,10 @@ export class Exchange {
     if (signal.aborted) return;
     for (const name of this.#ended) {
       const config = this.#before.connectors.get(name);
-      const running = config && (await plugins.startConnector(config, server, invocations, product));
+      const running = config && (await plugins.startConnector(config, invocations, product));
       if (running) sources.addConnector(running);
     }
-    server.serve(plugins.connectors.flatMap(({ app }) => app ?? []));
+    server.serve(plugins.connectors.flatMap(({ routes }) => routes ?? []));
   }
 
   /** @throws MillraceError when something that was started for this has failed. */

@@ -1,4 +1,6 @@
-import type { FastifyInstance } from 'fastify';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { listening } from '../api/listener.ts';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
@@ -88,7 +90,7 @@ export class Gateway {
   /** The last of the reloads and deployments that were asked for. */
   #exchanging: Promise<unknown> = Promise.resolve();
   #server: PublicServer | undefined;
-  #management: FastifyInstance | undefined;
+  #management: Server | undefined;
   #state: 'starting' | 'ready' | 'leaving' | 'stopping' | 'stopped' = 'starting';
 
   constructor(container: DependencyContainer, baseFolder: string) {
@@ -135,11 +137,11 @@ export class Gateway {
 
   /** Where the public listener listens, once started: `http://127.0.0.1:8080`. */
   get url(): string {
-    return addressOf(this.#server?.api);
+    return urlOf(this.#server?.address);
   }
 
   get managementUrl(): string {
-    return addressOf(this.#management);
+    return urlOf(this.#management?.address());
   }
 
   /** Resolves when every part is up; rejects when the configuration asks for something that may not be done. */
@@ -168,9 +170,10 @@ export class Gateway {
     const refresh = queueMetrics(this.#parts.metrics, plugins.queues);
     functionMetrics(this.#parts.metrics, this.#parts.catalog);
     connectionMetrics(this.#parts.metrics, () => connectionsOf(plugins));
-    this.#management = managementServer(this.#parts.metrics, refresh, this.#config.observability.metrics.path);
+    const { metrics, logger } = this.#parts;
+    this.#management = managementServer(metrics, refresh, this.#config.observability.metrics.path, logger);
     registerManagement(
-      server.api,
+      server,
       managementServices({
         ...this.#parts,
         plugins,
@@ -182,7 +185,7 @@ export class Gateway {
         isReady: () => this.#state === 'ready',
       }),
     );
-    await server.api.ready();
+    server.serve([]);
     for (const connector of this.#config.connectors.values()) {
       if (connector.enabled) await this.#startConnector(connector, server, invocations);
     }
@@ -193,7 +196,7 @@ export class Gateway {
     for (const [name, queue] of plugins.queues) this.#sources.addQueue(name, queue);
     for (const running of plugins.connectors) this.#sources.addConnector(running);
     await server.listen(gateway.listen.host, gateway.listen.port);
-    await this.#management.listen({ host: gateway.management.host, port: gateway.management.port });
+    await listening(this.#management, gateway.management.host, gateway.management.port);
     this.#state = 'ready';
     this.#deployments.follow();
     this.#scaler.start();
@@ -311,7 +314,7 @@ export class Gateway {
     await this.#exchanging;
     if (this.#ending()) return;
     events.emit('gateway.stopping');
-    if (breaksOff) this.#server?.api.server.closeAllConnections();
+    if (breaksOff) this.#server?.closeAllConnections();
     if (this.#state === 'ready') {
       this.#state = 'leaving';
       this.#server?.leave();
@@ -320,7 +323,6 @@ export class Gateway {
     this.#state = 'stopping';
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
-    const listener = this.#server?.api.server;
     this.#sources.leaveAll();
     const closed = this.#server?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
@@ -330,20 +332,18 @@ export class Gateway {
     if (!(await within(drained, left()))) {
       logger.warn({ inFlight: this.#running.size }, 'the drain deadline has passed: handing back what still runs');
       this.#sources.abort();
-      listener?.closeAllConnections();
+      this.#server?.closeAllConnections();
       await within(drained, 5000);
     }
-    // A kept-alive connection that was busy a moment ago would stay open for as long as its client likes.
-    const closing = setInterval(() => listener?.closeIdleConnections(), 20);
     await within(Promise.resolve(closed), Math.min(1000, left() + 100));
-    clearInterval(closing);
-    listener?.closeAllConnections();
+    this.#server?.closeAllConnections();
     for (const { instance, connector } of this.#plugins.connectors)
       await instance.stop((ms) => connector.stop(ms), Math.max(left(), stopMs));
     this.#sources.stop();
     await this.#plugins.stop(Math.max(left(), stopMs));
     for (const sender of [this.#callbacks, ...this.#formerCallbacks]) await sender.close();
-    await this.#management?.close();
+    this.#management?.close();
+    this.#management?.closeAllConnections();
     deadlines.stop();
     this.#state = 'stopped';
   }
@@ -375,10 +375,10 @@ export class Gateway {
   /** One whose routes another one has already has failed. */
   async #startConnector(config: ConnectorConfig, server: PublicServer, invocations: Invocations): Promise<void> {
     const plugins = this.#plugins;
-    const running = await plugins.startConnector(config, server, invocations, product);
+    const running = await plugins.startConnector(config, invocations, product);
     if (!running) return;
     try {
-      server.serve(plugins.connectors.flatMap(({ app }) => app ?? []));
+      server.serve(plugins.connectors.flatMap(({ routes }) => routes ?? []));
     } catch (error) {
       running.instance.fail(error);
       await plugins.dropConnector(running, 0);
@@ -434,8 +434,7 @@ function withDeployed(declared: Config, deployed: ReadonlyMap<string, FunctionCo
   return deployed.size === 0 ? declared : { ...declared, functions: new Map([...deployed, ...declared.functions]) };
 }
 
-function addressOf(server: FastifyInstance | undefined): string {
-  const address = server?.server.address();
+function urlOf(address: AddressInfo | string | null | undefined): string {
   if (!address || typeof address === 'string') return '';
   return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
 }

@@ -1,6 +1,4 @@
-import type { FastifyInstance } from 'fastify';
-import type { RouteApp } from '../api/route-table.ts';
-import type { PublicServer } from '../api/server.ts';
+import { OwnRoutes } from '../api/route-table.ts';
 import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { Connector } from '../contracts/connector.ts';
@@ -19,6 +17,7 @@ import type {
 import { type ErrorCode, MillraceError } from '../contracts/errors.ts';
 import type { FunctionStatus, Provider } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
+import type { Routes } from '../contracts/route.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Intake } from '../intake/intake.ts';
@@ -40,7 +39,7 @@ export interface RunningConnector {
   /** Between it and the pipeline, where it brings messages. */
   readonly intake: Intake | undefined;
   /** Its routes, if it has any. */
-  readonly app: RouteApp | undefined;
+  readonly routes: OwnRoutes | undefined;
   readonly credit: CreditPool;
   /** Deliveries that were emitted and are not settled yet; never more than credits were taken. */
   inFlight: number;
@@ -207,28 +206,23 @@ export class Plugins {
    */
   async startConnector(
     connectorConfig: ConnectorConfig,
-    server: PublicServer,
     invocations: Invocations,
     product: string,
   ): Promise<RunningConnector | undefined> {
     const { definition, config, name, credit } = connectorConfig;
     const instance = this.#add('connector', connectorConfig);
     const intake = this.#intakeOf(connectorConfig, instance);
-    let app: RouteApp | undefined;
-    const http = (): FastifyInstance => (app ??= server.open(`connector "${name}"`)).server;
+    let routes: OwnRoutes | undefined;
+    const http = (): OwnRoutes => (routes ??= new OwnRoutes(`connector "${name}"`));
     const host = this.#connectorHost(instance, intake, { http, invocations: () => invocations, product });
     let connector: Connector | undefined;
     const started = await instance.step(async () => {
       connector = (definition as ConnectorDefinition).create(config, host);
       await connector.start();
-      await app?.server.ready();
     });
-    if (!started || !connector) {
-      await app?.server.close();
-      return undefined;
-    }
+    if (!started || !connector) return undefined;
     instance.started();
-    const made = { instance, connector, intake, app, credit: new CreditPool(credit), inFlight: 0, settled: 0 };
+    const made = { instance, connector, intake, routes, credit: new CreditPool(credit), inFlight: 0, settled: 0 };
     this.connectors = [...this.connectors, made];
     return made;
   }
@@ -256,10 +250,9 @@ export class Plugins {
 
   /** Stops one that cannot go on; it stays told about. */
   async dropConnector(running: RunningConnector, deadlineMs: number): Promise<void> {
-    const { instance, connector, app } = running;
+    const { instance, connector } = running;
     this.connectors = this.connectors.filter((other) => other !== running);
     await instance.stop((ms) => connector.stop(ms), deadlineMs);
-    await app?.server.close();
   }
 
   /** Stops a part that is not a connector, and forgets it. */
@@ -291,7 +284,7 @@ export class Plugins {
   #connectorHost(
     instance: PluginInstance,
     intake: Intake | undefined,
-    given: { readonly http: () => FastifyInstance; readonly invocations: () => Invocations; readonly product: string },
+    given: { readonly http: () => Routes; readonly invocations: () => Invocations; readonly product: string },
   ): ConnectorHost {
     const { limits } = this.#config.gateway;
     return {

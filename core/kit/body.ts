@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Outcome } from '../contracts/invocation.ts';
 
@@ -40,6 +41,12 @@ export function readAll(stream: Readable, maxBytes: number, tooLarge: () => Erro
       reject(error);
     }
   });
+}
+
+/** Whether the request says that it has one, which may be empty. */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length'];
+  return headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
 }
 
 export function isStream(body: Outcome['body']): body is Readable {

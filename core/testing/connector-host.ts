@@ -1,9 +1,9 @@
-import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type { Connection } from '../contracts/connection.ts';
 import type { ConnectorHost } from '../contracts/definition.ts';
 import { Delivery } from '../contracts/delivery.ts';
+import type { Routes } from '../contracts/route.ts';
 import type { Store } from '../contracts/store.ts';
 import { headersOfMessage } from '../kit/event.ts';
 
@@ -12,7 +12,7 @@ export interface ConnectorHostParts {
   /** Started; for a connector that works over one. */
   readonly connection?: Connection;
   /** For a connector that adds routes. */
-  readonly http?: FastifyInstance;
+  readonly http?: Routes;
   /** For a connector that keeps records. */
   readonly store?: Store;
 }

@@ -1,4 +1,3 @@
-import type { FastifyInstance } from 'fastify';
 import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { pino } from 'pino';
@@ -13,6 +12,7 @@ import { MillraceError } from '../../core/contracts/errors.ts';
 import type { FunctionAuth } from '../../core/contracts/policy.ts';
 import type { FunctionEntry } from '../../core/contracts/provider.ts';
 import type { Lease, NewMessage, Queue } from '../../core/contracts/queue.ts';
+import type { Routes } from '../../core/contracts/route.ts';
 import { FunctionLogs } from '../../core/functions/logs.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { testAuthenticator } from '../support/authenticator.ts';
@@ -25,7 +25,7 @@ import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
 export interface TestApi {
   readonly url: string;
   readonly port: number;
-  readonly server: FastifyInstance;
+  readonly server: PublicServer;
   readonly queues: ReadonlyMap<string, Queue>;
   readonly events: Subject<MillraceEvent>;
   /** Lines that were logged. */
@@ -59,7 +59,7 @@ export interface TestAnswer {
 interface ApiOptions {
   readonly auth?: 'none' | AuthConfig;
   readonly server?: Partial<PublicServerOptions>;
-  readonly routes?: (server: FastifyInstance) => void;
+  readonly routes?: (routes: Routes) => void;
   /** By full name: who may call them. */
   readonly functions?: Readonly<Record<string, FunctionAuth | undefined>>;
   /** Instead of those that do nothing. */
@@ -73,7 +73,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
   lines.on('data', (line: Buffer) => log.push(line.toString()));
   const logger = pino(lines);
   const authenticator = testAuthenticator(options.auth, { logger });
-  const { api: server } = new PublicServer({
+  const server = new PublicServer({
     authenticator,
     logger,
     listenHost: '127.0.0.1',
@@ -124,10 +124,10 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
     ...options.services,
   };
   registerManagement(server, services);
-  options.routes?.(server);
-  await server.listen({ host: '127.0.0.1', port: 0 });
-  const address = server.server.address();
-  const port = typeof address === 'object' && address ? address.port : 0;
+  options.routes?.(server.api);
+  server.serve([]);
+  await server.listen('127.0.0.1', 0);
+  const port = server.address?.port ?? 0;
   const url = `http://127.0.0.1:${port}`;
   return {
     url,

@@ -18,12 +18,9 @@ const header = (text: string): Record<string, string> => ({
   authorization: `Basic ${Buffer.from(text).toString('base64')}`,
 });
 
-/** The routes of the table that Fastify has; the next test says that it has no others. */
-function registered(server: TestApi['server']): { method: string; url: string; auth: unknown }[] {
-  return apiRoutes.flatMap(({ method, path, auth }) => {
-    const url = path.replaceAll(/\{(\w+)\}/g, ':$1');
-    return server.hasRoute({ method, url }) ? [{ method, url, auth }] : [];
-  });
+/** Those that are answered. */
+function registered({ server }: TestApi): { method: string; url: string; auth: unknown }[] {
+  return server.api.all().flatMap(({ methods, path: url, auth }) => methods.map((method) => ({ method, url, auth })));
 }
 
 test('every route of the router refuses without credentials, unless it is one of the few public ones', async () => {
@@ -36,7 +33,7 @@ test('every route of the router refuses without credentials, unless it is one of
     '/invocations/:id/result',
     '/async-function/:id',
   ]);
-  const routes = registered(api.server);
+  const routes = registered(api);
   expect(routes).toHaveLength(apiRoutes.length);
   for (const { method, url } of routes) {
     const path = url.replaceAll(/:\w+/g, 'x');
@@ -61,11 +58,14 @@ test('every route of the router refuses without credentials, unless it is one of
   }
 });
 
-test('the router holds nothing that the table does not', async () => {
+test('the router holds what the table does, and nothing else', async () => {
   api = await startApi();
-  const printed = api.server.printRoutes({ commonPrefix: false });
-  const methods = printed.match(/\(([A-Z, ]+)\)/g)?.flatMap((list) => list.slice(1, -1).split(', ')) ?? [];
-  expect(methods).toHaveLength(apiRoutes.length);
+  const table = apiRoutes.map(({ method, path, auth }) => ({
+    method,
+    url: path.replaceAll(/\{(\w+)\}/g, ':$1'),
+    auth,
+  }));
+  expect(registered(api)).toEqual(table);
 });
 
 test('the right credentials open, with and without spaces or colons in the password', async () => {
@@ -85,9 +85,18 @@ test('a route that does not say who may use it cannot be registered', () => {
     logger: pino({ level: 'silent' }),
     listenHost: '127.0.0.1',
   });
-  expect(() => server.get('/anything', () => 'x')).toThrow('does not declare config.auth');
-  expect(() => server.get('/system/x', { config: { auth: 'public' } }, () => 'x')).toThrow('does not declare');
-  expect(() => server.get('/systematic', { config: { auth: 'public' } }, () => 'x')).not.toThrow();
+  const add = (path: string, auth?: unknown) => () =>
+    server.add({ methods: ['GET'], path, handle: (_request, response) => void response.end(), auth: auth as 'public' });
+  for (const auth of [undefined, 'nobody', [], ['operate', 'nobody']]) {
+    expect(add('/anything', auth), String(auth)).toThrow('does not declare "auth"');
+  }
+  expect(add('/system/x', 'public')).toThrow('does not declare');
+  expect(add('/system/x', 'function')).toThrow('does not declare');
+  expect(add('/systematic', 'public')).not.toThrow();
+  expect(add('/systematic', 'public')).toThrow('already declared');
+  expect(add('nowhere', 'public')).toThrow('nowhere');
+  server.all();
+  expect(add('/late', 'public')).toThrow('after its start');
 });
 
 test('without credentials the gateway listens on loopback only', () => {
@@ -247,11 +256,30 @@ test('a body that stops coming ends the connection; one that goes on slowly does
   expect(answer).toContain(' 200 ');
 });
 
+test('what nobody reads of a body ends with its connection, however fast it comes (CVE-2024-22019)', async () => {
+  api = await startApi({ server: { limits: { ...callerLimits.parse({}), idle: 150, bodyTime: 300 } } });
+  const { connect } = await import('node:net');
+  const socket = connect(api.port, '127.0.0.1');
+  socket.write('POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n');
+  const pushing = setInterval(() => socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'), 5);
+  let text = '';
+  socket.on('data', (chunk) => (text += chunk.toString()));
+  socket.on('error', () => undefined);
+  await new Promise((resolve) => socket.on('close', resolve));
+  clearInterval(pushing);
+  expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 404']);
+});
+
 test('line breaks in names stay one line of the log and out of headers', async () => {
   api = await startApi({
-    routes: (server) =>
-      server.get('/broken', { config: { auth: 'public' } }, () => {
-        throw new Error('secret detail\r\n{"level":60,"msg":"forged"}');
+    routes: (routes) =>
+      routes.add({
+        methods: ['GET'],
+        path: '/broken',
+        auth: 'public',
+        handle: () => {
+          throw new Error('secret detail\r\n{"level":60,"msg":"forged"}');
+        },
       }),
   });
   const answer = await api.send('GET', '/broken?x=%0d%0aforged');

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import { httpConfig } from '../../connectors/http/config.ts';
 import { HttpConnector } from '../../connectors/http/connector.ts';
+import { OwnRoutes } from '../../core/api/route-table.ts';
 import { PublicServer } from '../../core/api/server.ts';
 import { brokerTraits, type ConnectorBench, type ConnectorTraits } from '../../core/testing/connector-bench.ts';
 import { connectorHost } from '../../core/testing/connector-host.ts';
@@ -37,12 +38,12 @@ export async function httpConnectorBench(): Promise<ConnectorBench> {
       });
       servers.push(server);
       const config = httpConfig.parse({ routes: [{ path: '/trial/:id', function: 'work' }] });
-      const routes = server.open('connector "trial"');
-      const connector = new HttpConnector(config, connectorHost('http', { http: routes.server }));
+      const routes = new OwnRoutes('connector "trial"');
+      const connector = new HttpConnector(config, connectorHost('http', { http: routes }));
       await connector.start();
-      await routes.server.ready();
       server.serve([routes]);
-      url = await server.api.listen({ host: '127.0.0.1', port: 0 });
+      await server.listen('127.0.0.1', 0);
+      url = `http://127.0.0.1:${server.address?.port}`;
       return connector;
     },
     send: async (messages) => {
@@ -59,7 +60,7 @@ export async function httpConnectorBench(): Promise<ConnectorBench> {
     dispose: async () => {
       await agent.destroy();
       for (const server of servers) {
-        server.api.server.closeAllConnections();
+        server.closeAllConnections();
         await server.close();
       }
     },

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { Pool } from 'undici';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { errorCodes } from '../../core/contracts/errors.ts';
 import { isId } from '../../core/delivery/ids.ts';
@@ -8,10 +9,15 @@ import { jsonText, nearly, noise } from './inputs.ts';
 import { times } from '../support/promise.ts';
 
 let api: TestApi;
+let callers: Pool;
 beforeAll(async () => {
   api = await startApi();
+  callers = new Pool(api.url, { connections: 1 });
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  await callers.close();
+  await api.close();
+});
 
 interface Sent {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -23,16 +29,12 @@ interface Answered {
   readonly text: string;
 }
 
-/** Past the socket: what Node does with bytes that are no HTTP is shown by `test/api/hostile.test.ts`. */
+/** What Node does with bytes that are no HTTP is shown by `test/api/hostile.test.ts`. */
 async function ask({ method, path, body }: Sent): Promise<Answered> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' };
-  const { statusCode: status, body: text } = await api.server.inject({
-    method,
-    url: path,
-    headers,
-    ...(body !== undefined && { payload: body }),
-  });
-  return { status, text };
+  const spelled = path.toWellFormed().replaceAll(/[^\u0021-\u007e]+/g, encodeURIComponent);
+  const answer = await callers.request({ method, path: spelled, headers, body: body ?? null });
+  return { status: answer.statusCode, text: await answer.body.text() };
 }
 
 /** An answer is what was asked for, or a refusal with a code of the table: never a bug, which would be a 500. */

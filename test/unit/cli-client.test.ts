@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import type { FastifyInstance } from 'fastify';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +13,9 @@ import { registerInvoke } from '../../core/cli/invoke.ts';
 import { age, printable } from '../../core/cli/output.ts';
 import { registerQueues } from '../../core/cli/queues.ts';
 import type { Queue } from '../../core/contracts/queue.ts';
+import type { Routes } from '../../core/contracts/route.ts';
+import { readJson } from '../../core/api/json-body.ts';
+import { Reply } from '../../core/api/reply.ts';
 import { kill, leaseOne, message, startApi, type TestApi } from '../api/api-server.ts';
 
 let api: TestApi;
@@ -33,29 +35,28 @@ afterEach(async () => {
 });
 
 /** A stand-in for the HTTP connector: `echo` answers, `fails` fails, anything else is missing; async is queued. */
-function functionRoutes(server: FastifyInstance): void {
-  server.route({
-    method: ['GET', 'POST'],
-    url: '/function/:name',
-    config: { auth: 'public' },
-    handler: async (request, reply) => {
-      const { name } = request.params as { name: string };
+function functionRoutes(routes: Routes): void {
+  routes.add({
+    methods: ['GET', 'POST'],
+    path: '/function/:name',
+    auth: 'public',
+    handle: async (request, response, { name }) => {
+      const reply = new Reply(response);
       const { headers } = request;
+      const body = await readJson(request, 10_000);
       reply.header('x-seen', JSON.stringify({ ...headers, authorization: headers.authorization ?? 'none' }));
       if (name === 'missing') {
         const error = { code: 'function.missing', message: 'no function "missing" is deployed' };
-        return reply.code(404).header('x-openfaas-internal', 'millrace').send({ error });
+        reply.code(404).header('x-openfaas-internal', 'millrace').send({ error });
+      } else if (name === 'fails') reply.code(503).send('out of order');
+      else if (headers['x-invoke-mode'] !== 'async') {
+        reply.type('text/plain').send(`echo ${JSON.stringify(body ?? '')}`);
+      } else {
+        const made = message();
+        await queue.enqueue([made]);
+        reply.header('x-invocation-id', made.id).header('x-call-id', 'c').header('x-durability', 'disk');
+        reply.code(202).header('location', `/invocations/${made.id}`).send();
       }
-      if (name === 'fails') return reply.code(503).send('out of order');
-      if (headers['x-invoke-mode'] !== 'async')
-        return reply.type('text/plain').send(`echo ${JSON.stringify(request.body ?? '')}`);
-      const made = message();
-      await queue.enqueue([made]);
-      const location = `/invocations/${made.id}`;
-      return reply
-        .code(202)
-        .headers({ 'x-invocation-id': made.id, 'x-call-id': 'c', location, 'x-durability': 'disk' })
-        .send();
     },
   });
 }
@@ -221,11 +222,17 @@ test('a token comes from a file or the environment, goes to the routes of the ga
   const guarded = await startApi({
     auth: { tokens: [config] },
     functions: { 'echo.openfaas-fn': 'token' },
-    routes: (server) =>
-      server.post('/function/closed', { config: { auth: 'function' } }, (request, reply) => {
-        seen.push(request.headers.authorization);
-        if (request.headers.authorization) return 'it ran';
-        return reply.code(401).header('x-openfaas-internal', 'millrace').send('invalid credentials');
+    routes: (routes) =>
+      routes.add({
+        methods: ['POST'],
+        path: '/function/closed',
+        auth: 'function',
+        handle: ({ headers: { authorization } }, response) => {
+          seen.push(authorization);
+          const reply = new Reply(response);
+          if (authorization) reply.send('it ran');
+          else reply.code(401).header('x-openfaas-internal', 'millrace').send('invalid credentials');
+        },
       }),
   });
   try {
@@ -350,7 +357,7 @@ test('a bulk replay that is cut off says how to go on', async () => {
   const original = queue.deadLetters.replay.bind(queue.deadLetters);
   let calls = 0;
   queue.deadLetters.replay = async (...given) => {
-    if (++calls === 2) api.server.server.closeAllConnections();
+    if (++calls === 2) api.server.closeAllConnections();
     await new Promise((resolve) => setTimeout(resolve, 150));
     return original(...given);
   };

@@ -4,6 +4,7 @@ import type { Connector, Credit } from '../../../core/contracts/connector.ts';
 import { type ConnectorHost, defineConnector } from '../../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../../core/contracts/delivery.ts';
 import { natsTopics, topicMatcher } from '../../../core/kit/topic.ts';
+import { jsonRoute } from './json-route.ts';
 
 interface Given {
   readonly topic?: string;
@@ -29,8 +30,8 @@ class MessagesConnector implements Connector {
   }
 
   async start(): Promise<void> {
-    this.#host.http.post(this.#path, { config: { auth: 'public' } }, async (request) => {
-      const given = request.body as Given;
+    const give = async (body: unknown): Promise<unknown> => {
+      const given = body as Given;
       const { subscriber, credit } = this.#out ?? {};
       if (!subscriber || !credit?.tryTake()) throw new Error('no credit');
       const settled = Promise.withResolvers<Verdict>();
@@ -54,7 +55,8 @@ class MessagesConnector implements Connector {
         ...(verdict.kind === 'dead' && { reason: verdict.reason }),
         ...(verdict.kind === 'retry' && { counted: verdict.counted }),
       };
-    });
+    };
+    this.#host.http.add(jsonRoute(this.#path, give));
   }
 
   deliveries(credit: Credit): Observable<Delivery> {

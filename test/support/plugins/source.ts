@@ -3,6 +3,15 @@ import { z } from 'zod';
 import type { Connector, Credit } from '../../../core/contracts/connector.ts';
 import { type ConnectorHost, defineConnector } from '../../../core/contracts/definition.ts';
 import { Delivery, type Verdict } from '../../../core/contracts/delivery.ts';
+import { jsonRoute } from './json-route.ts';
+
+interface Given {
+  readonly function: string;
+  readonly body: string;
+  readonly mode?: 'async';
+  readonly attempt?: number;
+  readonly key?: string;
+}
 
 /** A source that can take messages back: what is POSTed to /give is a message, and the answer is its verdict. */
 class SourceConnector implements Connector {
@@ -14,8 +23,8 @@ class SourceConnector implements Connector {
   }
 
   async start(): Promise<void> {
-    this.#host.http.post('/give', { config: { auth: 'public' } }, async (request) => {
-      const given = request.body as { function: string; body: string; mode?: 'async'; attempt?: number; key?: string };
+    const give = async (body: unknown): Promise<unknown> => {
+      const given = body as Given;
       const { subscriber, credit } = this.#out ?? {};
       if (!subscriber || !credit?.tryTake()) throw new Error('no credit');
       const settled = Promise.withResolvers<Verdict>();
@@ -38,7 +47,8 @@ class SourceConnector implements Connector {
         ...(verdict.kind === 'dead' && { reason: verdict.reason }),
         ...(verdict.kind === 'retry' && { counted: verdict.counted, delayMs: verdict.delayMs }),
       };
-    });
+    };
+    this.#host.http.add(jsonRoute('/give', give));
   }
 
   deliveries(credit: Credit): Observable<Delivery> {
