@@ -99,6 +99,10 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     await new Promise((resolve) => setTimeout(resolve, 300));
     return answer(200, 'slow but sure');
   },
+  brief: async () => {
+    await new Promise((resolve) => setTimeout(resolve, 25));
+    return answer(200, 'done');
+  },
   never: () => new Promise(() => undefined),
   heeds: async ({ signal, invocation: { body } }) => {
     ran.push(`begun ${Buffer.from(body instanceof Uint8Array ? body : '').toString()}`);
@@ -128,6 +132,7 @@ export default defineProvider({
         'floods',
         'fail',
         'slow',
+        'brief',
         'never',
         'heeds',
         'throws',
