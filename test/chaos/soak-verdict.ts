@@ -1,0 +1,79 @@
+/** How the gateway was at one moment, with nothing under way. */
+export interface Sample {
+  /** Since the beginning. */
+  readonly atMs: number;
+  readonly rssMiB: number;
+  /** After a garbage collection. */
+  readonly heapMiB: number;
+  readonly descriptors: number;
+  readonly threads: number;
+  readonly timers: number;
+  /** Of the synchronous calls since the sample before. */
+  readonly p99Ms: number;
+  /** Of one core, since the sample before. */
+  readonly cpu: number;
+  readonly calls: number;
+}
+
+export interface Verdict {
+  /** What grew. Empty: all is flat. */
+  readonly grew: readonly string[];
+  /** All of it in one line. */
+  readonly line: string;
+}
+
+/** So much more of them than before is no leak: a connection that has just ended, a thread that is being replaced. */
+const allowed = { descriptors: 5, threads: 2, timers: 5 } as const;
+const mostMiBPerHour = 1;
+const mostDrift = 1.2;
+/** Shorter than this, memory is still being warmed up, and a p99 is that of too few calls. */
+const leastMs = 9 * 60_000;
+
+/** Judges what came after the warming up, which takes a third of the time, ten minutes at most. */
+export function verdictOf(all: readonly Sample[]): Verdict {
+  const lastMs = all.at(-1)?.atMs ?? 0;
+  const samples = all.filter(({ atMs }) => atMs >= Math.min(lastMs / 3, 600_000));
+  const third = Math.ceil(samples.length / 3);
+  const between = (of: (sample: Sample) => number): readonly [number, number] => [
+    median(samples.slice(0, third).map(of)),
+    median(samples.slice(-third).map(of)),
+  ];
+  const grew: string[] = [];
+  const told: string[] = [];
+  for (const [name, more] of Object.entries(allowed) as [keyof typeof allowed, number][]) {
+    const [before, after] = between((sample) => sample[name]);
+    told.push(`${name} ${before} → ${after}`);
+    if (after > before + more) grew.push(`${name} grew from ${before} to ${after}`);
+  }
+  const rss = slopeOf(samples.map(({ atMs, rssMiB }) => [atMs / 3_600_000, rssMiB]));
+  told.push(`RSS ${rss.slope.toFixed(1)} ± ${rss.error.toFixed(1)} MiB/h`);
+  const heap = slopeOf(samples.map(({ atMs, heapMiB }) => [atMs / 3_600_000, heapMiB]));
+  told.push(`heap ${heap.slope.toFixed(1)} ± ${heap.error.toFixed(1)} MiB/h`);
+  const [p99Before, p99After] = between(({ p99Ms }) => p99Ms);
+  told.push(`p99 ${p99Before.toFixed(1)} → ${p99After.toFixed(1)} ms`);
+  if (lastMs >= leastMs) {
+    // What cannot be told from nothing is none.
+    if (rss.slope - 2 * rss.error > mostMiBPerHour) grew.push(`RSS grows by ${rss.slope.toFixed(1)} MiB/h`);
+    if (p99After > mostDrift * p99Before) grew.push(`the p99 went from ${p99Before} to ${p99After} ms`);
+  }
+  const cpu = median(samples.map((sample) => sample.cpu));
+  const calls = all.reduce((sum, sample) => sum + sample.calls, 0);
+  const head = `${(lastMs / 60_000).toFixed(1)} min, ${calls.toLocaleString('en')} calls at ${Math.round(100 * cpu)} % CPU`;
+  return { grew, line: `${head}: ${told.join(', ')}: ${grew.length === 0 ? 'flat' : grew.join('; ')}` };
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+/** The line of least squares through the points, and the standard error of its slope. */
+export function slopeOf(points: readonly (readonly [x: number, y: number])[]): { slope: number; error: number } {
+  const count = points.length;
+  if (count < 3) return { slope: 0, error: 0 };
+  const meanX = points.reduce((sum, [x]) => sum + x, 0) / count;
+  const meanY = points.reduce((sum, [, y]) => sum + y, 0) / count;
+  const spread = points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+  const slope = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0) / spread;
+  const rest = points.reduce((sum, [x, y]) => sum + (y - meanY - slope * (x - meanX)) ** 2, 0);
+  return { slope, error: Math.sqrt(rest / (count - 2) / spread) };
+}

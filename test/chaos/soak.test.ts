@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest';
+import { saw } from '../support/promise.ts';
+import { soak } from './soak.ts';
+import { type Sample, slopeOf, verdictOf } from './soak-verdict.ts';
+
+/** Here only the instrument is looked at: that nothing grows takes longer to say (`npm run soak -- --minutes 30`). */
+const short = { ms: 12_000, everyMs: 1500 };
+
+describe('a gateway under a mixed load', () => {
+  it.concurrent(
+    'has as many descriptors, timers and threads in the end as before (P22)',
+    { timeout: 180_000 },
+    async ({ task, expect: say }) => {
+      const { grew, line } = verdictOf(await soak(short));
+      say(grew, line).toEqual([]);
+      saw(task, { result: line });
+    },
+  );
+  it.concurrent(
+    'is found out when it leaks a timer at each tenth of a second',
+    { timeout: 180_000 },
+    async ({ expect: say }) => {
+      const { grew } = verdictOf(await soak({ ...short, leak: 'timers' }));
+      say(grew).toEqual([say.stringMatching(/^timers grew/)]);
+    },
+  );
+  it.concurrent(
+    'is found out when it leaks a descriptor at each tenth of a second',
+    { timeout: 180_000 },
+    async ({ expect: say }) => {
+      const { grew } = verdictOf(await soak({ ...short, leak: 'descriptors' }));
+      say(grew).toEqual([say.stringMatching(/^descriptors grew/)]);
+    },
+  );
+});
+
+describe('the verdict', () => {
+  const minute = 60_000;
+  const samples = (of: (minutes: number) => Partial<Sample>): readonly Sample[] =>
+    Array.from({ length: 120 }, (_, index) => ({
+      atMs: (index * minute) / 2,
+      rssMiB: 200 + (index % 7),
+      heapMiB: 40,
+      descriptors: 80 + (index % 3),
+      threads: 12,
+      timers: 10,
+      p99Ms: 5 + (index % 2) / 10,
+      cpu: 0.3,
+      calls: 100,
+      ...of(index / 2),
+    }));
+
+  it('is "flat" for what goes up and down', () => {
+    expect(verdictOf(samples(() => ({}))).grew).toEqual([]);
+  });
+  it('says what grows, also by little at a time', () => {
+    expect(verdictOf(samples((minutes) => ({ rssMiB: 200 + minutes / 6 }))).grew).toEqual(['RSS grows by 10.0 MiB/h']);
+    expect(verdictOf(samples((minutes) => ({ threads: 12 + Math.floor(minutes / 10) }))).grew).toHaveLength(1);
+    expect(verdictOf(samples((minutes) => ({ p99Ms: 5 + minutes / 20 }))).grew).toHaveLength(1);
+    expect(verdictOf(samples((minutes) => ({ timers: 10 + minutes }))).grew).toHaveLength(1);
+  });
+  it('does not look at the time in which a gateway warms up', () => {
+    expect(
+      verdictOf(samples((minutes) => (minutes < 9 ? { rssMiB: 100 + 10 * minutes, timers: 0 } : {}))).grew,
+    ).toEqual([]);
+  });
+  it('knows the line through points, and how sure it is', () => {
+    expect(
+      slopeOf([
+        [0, 1],
+        [1, 3],
+        [2, 5],
+      ]),
+    ).toEqual({ slope: 2, error: 0 });
+    expect(
+      slopeOf([
+        [0, 0],
+        [1, 1],
+        [2, 0],
+        [3, 1],
+      ]).error,
+    ).toBeGreaterThan(0.2);
+  });
+});

@@ -1,0 +1,47 @@
+import { openSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { NEVER } from 'rxjs';
+import { z } from 'zod';
+import type { Connector } from '../../../core/contracts/connector.ts';
+import { defineConnector } from '../../../core/contracts/definition.ts';
+
+/** What `GET /resources` tells of the process that it runs in, after a garbage collection. */
+export interface Resources {
+  /** By their kind, as Node calls them: Timeout, TCPSocketWrap, FSReqCallback, … */
+  readonly active: Readonly<Record<string, number>>;
+  readonly heapBytes: number;
+}
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+const leaks = {
+  none: () => undefined,
+  timers: () => setInterval(() => undefined, 60_000),
+  descriptors: () => openSync('/dev/null', 'r'),
+} as const;
+
+/** Tells how the process of its gateway is, and leaks where it is asked to. */
+export default defineConnector({
+  kind: 'resources',
+  summary: 'What the process holds. For tests.',
+  config: z.strictObject({ leak: z.enum(['none', 'timers', 'descriptors']).default('none') }),
+  examples: [{}],
+  create: ({ leak }, host): Connector => {
+    let leaking: NodeJS.Timeout | undefined;
+    return {
+      start: async () => {
+        leaking = setInterval(leaks[leak], 100);
+        host.http.get('/resources', { config: { auth: 'public' } }, (): Resources => {
+          collect();
+          const active = new Map<string, number>();
+          for (const kind of process.getActiveResourcesInfo()) active.set(kind, (active.get(kind) ?? 0) + 1);
+          return { active: Object.fromEntries(active), heapBytes: process.memoryUsage().heapUsed };
+        });
+      },
+      deliveries: () => NEVER,
+      health: () => ({ state: 'running', reconnects: 0 }),
+      stop: async () => clearInterval(leaking),
+    };
+  },
+});
