@@ -146,6 +146,7 @@ function bareServices(): PipelineServices {
     catalog,
     clock: systemClock,
     deadlines: new Deadlines(systemClock),
+    tracing: undefined,
     logger: pino({ level: 'silent' }),
     meter: new Meter(new Registry()),
     emit: () => undefined,

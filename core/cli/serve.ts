@@ -4,11 +4,13 @@ import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { secretValues, withoutSecrets } from '../config/redact.ts';
 import { ConfigWatch } from '../config/watch.ts';
+import { systemClock } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
 import { createLogger } from '../observe/log.ts';
+import { asksForTraces, type Tracing, tracingOf } from '../observe/tracing.ts';
 import { version } from '../version.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -54,8 +56,17 @@ async function serve(file: string, context: CliContext): Promise<number> {
   if (!config) return exitCodes.usage;
   const { format, level } = config.observability.logs;
   const secrets = new Set(secretValues(config));
-  const logger = createLogger({ format, level, secrets });
-  const gateway = new Gateway(compose(config, logger), dirname(resolve(file)));
+  let tracing: Tracing | undefined;
+  const about = asksForTraces(process.env) ? (id: string): object | undefined => tracing?.about(id) : undefined;
+  const logger = createLogger({ format, level, secrets, ...(about && { about }) });
+  try {
+    tracing = await tracingOf(process.env, logger, version);
+  } catch (error) {
+    if (!(error instanceof MillraceError)) throw error;
+    console.error(`millrace cannot start: ${error.message}`);
+    return exitCodes.usage;
+  }
+  const gateway = new Gateway(compose(config, logger, systemClock, tracing), dirname(resolve(file)));
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const watch = new ConfigWatch(loaded.origin, () => reload('a file has changed'));
   let isAsked = false;

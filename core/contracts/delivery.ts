@@ -1,6 +1,6 @@
 import type { Credit } from './connector.ts';
 import type { Lease, NewMessage } from './queue.ts';
-import type { Body, DeadReason, Durability, Invocation, Mode, Outcome, ReplyTarget } from './invocation.ts';
+import type { Body, DeadReason, Durability, Headers, Invocation, Mode, Outcome, ReplyTarget } from './invocation.ts';
 import type { SourceMessage } from './message.ts';
 import type { FunctionEntry } from './provider.ts';
 
@@ -28,6 +28,8 @@ export interface DeliveryRequest {
    * whoever waits is a caller, and the function may ask who he is.
    */
   readonly isEvent?: boolean | undefined;
+  /** The headers of each of the messages that were joined to this request, if there are several. */
+  readonly joined?: readonly Headers[] | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }
@@ -82,6 +84,13 @@ export interface Interruptible {
   interrupt(reason: AbortReason): void;
 }
 
+/** The span of a delivery, where there is tracing. */
+export interface DeliveryTrace {
+  /** Its attempt begins now: before that it waited. */
+  started(): void;
+  ended(verdict: Verdict | undefined): void;
+}
+
 /** What `decide` chose. */
 export type Decision = 'run' | 'enqueued' | 'refused';
 
@@ -132,6 +141,8 @@ export class Delivery {
   credit: Pick<Credit, 'giveBack'> | undefined = undefined;
   /** Set by the host: its place among what connectors have in the pipeline. */
   given: Linked | undefined = undefined;
+  /** analyze, where there is tracing. */
+  trace: DeliveryTrace | undefined = undefined;
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */
   entered = false;
 

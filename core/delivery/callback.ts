@@ -5,6 +5,7 @@ import type { Clock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
 import { systemNamespace } from '../contracts/provider.ts';
+import { traceContextOf } from '../kit/headers.ts';
 import { qualified } from '../kit/names.ts';
 import { failed } from '../kit/outcome.ts';
 import { CallbackGuard, literalOf, type Lookup, type ResolvedAddress } from './callback-guard.ts';
@@ -198,6 +199,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 export function callbackHeaders(invocation: Invocation, outcome: Outcome, attempts: number): Headers {
   return {
     ...forwardable(outcome.headers),
+    ...traceContextOf(invocation.headers),
     'x-call-id': invocation.callId,
     'x-invocation-id': invocation.id,
     'x-function-name': invocation.function,

@@ -5,6 +5,7 @@ import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { AttemptError, NewMessage } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { systemNamespace } from '../contracts/provider.ts';
+import { traceContextOf } from '../kit/headers.ts';
 import { isoTime } from '../kit/time.ts';
 import { pathOf, replyFunction } from './reply.ts';
 import { type CallbackFunction, callbackHeaders } from './callback.ts';
@@ -76,6 +77,7 @@ function follower(invocation: Invocation, outcome: Outcome, lane: string, nowMs:
   const contentType = outcome.headers['content-type'];
   const headers = {
     ...(contentType !== undefined && { 'content-type': contentType }),
+    ...traceContextOf(invocation.headers),
     'x-call-id': invocation.callId,
     'x-function-name': invocation.function,
     'x-function-status': String(outcome.status),

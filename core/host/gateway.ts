@@ -46,6 +46,7 @@ import {
   loggerToken,
   meterToken,
   metricsToken,
+  tracingToken,
 } from './tokens.ts';
 
 /** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
@@ -104,6 +105,7 @@ export class Gateway {
       logger: container.resolve(loggerToken),
       meter: container.resolve(meterToken),
       metrics: container.resolve(metricsToken),
+      tracing: container.resolve(tracingToken),
     };
     const { catalog, clock, events, logger, metrics } = this.#parts;
     const onFailure = (instance: { name: string; type: string }, error: unknown): void => {
@@ -344,6 +346,7 @@ export class Gateway {
     for (const sender of [this.#callbacks, ...this.#formerCallbacks]) await sender.close();
     this.#management?.close();
     this.#management?.closeAllConnections();
+    await this.#parts.tracing?.stop();
     deadlines.stop();
     this.#state = 'stopped';
   }
@@ -386,7 +389,7 @@ export class Gateway {
   }
 
   #pipelineServices(): PipelineServices {
-    const { catalog, clock, deadlines, events, logger, meter } = this.#parts;
+    const { catalog, clock, deadlines, events, logger, meter, tracing } = this.#parts;
     const { limits } = this.#config.gateway;
     const inForce = (): Config => this.#config;
     const callers = this.#callers;
@@ -396,6 +399,7 @@ export class Gateway {
       deadlines,
       logger,
       meter,
+      tracing,
       emit: events.emit,
       queues: this.#plugins.queues,
       running: this.#running,

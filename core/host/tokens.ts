@@ -6,6 +6,7 @@ import type { Catalog } from '../functions/catalog.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Events } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
+import type { Tracing } from '../observe/tracing.ts';
 import { token } from './container.ts';
 
 /** What the process has one of. Registered in the composition root (core/host/compose.ts), made when first asked for. */
@@ -17,3 +18,4 @@ export const meterToken = token<Meter>('Meter');
 export const eventsToken = token<Events>('Events');
 export const catalogToken = token<Catalog>('Catalog');
 export const deadlinesToken = token<Deadlines>('Deadlines');
+export const tracingToken = token<Tracing | undefined>('Tracing');

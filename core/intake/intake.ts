@@ -254,6 +254,7 @@ export class Intake {
     const request = {
       ...this.#request(message, target, headers, mode, { body, attempt, orderKey, count: run.length }),
       replyTo: this.#replyTo(run[0], isBatch),
+      joined: run.length > 1 ? run.map((item) => item.carrier.request.headers) : undefined,
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
     this.#out(new Delivery(carrier.source, request, { kind, settle }, message));

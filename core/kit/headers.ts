@@ -23,6 +23,14 @@ export function headerOf(headers: Headers, name: string): string | undefined {
   return typeof value === 'string' || value === undefined ? value : value[0];
 }
 
+/** What carries a trace on (https://www.w3.org/TR/trace-context/), if there is one. */
+export function traceContextOf({ traceparent, tracestate }: Headers): Headers {
+  if (traceparent === undefined) return none;
+  return tracestate === undefined ? { traceparent } : { traceparent, tracestate };
+}
+
+const none: Headers = {};
+
 /** Without what belongs to the connection or to the framing of one body. */
 export function endToEnd(headers: Headers): Headers {
   return Object.fromEntries(

@@ -8,10 +8,12 @@ export interface LogOptions {
   readonly level: string;
   /** Values that never appear in a line, wherever they come from. More may be added while it is in use. */
   readonly secrets: ReadonlySet<string>;
+  /** Adds to a line what is known of the invocation or call that it names. */
+  readonly about?: (idOrCallId: string) => object | undefined;
 }
 
 /** The process's logger: JSON lines on standard output, one event a line, the message constant and the data in fields. */
-export function createLogger({ format, level, secrets }: LogOptions): Logger {
+export function createLogger({ format, level, secrets, about }: LogOptions): Logger {
   const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
   let hidden: readonly string[] = [];
   let known = -1;
@@ -27,5 +29,13 @@ export function createLogger({ format, level, secrets }: LogOptions): Logger {
       process.stdout.write(pretty ? prettyLine(shown) : shown);
     },
   };
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const mixin = about && {
+    formatters: {
+      log: (fields: Record<string, unknown>) => {
+        const id = fields['id'] ?? fields['callId'];
+        return typeof id === 'string' ? { ...fields, ...about(id) } : fields;
+      },
+    },
+  };
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, ...mixin }, destination);
 }

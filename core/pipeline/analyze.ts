@@ -17,7 +17,7 @@ const standardPriority = 5;
  * queue hands out was analyzed when it was accepted; only its attempt is new.
  */
 export function analyze(services: PipelineServices): Stage {
-  const { catalog, clock, limits } = services;
+  const { catalog, clock, limits, tracing } = services;
   let lastMs = -1;
   let lastStart = '';
   return (delivery) => {
@@ -28,6 +28,7 @@ export function analyze(services: PipelineServices): Stage {
       refuse(delivery, error.code === 'function.missing' ? 'missing' : 'refused', error);
       return;
     }
+    tracing?.begin(delivery);
     if (delivery.invocation.depth > limits.depth) {
       const message = `this invocation is number ${delivery.invocation.depth} of a chain; the limit is ${limits.depth}`;
       refuse(delivery, 'loop', { code: 'invocation.loop', message });

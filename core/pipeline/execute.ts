@@ -19,6 +19,7 @@ export function execute(services: PipelineServices, ended: (delivery: Delivery) 
     const { entry, invocation } = delivery;
     if (delivery.outcome || delivery.decision !== 'run' || !entry || !invocation) return ended(delivery);
     delivery.startedAt = clock.monotonic();
+    delivery.trace?.started();
     meter.started(entry.name);
     emit('invocation.started', { id: invocation.id, function: entry.name, attempt: invocation.attempt });
     new Attempt(delivery, invocation, services, ended).run(entry);

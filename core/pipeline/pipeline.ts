@@ -98,6 +98,7 @@ function through(services: PipelineServices, end: (settled: Settled) => void): (
   }
 
   function settled(delivery: Delivery, verdict: Verdict): void {
+    delivery.trace?.ended(verdict);
     try {
       delivery.credit?.giveBack();
     } catch (error) {
@@ -108,6 +109,7 @@ function through(services: PipelineServices, end: (settled: Settled) => void): (
 
   function unsettled(delivery: Delivery, error: unknown): void {
     logger.fatal({ err: error, source: delivery.source }, 'a delivery was not settled');
+    delivery.trace?.ended(undefined);
     end({ delivery, verdict: undefined });
   }
 }

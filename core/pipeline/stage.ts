@@ -10,6 +10,7 @@ import type { CallbackFunction } from '../delivery/callback.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Emit } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
+import type { Tracing } from '../observe/tracing.ts';
 import type { Logger } from 'pino';
 
 /**
@@ -25,6 +26,8 @@ export interface PipelineServices {
   readonly catalog: Catalog;
   readonly deadlines: Deadlines;
   readonly meter: Meter;
+  /** Undefined where nobody asks for traces. */
+  readonly tracing: Tracing | undefined;
   /** Tells what happened to whoever listens; free when nobody does. */
   readonly emit: Emit;
   /** For queued work whose function is not known any more. */

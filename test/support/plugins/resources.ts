@@ -21,6 +21,13 @@ const leaks = {
   descriptors: () => openSync('/dev/null', 'r'),
 } as const;
 
+function look(): Resources {
+  collect();
+  const active = new Map<string, number>();
+  for (const kind of process.getActiveResourcesInfo()) active.set(kind, (active.get(kind) ?? 0) + 1);
+  return { active: Object.fromEntries(active), heapBytes: process.memoryUsage().heapUsed };
+}
+
 /** Tells how the process of its gateway is, and leaks where it is asked to. */
 export default defineConnector({
   kind: 'resources',
@@ -32,11 +39,11 @@ export default defineConnector({
     return {
       start: async () => {
         leaking = setInterval(leaks[leak], 100);
-        host.http.get('/resources', { config: { auth: 'public' } }, (): Resources => {
-          collect();
-          const active = new Map<string, number>();
-          for (const kind of process.getActiveResourcesInfo()) active.set(kind, (active.get(kind) ?? 0) + 1);
-          return { active: Object.fromEntries(active), heapBytes: process.memoryUsage().heapUsed };
+        host.http.add({
+          methods: ['GET'],
+          path: '/resources',
+          auth: 'public',
+          handle: (_request, response) => void response.end(JSON.stringify(look())),
         });
       },
       deliveries: () => NEVER,
