@@ -1,7 +1,7 @@
 import type { ConfigDefaults } from '../config/load.ts';
 import type { Registry } from '../host/registry.ts';
 
-/** What main gives to the commands that read a configuration. */
+/** What the program gives to the commands that read a configuration. */
 export interface CliContext {
   readonly registry: Registry;
   readonly defaults: ConfigDefaults;

@@ -2,15 +2,16 @@ import { readFileSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import manifest from '../../package.json' with { type: 'json' };
 import type { PluginDefinition } from '../contracts/definition.ts';
+import { isWithinRange } from '../kit/version.ts';
 
-/** What Millrace does not bring, with the versions that it works with: `1.2.3`, or `^1.2.3` and later ones of 1. */
+/** What Millrace does not bring, with the versions that it works with. */
 const ranges: Readonly<Record<string, string | undefined>> = manifest.peerDependencies;
 
 /** What is wrong with the packages that a plugin needs, as a sentence; undefined when they are there. */
 export function missingPackages({ packages = [] }: Pick<PluginDefinition, 'packages'>): string | undefined {
   const wrong = packages.flatMap((name) => {
     const found = installedVersion(name);
-    return found !== undefined && fits(found, ranges[name] ?? found) ? [] : { name, found };
+    return found !== undefined && isWithinRange(found, ranges[name] ?? found) ? [] : { name, found };
   });
   if (wrong.length === 0) return undefined;
   const needs = wrong.map(({ name, found }) =>
@@ -34,11 +35,4 @@ function installedVersion(name: string): string | undefined {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
   }
   return file === undefined ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
-}
-
-function fits(version: string, range: string): boolean {
-  if (!range.startsWith('^')) return version === range;
-  const [least = [], found = []] = [range.slice(1), version].map((text) => text.split('.').map(Number));
-  const differs = found.findIndex((number, index) => number !== least[index]);
-  return differs === -1 || (differs > 0 && (found[differs] ?? 0) > (least[differs] ?? 0));
 }

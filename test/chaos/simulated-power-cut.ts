@@ -31,7 +31,7 @@ export async function recorded(seed: number, calls: number, plant?: string): Pro
   mkdirSync(files);
   writeFileSync(config, configuration(sqlite.yaml(files), functions, ledger, { store: sqlite.store?.(files) }));
   const env = { LEDGER: ledger, ...(plant !== undefined && { MILLRACE_PLANT: plant }) };
-  const gateway = await startGateway(config, env, traced(trace));
+  const gateway = await startGateway(config, env, { through: traced(trace) });
   const callers = new Callers(seeded(seed), () => [gateway.url]);
   try {
     await callers.load(calls, 0, new AbortController().signal);

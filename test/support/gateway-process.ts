@@ -16,18 +16,22 @@ export interface GatewayProcess {
   readonly ended: Promise<number | string>;
 }
 
-/**
- * Starts it on the configuration and waits until it says that it is ready; rejects with its output if it ends before.
- * `through`: a command that runs the one that follows it, in the same process.
- */
+interface HowToStart {
+  /** A command that runs the one that follows it, in the same process. */
+  readonly through?: readonly string[];
+  /** Where the sources are. */
+  readonly folder?: string;
+}
+
+/** Starts it on the configuration and waits until it says that it is ready; rejects with its output if it ends before. */
 export async function startGateway(
   config: string,
   env: Readonly<Record<string, string>> = {},
-  through: readonly string[] = [],
+  { through = [], folder = root }: HowToStart = {},
 ): Promise<GatewayProcess> {
-  const [program, ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
+  const [program = '', ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
   const child = spawn(program, args, {
-    cwd: root,
+    cwd: folder,
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, '.compile-cache'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
