@@ -25,7 +25,7 @@ export class OwnRoutes implements Routes {
     if (this.#complete) throw new MillraceError('internal', `${this.owner} adds a route after its start`);
     requireAuth(route);
     try {
-      put(this.#known, route);
+      put(this.#known, route, false);
     } catch (error) {
       throw new MillraceError('internal', `${this.owner}: route ${route.path}: ${messageOf(error)}`, { cause: error });
     }
@@ -46,6 +46,8 @@ export interface ServedRoute {
   readonly scopes: readonly Scope[];
   /** What its answers are counted as; calls of functions are counted by their function. */
   readonly countedAs: string | undefined;
+  /** A connector's, and not one of the gateway's own. */
+  readonly isCall: boolean;
 }
 
 /** As the router has it: an object more for each call would be noticed. */
@@ -64,7 +66,11 @@ export interface RouteTable {
   find(method: string, url: string): FoundRoute | undefined;
 }
 
-/** @throws MillraceError `config.invalid` when two owners would answer the same requests. */
+/**
+ * `owners`: the gateway, then the connectors.
+ *
+ * @throws MillraceError `config.invalid` when two of them would answer the same requests.
+ */
 export function routeTable(owners: readonly OwnRoutes[]): RouteTable {
   const table = router({
     maxParamLength: maxParameterLength,
@@ -76,10 +82,10 @@ export function routeTable(owners: readonly OwnRoutes[]): RouteTable {
       throw new TargetTooLong('request.invalid', `'${path.slice(0, 100)}' is exceeding the max param length`);
     },
   });
-  for (const each of owners) {
+  for (const [index, each] of owners.entries()) {
     for (const route of each.all()) {
       try {
-        put(table, route);
+        put(table, route, index > 0);
       } catch (error) {
         const what = `${route.methods.join(', ')} ${route.path}`;
         const text = `${each.owner} cannot answer ${what}: another connector, or the gateway itself, does`;
@@ -99,11 +105,11 @@ export function routeTable(owners: readonly OwnRoutes[]): RouteTable {
 
 type Method = Parameters<Router['find']>[0];
 
-function put(table: Router, route: Route): void {
+function put(table: Router, route: Route, isCall: boolean): void {
   const { path, auth } = route;
   const isCounted = /^\/(?:system|async-function)(?:\/|$)/.test(path);
   const countedAs = isCounted ? path.replace(/\/\*$/, '') : undefined;
-  const store: ServedRoute = { route, scopes: isScoped(auth) ? [auth].flat() : [], countedAs };
+  const store: ServedRoute = { route, scopes: isScoped(auth) ? [auth].flat() : [], countedAs, isCall };
   for (const method of route.methods) table.on(method, route.path, never, store);
 }
 

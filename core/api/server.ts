@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../auth/authenticator.ts';
 import { callerLimits, type CallerLimits } from '../config/schema.ts';
+import { errorCodes } from '../contracts/errors.ts';
 import type { Route } from '../contracts/route.ts';
 import type { Requested } from '../observe/function-metrics.ts';
 import { CallerConnections, type ConnectionEnd } from './caller-connections.ts';
@@ -12,6 +13,7 @@ import { closed, createListener, listening } from './listener.ts';
 import { Reply } from './reply.ts';
 import { setReach } from './route-auth.ts';
 import { type FoundRoute, OwnRoutes, type RouteTable, routeTable } from './route-table.ts';
+import { Turn } from './turn.ts';
 
 export interface PublicServerOptions {
   readonly authenticator: Authenticator;
@@ -40,6 +42,7 @@ export class PublicServer {
   readonly #options: PublicServerOptions;
   readonly #limits: CallerLimits;
   readonly #connections: CallerConnections;
+  readonly #turn: Turn;
   readonly #closing = new AbortController();
   #guard: Guard;
   #table: RouteTable = routeTable([]);
@@ -50,6 +53,7 @@ export class PublicServer {
     this.bodyLimit = options.bodyLimit ?? 1_048_576;
     this.#limits = options.limits ?? callerLimits.parse({});
     this.#connections = new CallerConnections(this.#limits, options.ended);
+    this.#turn = new Turn(this.#limits.turn);
     this.#guard = apiGuard(options.authenticator, options.listenHost);
   }
 
@@ -122,7 +126,9 @@ export class PublicServer {
     try {
       found = this.#table.find(request.method ?? '', request.url ?? '');
       if (!found) return notFound(request, response);
-      const { route, scopes, countedAs } = found.store;
+      const { route, scopes, countedAs, isCall } = found.store;
+      // Who asks how the gateway is, or operates it, is to be answered now.
+      if (isCall && this.#turn.isLong()) return refuseLate(response);
       if (countedAs !== undefined) this.#count(countedAs, response);
       const answering =
         scopes.length > 0 ? this.#guarded(found, request, response) : route.handle(request, response, found.params);
@@ -157,3 +163,11 @@ export class PublicServer {
 function notFound({ method }: IncomingMessage, response: ServerResponse): void {
   new Reply(response).code(404).send(errorBody('route.unknown', `no route for ${method} on this path`));
 }
+
+/** As cheaply as can be: its body is not looked at. */
+function refuseLate(response: ServerResponse): void {
+  const headers = { 'content-type': 'application/json', 'retry-after': '1', 'x-openfaas-internal': 'millrace' };
+  response.writeHead(errorCodes['gateway.overloaded'].status, headers).end(lateBody);
+}
+
+const lateBody = JSON.stringify(errorBody('gateway.overloaded', 'more calls come than the gateway can begin'));

@@ -86,6 +86,9 @@ export const callerLimits = z
     bodyTime: timeLimit('60s').describe(
       'How long a body may take to come, and an answer to be taken, with a second more for each KiB of it.',
     ),
+    turn: timeLimit('1s').describe(
+      'When the gateway has been at calls for so long without a pause, those that wait behind them are answered 503.',
+    ),
   })
   .prefault({})
   .describe('Connections of callers. What is slower than this is ended.');

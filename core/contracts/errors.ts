@@ -86,6 +86,7 @@ export const errorCodes = {
       'What keeps the functions cannot be asked, or does not let the gateway do that; the message has its words.',
   },
   'callback.refused': { status: 400, retryable: false, summary: 'The callback URL points where callbacks may not go.' },
+  'gateway.overloaded': { status: 503, retryable: true, summary: 'More calls come than the gateway itself can begin.' },
   'gateway.stopping': { status: 503, retryable: true, summary: 'The gateway is shutting down.' },
   'config.invalid': {
     status: 500,

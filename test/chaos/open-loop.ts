@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 /** What came of calls that were begun at their time, whatever had become of those before. */
@@ -18,6 +19,8 @@ export interface Load {
   readonly ratePerSecond: number;
   readonly ms: number;
   readonly deadlineMs: number;
+  /** Opened before it begins: under load Node accepts one connection in each turn of its loop. */
+  readonly connections?: number;
 }
 
 /** As many as a gateway takes of one address by default, and some to spare. */
@@ -30,8 +33,12 @@ const hungMs = 25_000;
  * Calls a function so often a second, and waits for no answer before the next call: as callers do who know nothing of one
  * another. Raw, since a client library would be saturated before the gateway is.
  */
-export async function openLoop(url: string, { path, ratePerSecond, ms, deadlineMs }: Load): Promise<Counted> {
+export async function openLoop(
+  url: string,
+  { path, ratePerSecond, ms, deadlineMs, connections = 0 }: Load,
+): Promise<Counted> {
   const callers = new Callers(url, path);
+  await callers.connect(connections);
   const startedAt = performance.now();
   const calls: Promise<Answered>[] = [];
   for (let now = startedAt; now < startedAt + ms; now = performance.now()) {
@@ -48,6 +55,7 @@ export async function openLoop(url: string, { path, ratePerSecond, ms, deadlineM
 /** So many callers, each one call after another, for so long. */
 export async function closedLoop(url: string, path: string, callers: number, ms: number): Promise<Counted> {
   const all = new Callers(url, path);
+  await all.connect(callers);
   const answers: Answered[] = [];
   const end = performance.now() + ms;
   const one = async (): Promise<void> => {
@@ -117,6 +125,18 @@ class Callers {
       });
       socket.write(this.#bytes);
     });
+  }
+
+  /** One after another, since as many at once would wait in the backlog. */
+  async connect(count: number): Promise<void> {
+    const opened: Socket[] = [];
+    while (opened.length < count) {
+      const socket = this.#connected();
+      if (!socket) break;
+      await once(socket, 'connect');
+      opened.push(socket);
+    }
+    this.#idle.push(...opened);
   }
 
   close(): void {

@@ -103,6 +103,12 @@ const behaviours: Readonly<Record<string, (call: Call) => Promise<Outcome>>> = {
     await new Promise((resolve) => setTimeout(resolve, 25));
     return answer(200, 'done');
   },
+  /** A millisecond of the thread that the gateway runs on. */
+  burns: async () => {
+    const until = performance.now() + 1;
+    while (performance.now() < until);
+    return answer(200, 'done');
+  },
   never: () => new Promise(() => undefined),
   heeds: async ({ signal, invocation: { body } }) => {
     ran.push(`begun ${Buffer.from(body instanceof Uint8Array ? body : '').toString()}`);
@@ -133,6 +139,7 @@ export default defineProvider({
         'fail',
         'slow',
         'brief',
+        'burns',
         'never',
         'heeds',
         'throws',
