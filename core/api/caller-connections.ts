@@ -15,6 +15,7 @@ interface Internals {
 
 /** How a connection has done since it has been its peer's turn. */
 interface Turn {
+  readonly waitsFor: 'body' | 'room' | 'nothing';
   readonly since: number;
   readonly bytesBefore: number;
   bytes: number;
@@ -101,8 +102,11 @@ export class CallerConnections {
       connection.turn = undefined;
       return undefined;
     }
-    const bytes = bytesMoved(socket);
-    const turn = (connection.turn ??= { since: now, bytesBefore: bytes, bytes, movedAt: now });
+    const bytes = waitsFor === 'room' ? bytesTaken(socket) : socket.bytesRead;
+    if (connection.turn?.waitsFor !== waitsFor) {
+      connection.turn = { waitsFor, since: now, bytesBefore: bytes, bytes, movedAt: now };
+    }
+    const { turn } = connection;
     if (bytes !== turn.bytes) {
       turn.bytes = bytes;
       turn.movedAt = now;
@@ -118,8 +122,9 @@ export class CallerConnections {
  * What the connection has to bring next: the rest of a body, room for more of an answer, or the rest of what has been
  * answered already. Undefined where it is our turn, or nobody's.
  */
-function peersTurn(socket: Socket): 'body' | 'room' | 'nothing' | undefined {
+function peersTurn(socket: Socket): Turn['waitsFor'] | undefined {
   if (socket.writableLength > 0) return 'room';
+  if (socket.writableEnded) return 'nothing'; // It has been refused, and is to end it.
   const { _httpMessage: answer, parser } = socket as Internals;
   const request = answer?.req ?? parser?.incoming;
   if (!request || request.complete) return undefined;
@@ -128,8 +133,8 @@ function peersTurn(socket: Socket): 'body' | 'room' | 'nothing' | undefined {
   return request.readableLength === 0 ? 'body' : undefined;
 }
 
-/** In both directions. What the system has not taken yet has not moved. */
-function bytesMoved(socket: Socket): number {
+/** What the system has taken of the answers. */
+function bytesTaken(socket: Socket): number {
   const handle = (socket as Internals)._handle;
-  return socket.bytesRead + (handle ? handle.bytesWritten - handle.writeQueueSize : 0);
+  return handle ? handle.bytesWritten - handle.writeQueueSize : 0;
 }

@@ -64,6 +64,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     drips: true,
     limitMs: limitsMs.bodyTime,
   },
+  'drips on when it has been refused': { first: () => 'nonsense\r\n\r\n', drips: true, limitMs: limitsMs.bodyTime },
   'drips on when it has been answered': {
     first: () => post('/function/nothing'),
     drips: true,
@@ -81,15 +82,18 @@ const unreading: Kind = {
 function lasting(kind: Kind, number: number): Promise<number> {
   return new Promise((resolve) => {
     const startedAt = performance.now();
-    const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1', () => socket.write(kind.first(number)));
-    const timer = kind.drips ? setInterval(() => socket.writable && socket.write('1'), 250) : undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const port = Number(new URL(gateway.url).port);
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => {
+      socket.write(kind.first(number));
+      // Who does not read is not told of the end either: a byte that is sent finds it out.
+      if (kind.drips || kind.reads === false) timer = setInterval(() => socket.write('1'), 250);
+    });
     if (kind.reads !== false) socket.resume();
+    if (!kind.drips) socket.on('end', () => socket.end());
     socket.on('error', () => undefined);
-    // Who does not read is not told of the end either: a byte that is sent finds it out.
-    const finder = kind.reads === false ? setInterval(() => socket.write('G'), 250) : undefined;
     socket.on('close', () => {
       clearInterval(timer);
-      clearInterval(finder);
       resolve(performance.now() - startedAt);
     });
   });
@@ -148,7 +152,7 @@ describe('callers who let the gateway wait', () => {
     expect(calls).toBeGreaterThan(100);
     const latest = Math.max(...lasted);
     // On a machine that lets everybody wait, the end of a connection waits, too.
-    expect(latest).toBeLessThan(2000 + 3 * slowestMs);
+    expect(latest).toBeLessThan(2000 + 5 * slowestMs);
     // What is not read is not read ahead: a piece in hand, and what the system buffers is not the process's.
     expect(most - before).toBeLessThan(100 + each * 0.5);
     saw(task, {
@@ -163,8 +167,10 @@ describe('callers who let the gateway wait', () => {
     const text = await body.text();
     const count = (reason: string): number =>
       Number(new RegExp(`millrace_http_connections_ended_total\\{reason="${reason}"\\} (\\d+)`).exec(text)?.[1]);
-    expect(count('idle')).toBeGreaterThanOrEqual(2 * each);
+    expect(count('idle')).toBeGreaterThanOrEqual(each);
     expect(count('slow')).toBeGreaterThanOrEqual(2 * each);
+    // Who does not read is one or the other, as the system still takes a byte for him or not.
+    expect(count('idle') + count('slow')).toBeGreaterThanOrEqual(4 * each);
     expect([count('connections'), count('address')]).toEqual([0, 0]);
   });
 });

@@ -47,6 +47,9 @@ functions:
   return startGateway(file);
 }
 
+// What else the machine does may come between the two halves of a ratio, so they are tried again; a gateway that breaks
+// down does so each time.
+
 /** Calls a second that it can do. */
 async function saturationOf({ url }: GatewayProcess, path: string, callers: number): Promise<number> {
   const { good, wrong, refused } = await closedLoop(url, path, callers, measureMs);
@@ -80,7 +83,7 @@ async function recovery({ url }: GatewayProcess, path: string): Promise<number> 
 describe('three times as many calls as a function can do', () => {
   it(
     'still get as many answers as it can give, and the others a refusal at once (P17)',
-    { timeout: 90_000 },
+    { timeout: 90_000, retry: 2 },
     async ({ task }) => {
       const saturation = await saturationOf(gateway, busy, 16);
       /** What the last one in the waiting room waits. */
@@ -106,7 +109,7 @@ describe('three times as many calls as a function can do', () => {
 });
 
 describe('a flood of calls of one function', () => {
-  it('leaves another one as quick as it is alone (P17)', { timeout: 60_000 }, async ({ task }) => {
+  it('leaves another one as quick as it is alone (P17)', { timeout: 60_000, retry: 2 }, async ({ task }) => {
     const load = { path: '/function/other', ratePerSecond: 60, ms: measureMs, deadlineMs: 5000 };
     const alone = await openLoop(gateway.url, load);
     const saturation = await saturationOf(gateway, busy, 16);
@@ -118,7 +121,7 @@ describe('a flood of calls of one function', () => {
     );
     expect([alone.wrong + alone.refused, beside.wrong + beside.refused]).toEqual([0, 0]);
     // In CI for too short a time to be exact.
-    const most = 2 * before + times(100, 10);
+    const most = 2 * before + times(150, 10);
     expect(during).toBeLessThan(most);
     // It would find a function that waits with the flooded one.
     expect(itself).toBeGreaterThan(most);
