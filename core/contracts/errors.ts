@@ -69,6 +69,11 @@ export const errorCodes = {
     retryable: false,
     summary: 'The file of the queue was written by a newer release, or is not a queue.',
   },
+  'queue.damaged': {
+    status: 503,
+    retryable: false,
+    summary: 'The file of the queue is not as it was written; the gateway does not start on it.',
+  },
   'connector.unknown': { status: 404, retryable: false, summary: 'No connector of that name is running.' },
   'message.expired': { status: 410, retryable: false, summary: 'The message was older than the connector takes.' },
   'message.unmapped': {

@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -46,11 +47,17 @@ export async function recorded(seed: number, calls: number, plant?: string): Pro
   }
 }
 
-/** Resolves when the file ends with that line. */
+/** Resolves when the end of the file has that line. */
 async function written(file: string, line: string): Promise<void> {
   const giveUpAt = performance.now() + tracedWithinMs;
-  while (!readFileSync(file).subarray(-1000).toString().trimEnd().endsWith(line)) {
-    if (performance.now() > giveUpAt) throw new Error(`strace did not end within ${tracedWithinMs} ms`);
+  await using trace = await open(file);
+  const end = Buffer.alloc(2 ** 16);
+  for (;;) {
+    const { size } = await trace.stat();
+    const { bytesRead } = await trace.read(end, 0, end.byteLength, Math.max(0, size - end.byteLength));
+    const text = end.toString('latin1', 0, bytesRead);
+    if (text.includes(line)) return;
+    if (performance.now() > giveUpAt) throw new Error(`strace has not written ${line}, but ${text.slice(-300)}`);
     await delay(20);
   }
 }
@@ -110,7 +117,7 @@ function recover(files: ReadonlyMap<string, Buffer>): { readonly ids: ReadonlySe
 function problemOf(path: string): string | undefined {
   if (!existsSync(path)) return undefined;
   try {
-    using database = open(path);
+    using database = opened(path);
     const [row] = database.prepare('PRAGMA integrity_check(1)').all();
     return row?.['integrity_check'] === 'ok' ? undefined : String(row?.['integrity_check']);
   } catch (error) {
@@ -121,7 +128,7 @@ function problemOf(path: string): string | undefined {
 function messagesOf(path: string): ReturnType<typeof recover> {
   const ids = new Set<string>();
   if (!existsSync(path)) return { ids };
-  using database = open(path);
+  using database = opened(path);
   // The power went before the tables were made.
   if (database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'message'").get() === undefined) return { ids };
   const rows = database
@@ -135,7 +142,7 @@ function messagesOf(path: string): ReturnType<typeof recover> {
   return { ids };
 }
 
-function open(path: string): DatabaseSync {
+function opened(path: string): DatabaseSync {
   const database = new DatabaseSync(path);
   // What is looked at once need not outlive the next power cut.
   database.exec('PRAGMA synchronous = OFF');

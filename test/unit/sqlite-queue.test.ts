@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
+import { crc32 } from 'node:zlib';
 import type { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Clock, systemClock } from '../../core/contracts/clock.ts';
@@ -87,9 +88,30 @@ describe('the file of a queue', () => {
     const before = readFileSync(path);
     await expect(open()).rejects.toMatchObject({
       code: 'queue.format',
-      message: expect.stringContaining('has format 99, written by a newer release of Millrace; this one knows 1'),
+      message: expect.stringContaining('has format 99, written by a newer release of Millrace; this one knows 2'),
     });
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  it('is read when a release before this one wrote it, whose sums did not say whose they are', async () => {
+    const first = await open();
+    const ids = [createId(1), createId(2)];
+    await first.enqueue(ids.map((id) => plainMessage(id)));
+    await first.stop(5000);
+    const database = new DatabaseSync(path);
+    const update = database.prepare('UPDATE content SET text_sum = ?, body_sum = ? WHERE seq = ?');
+    for (const { seq, text, body } of database.prepare('SELECT seq, text, body FROM content').all()) {
+      update.run(crc32(String(text)), crc32(body as Uint8Array), Number(seq));
+    }
+    database.exec('PRAGMA user_version = 1');
+    database.close();
+    const queue = await open();
+    const newer = createId(3);
+    await queue.enqueue([plainMessage(newer)]);
+    const leases = await lease(queue, 10);
+    expect(leases.map(({ message }) => Buffer.from(message.body).toString())).toEqual(
+      [...ids, newer].map((id) => `body of ${id}`),
+    );
   });
 
   it('is refused, and left as it is, when it is the database of another program', async () => {
@@ -187,6 +209,16 @@ describe('when the wall clock jumps', () => {
     clock.advance(1);
     expect(await lease(queue, 10)).toHaveLength(1);
     expect(held && (await queue.settle(held.receipt, { kind: 'ack' }))).toBe('settled');
+  });
+
+  it('is caught when leases go by it', async () => {
+    const clock = jumpingClock();
+    const queue = await open({ now: () => clock.now(), monotonic: () => clock.now() });
+    await queue.enqueue([plainMessage(createId(1))]);
+    const [held] = await lease(queue, 1, 10_000);
+    clock.jump(86_400_000);
+    expect(await lease(queue, 10)).toHaveLength(1);
+    expect(held && (await queue.settle(held.receipt, { kind: 'ack' }))).toBe('stale');
   });
 
   it('back while it is stopped, a delay still takes no longer than it was to', async () => {

@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import type { DeadReason } from '../../../core/contracts/invocation.ts';
 import type { DeadLetterFilter, Envelope, NewMessage } from '../../../core/contracts/queue.ts';
@@ -7,6 +6,7 @@ import type { Messages } from './messages.ts';
 import type { Operation, PackedLetter } from './protocol.ts';
 import { intact, legible, type Records } from './records.ts';
 import type { Step } from './step.ts';
+import { isWhole } from './sums.ts';
 
 /** Removed in one batch at most. */
 export const purgeLimit = 500;
@@ -22,7 +22,7 @@ function prepare(database: DatabaseSync) {
       `SELECT ${columns} ${joined} WHERE l.number < :before AND ${filtered} ORDER BY l.number DESC LIMIT :limit`,
     ),
     get: database.prepare(`SELECT ${columns} ${joined} WHERE m.id = ?`),
-    body: database.prepare(`SELECT c.body, c.body_sum ${joined} WHERE m.id = ?`),
+    body: database.prepare(`SELECT l.lane, c.body, c.body_sum ${joined} WHERE m.id = ?`),
     purge: database.prepare(
       `SELECT l.seq, l.lane FROM letter l WHERE ${filtered} AND
        (:id IS NULL OR l.seq = (SELECT seq FROM message WHERE id = :id)) LIMIT ${purgeLimit}`,
@@ -88,9 +88,11 @@ export class Letters {
   }
 
   body(id: string): Uint8Array | undefined {
-    const row = this.#statements.body.get(id) as { body: Uint8Array | null; body_sum: number } | undefined;
+    const row = this.#statements.body.get(id) as
+      | { lane: number; body: Uint8Array | null; body_sum: number }
+      | undefined;
     if (!row) return undefined;
-    if (row.body === null || crc32(row.body) !== row.body_sum) {
+    if (row.body === null || !isWhole(row.body_sum, id, this.#lanes.withId(row.lane).name, row.body)) {
       throw new Damaged('the body of the dead letter is damaged: its checksum is wrong');
     }
     return row.body;
@@ -102,13 +104,14 @@ export class Letters {
     const row = this.#statements.get.get(id) as LetterRow | undefined;
     const bytes = body ? this.#step.bytes(body) : this.body(id);
     if (!row || !bytes) return false;
-    const text = intact(row.text, row.text_sum);
+    const from = this.#lanes.withId(row.lane).name;
+    const text = intact(id, from, row);
     if (text === undefined) throw new Damaged('the dead letter is damaged: its checksum is wrong');
     const message = JSON.parse(text) as Omit<NewMessage, 'id' | 'lane' | 'body'>;
     const { dedupKey: _key, dedupWindowMs: _window, delayMs: _delay, ...rest } = message;
     const edited = Object.entries({ ...rest.envelope.headers, ...headers }).filter(([, value]) => value !== null);
     const envelope = { ...rest.envelope, headers: Object.fromEntries(edited), replayOf: id };
-    const lane = to ?? this.#lanes.withId(row.lane).name;
+    const lane = to ?? from;
     const { priority, maxAttempts, orderKey, maxAgeMs, resultTtlMs } = rest;
     this.#messages.accept(
       [
@@ -149,12 +152,13 @@ export class Letters {
   }
 
   #letter(row: LetterRow): PackedLetter {
+    const lane = this.#lanes.withId(row.lane).name;
     return {
       id: row.id,
-      lane: this.#lanes.withId(row.lane).name,
+      lane,
       reason: row.reason,
       attempt: row.attempt,
-      text: legible(row.text, row.text_sum),
+      text: legible(row.id, lane, row),
       bodyBytes: row.bytes,
       errors: this.#records.errorsOf(row.seq),
       diedAt: row.died_at,

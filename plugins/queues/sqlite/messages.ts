@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import type { DeadReason } from '../../../core/contracts/invocation.ts';
 import type { CancelResult, EnqueueResult, History, SettleResult } from '../../../core/contracts/queue.ts';
 import { failpoint } from '../../../core/delivery/failpoint.ts';
@@ -7,6 +6,7 @@ import type { GivenError, PackedLease, PackedMessage, PackedResult, Settings, Se
 import { prepareMessages } from './statements.ts';
 import { state } from './schema.ts';
 import type { Step } from './step.ts';
+import { isWhole, sumOf } from './sums.ts';
 
 /** Of one lease request, read at once. */
 const leaseRows = 64;
@@ -131,7 +131,7 @@ export class Messages {
     );
     if (changes === 0) return false;
     this.#sequence = seq;
-    insertContent.run(seq, text, crc32(text), crc32(body), body);
+    insertContent.run(seq, text, sumOf(id, laneName, text), sumOf(id, laneName, body), body);
     if (dedupKey !== null && dedupWindowMs > 0) insertDedup.run(lane.id, dedupKey, id, soon + Math.ceil(dedupWindowMs));
     const counts = this.#lanes.change(lane);
     counts.accepted++;
@@ -265,7 +265,7 @@ export class Messages {
     if (result) {
       const [status, headers, span] = result;
       const body = this.#step.bytes(span);
-      insertResult.run(seq, resultUntil, status, headers, crc32(body, crc32(headers)), body);
+      insertResult.run(seq, resultUntil, status, headers, sumOf(id, lane.name, headers, body), body);
     }
     if (reason !== undefined) {
       insertLetter.run(++this.#letter, seq, lane.id, reason, now, wall);
@@ -331,7 +331,8 @@ export class Messages {
       this.end(this.unsettled(row), 'expired', 'expired');
       return undefined;
     }
-    if (text === null || body === null || crc32(text) !== row.text_sum || crc32(body) !== row.body_sum) {
+    const isReadable = (sum: number, part: string | Uint8Array): boolean => isWhole(sum, row.id, lane.name, part);
+    if (text === null || body === null || !isReadable(row.text_sum, text) || !isReadable(row.body_sum, body)) {
       const damaged = this.unsettled(row);
       this.addError(damaged, {
         code: 'queue.unavailable',

@@ -25,6 +25,7 @@ import type { sqliteConfig } from './index.ts';
 import { packMessage, packSettle, unpackLease, unpackRecord } from './packing.ts';
 import type { PackedLease, Space } from './protocol.ts';
 import { flushless } from './schema.ts';
+import { trust } from './sums.ts';
 
 interface Waiting {
   readonly resolve: (leases: readonly PackedLease[]) => void;
@@ -103,8 +104,8 @@ export class SqliteQueue implements Queue {
     }
     const { recovered, messages } = await this.#channel.open();
     this.#host.logger.info({ path, messages, recovered }, 'queue opened');
-    for (const plant of [earlyAck, fullDrop, flushless].filter(planted)) {
-      this.#host.logger.error(`MILLRACE_PLANT=${plant}: what is acknowledged may be lost; for tests only`);
+    for (const plant of [earlyAck, fullDrop, flushless, trust].filter(planted)) {
+      this.#host.logger.error(`MILLRACE_PLANT=${plant}: what is acknowledged may be lost or wrong; for tests only`);
     }
   }
 

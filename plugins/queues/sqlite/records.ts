@@ -1,11 +1,11 @@
 import type { StatementSync } from 'node:sqlite';
-import { crc32 } from 'node:zlib';
 import type { DeadReason, InvocationState } from '../../../core/contracts/invocation.ts';
 import type { AttemptError, LaneStats } from '../../../core/contracts/queue.ts';
 import type { Lanes } from './lanes.ts';
 import type { PackedRecord } from './protocol.ts';
 import { state } from './schema.ts';
 import type { Step } from './step.ts';
+import { isWhole } from './sums.ts';
 
 interface RecordRow {
   readonly seq: number;
@@ -59,18 +59,19 @@ export class Records {
     const { now, wall } = this.#step;
     const row = this.#find.get(id) as RecordRow | undefined;
     if (!row || (row.until !== null && row.until <= now)) return undefined;
+    const lane = this.#lanes.withId(row.lane).name;
     return {
       id,
-      lane: this.#lanes.withId(row.lane).name,
+      lane,
       state: stateOf(row),
       attempt: row.attempt,
-      text: legible(row.text, row.text_sum),
+      text: legible(id, lane, row),
       startedAt: row.started_at ?? undefined,
       finishedAt: row.finished_at ?? undefined,
       dueAt: row.state === state.delayed ? wall + row.due - now : undefined,
       errors: this.errorsOf(row.seq),
       deadReason: row.reason ?? undefined,
-      result: this.#resultOf(row),
+      result: this.#resultOf(id, lane, row),
     };
   }
 
@@ -90,13 +91,13 @@ export class Records {
     });
   }
 
-  #resultOf({ seq, state: current, result_until: until }: RecordRow): PackedRecord['result'] {
+  #resultOf(id: string, lane: string, { seq, state: current, result_until: until }: RecordRow): PackedRecord['result'] {
     if (current < state.succeeded) return undefined;
     if (until !== null && until <= this.#step.now) return 'expired';
     const row = this.#result.get(seq) as ResultRow | undefined;
     if (!row) return undefined;
     // What is damaged is never served: it counts as gone.
-    if (crc32(row.body, crc32(row.headers)) !== row.sum) return 'expired';
+    if (!isWhole(row.sum, id, lane, row.headers, row.body)) return 'expired';
     return { status: row.status, headers: row.headers, body: row.body };
   }
 }
@@ -106,13 +107,18 @@ const unreadable = JSON.stringify({
   envelope: { callId: '', method: '', path: '', query: '', headers: {}, source: '', depth: 0, acceptedAt: 0 },
 });
 
-/** The text, if it is what was written. */
-export function intact(text: string | null, sum: number): string | undefined {
-  return text !== null && crc32(text) === sum ? text : undefined;
+interface Text {
+  readonly text: string | null;
+  readonly text_sum: number;
 }
 
-export function legible(text: string | null, sum: number): string {
-  return intact(text, sum) ?? unreadable;
+/** The text, if it is what was written of that message. */
+export function intact(id: string, lane: string, { text, text_sum: sum }: Text): string | undefined {
+  return text !== null && isWhole(sum, id, lane, text) ? text : undefined;
+}
+
+export function legible(id: string, lane: string, row: Text): string {
+  return intact(id, lane, row) ?? unreadable;
 }
 
 function stateOf({ state: current, attempt }: RecordRow): InvocationState {
