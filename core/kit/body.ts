@@ -6,9 +6,15 @@ import type { Outcome } from '../contracts/invocation.ts';
  * All bytes of a stream. By events, since the stream's async iterator costs as much as the rest of a small call. The
  * stream is not destroyed: a request's stream is its connection, on which the answer is still to be written.
  *
- * @throws what `tooLarge` makes, as soon as there are more than `maxBytes`; Error when the stream breaks off.
+ * @throws what `tooLarge` makes, as soon as there are more than `maxBytes`; what `admit` says of the next bytes; Error when the
+ * stream breaks off.
  */
-export function readAll(stream: Readable, maxBytes: number, tooLarge: () => Error): Promise<Uint8Array> {
+export function readAll(
+  stream: Readable,
+  maxBytes: number,
+  tooLarge: () => Error,
+  admit?: (bytes: number) => Error | undefined,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -18,7 +24,8 @@ export function readAll(stream: Readable, maxBytes: number, tooLarge: () => Erro
       if (over) return;
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
       size += bytes.length;
-      if (size > maxBytes) fail(tooLarge());
+      const refusal = size > maxBytes ? tooLarge() : admit?.(bytes.length);
+      if (refusal) fail(refusal);
       else chunks.push(bytes);
     });
     stream.on('end', () => {
@@ -37,6 +44,7 @@ export function readAll(stream: Readable, maxBytes: number, tooLarge: () => Erro
     function fail(error: Error): void {
       if (over) return;
       over = true;
+      chunks.length = 0;
       stream.resume();
       reject(error);
     }

@@ -6,6 +6,7 @@ import type { NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
 import { readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
+import { type Hold, HeldBodies } from '../delivery/held-bodies.ts';
 import type { Refusal } from '../kit/outcome.ts';
 import { abortedOutcome, firstOf, notDeployed, refuse, type PipelineServices, type Stage } from './stage.ts';
 
@@ -18,6 +19,7 @@ const emptyBody = new Uint8Array(0);
  */
 export function decide(services: PipelineServices): Stage {
   const { catalog, limits, meter, waitingRoom } = services;
+  const bodies = new HeldBodies();
 
   return (delivery) => {
     const { invocation } = delivery;
@@ -84,11 +86,12 @@ export function decide(services: PipelineServices): Stage {
   }
 
   async function enqueue(delivery: Delivery, invocation: Invocation, policy: FunctionPolicy): Promise<void> {
+    const hold = bodies.hold();
     try {
       if (invocation.callbackUrl !== undefined) await services.checkCallback(invocation.callbackUrl);
       const queue = services.queues.get(policy.queue);
       if (!queue) throw unavailable(policy.queue);
-      const body = await readBody(invocation.body, limits.asyncBody);
+      const body = await readBody(invocation.body, limits.asyncBody, hold);
       if (delivery.aborted !== undefined) {
         delivery.outcome = abortedOutcome(delivery.aborted, 0);
         return;
@@ -102,6 +105,8 @@ export function decide(services: PipelineServices): Stage {
       if (error instanceof MillraceError) return refuse(delivery, 'refused', error);
       services.logger.error({ err: error, queue: policy.queue }, 'enqueue failed');
       refuse(delivery, 'refused', unavailable(policy.queue, error));
+    } finally {
+      hold.release();
     }
   }
 
@@ -177,13 +182,14 @@ export function messageOfInvocation(
 }
 
 /** The whole body in memory, refused as soon as it is larger than `maxBytes`. */
-export async function readBody(body: Body, maxBytes: number): Promise<Uint8Array> {
+export async function readBody(body: Body, maxBytes: number, hold?: Hold): Promise<Uint8Array> {
   if (body === null) return emptyBody;
   if (body instanceof Uint8Array) {
-    if (body.byteLength > maxBytes) throw tooLarge(maxBytes);
+    const refusal = body.byteLength > maxBytes ? tooLarge(maxBytes) : hold?.add(body.byteLength);
+    if (refusal) throw refusal;
     return body;
   }
-  return readAll(body, maxBytes, () => tooLarge(maxBytes));
+  return readAll(body, maxBytes, () => tooLarge(maxBytes), hold && ((bytes) => hold.add(bytes)));
 }
 
 function tooLarge(maxBytes: number): MillraceError {

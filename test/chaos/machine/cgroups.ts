@@ -1,0 +1,48 @@
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Needs } from './needs.ts';
+
+const root = '/sys/fs/cgroup';
+let made = 0;
+
+/** A group of processes (cgroup v1) that may have so much memory, caches of files included. */
+export class MemoryCap {
+  readonly #folder = join(root, 'memory', `millrace-${process.pid}-${++made}`);
+
+  constructor(bytes: number) {
+    mkdirSync(this.#folder);
+    writeFileSync(join(this.#folder, 'memory.limit_in_bytes'), String(bytes));
+  }
+
+  /** A command that runs the one that follows it in there. */
+  get through(): readonly string[] {
+    return ['/bin/sh', '-c', `echo $$ > ${join(this.#folder, 'cgroup.procs')} && exec "$@"`, 'sh'];
+  }
+
+  /** How often the kernel has killed one of them for it. */
+  get kills(): number {
+    const control = readFileSync(join(this.#folder, 'memory.oom_control'), 'utf8');
+    return Number(/^oom_kill (\d+)/m.exec(control)?.[1]);
+  }
+
+  /** Once all of its processes have ended. */
+  [Symbol.dispose](): void {
+    rmdirSync(this.#folder);
+  }
+}
+
+/** What `MemoryCap` wants. */
+export const memoryCapNeeds: Needs = {
+  programs: [],
+  packages: [],
+  attempt: () => {
+    if (!existsSync(join(root, 'memory/memory.limit_in_bytes'))) throw new Error('no cgroup v1 for memory');
+    using cap = new MemoryCap(2 ** 28);
+    if (Number.isNaN(cap.kills)) throw new Error('this kernel does not count what it kills');
+  },
+};
+
+/** The most memory that a process had in use at once, bytes. */
+export function peakMemory(pid: number): number {
+  return 1024 * Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
