@@ -114,6 +114,13 @@ describe('a connection that ends just when it is used again', () => {
     expect(received).toHaveLength(2);
     for (const bytes of received) expect(bytes).toMatch(new RegExp(`(?:^|\r\n\r\n)${method} `));
   });
+  it('is replaced also where the URL has a path', async () => {
+    const { url, received } = await stale();
+    const entry = await (await bench({ connections: 1 })).deploy('stale.test', { url: `${url}/path` });
+    expect((await invoke(entry, { method: 'GET' })).status).toBe(200);
+    expect((await invoke(entry, { method: 'GET' })).status).toBe(200);
+    expect(received).toHaveLength(2);
+  });
   it.each([
     ['POST', null],
     ['POST', Buffer.from('a body')],

@@ -2,14 +2,15 @@ import { Client, type Dispatcher, Pool } from 'undici';
 
 /** The connections to one origin: HTTP/1.1, kept alive, one call at a time on each. */
 export class Connections {
-  readonly #origin: URL;
+  readonly #origin: string;
   readonly #options: Client.Options;
   readonly #pool: Pool;
   /** Of one call each. */
   readonly #fresh = new Set<Client>();
 
   constructor(origin: URL, { connections, ...options }: Pool.Options = {}) {
-    this.#origin = origin;
+    // A client refuses a URL with a path, and functions have one.
+    this.#origin = origin.origin;
     this.#options = {
       ...options,
       allowH2: false,
@@ -18,7 +19,7 @@ export class Connections {
       headersTimeout: 0,
       bodyTimeout: 0,
     };
-    this.#pool = new Pool(origin.origin, { ...this.#options, connections: connections ?? null });
+    this.#pool = new Pool(this.#origin, { ...this.#options, connections: connections ?? null });
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
