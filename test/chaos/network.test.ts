@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { isLong, saw, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { broken, check } from './checker.ts';
@@ -6,6 +6,7 @@ import { brokenMessages } from './connector-checker.ts';
 import { messageRun, messageSummary } from './connector-driver.ts';
 import { crashConnectors } from './connectors.ts';
 import { crashRun, summary } from './driver.ts';
+import { brokenUpstream, upstreamRun, upstreamSummary } from './upstream.ts';
 import { amqp, jetstream, kafka, redis } from './queues.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
@@ -50,6 +51,23 @@ for (const queue of chosen(queues, 2)) {
   });
 }
 
+await describeWithOwnBroker('redis', 'a queue that answers before it has committed', () => {
+  // Each word that is lost is waited for.
+  it.runIf(isLong)('is caught when the network fails', { timeout: 900_000 }, async () => {
+    const strikes = network.slice(0, 7);
+    const run = await crashRun({
+      seed,
+      queue: redis,
+      gateways: 1,
+      strikes,
+      calls: 100,
+      paceMs: 150,
+      plant: 'ack-before-commit',
+    });
+    expect(check(run.history).lost).not.toEqual([]);
+  });
+});
+
 for (const connector of chosen(connectors, 1)) {
   const { kind, broker } = connector;
   await describeWithOwnBroker(
@@ -76,3 +94,20 @@ for (const connector of chosen(connectors, 1)) {
     },
   );
 }
+
+describe('a network that fails between a gateway and functions behind a URL', () => {
+  it(
+    'ends each sync call in time, with its own answer or none, repeats none, and loses nothing of the queue (P10)',
+    { timeout: times(180_000, 3_600_000) },
+    async ({ task }) => {
+      const run = await upstreamRun({ seed, rounds: times(7, 50), disturbedMs: times(1000, 8000), log });
+      saw(task, { seed, result: upstreamSummary(run) });
+      expect(brokenUpstream(run), `seed ${seed}`).toEqual([]);
+    },
+  );
+
+  it('is caught when a call that was sent is sent again', { timeout: 180_000 }, async () => {
+    const { repeated } = await upstreamRun({ seed, rounds: 7, disturbedMs: 500, plant: 'repeat-sent-call' });
+    expect(repeated).not.toEqual([]);
+  });
+});

@@ -4,11 +4,14 @@ import type { Clock } from '../../contracts/clock.ts';
 import type { ErrorCode } from '../../contracts/errors.ts';
 import type { Body, FailureClass, Headers, Outcome } from '../../contracts/invocation.ts';
 import type { Call, CallWatcher } from '../../contracts/provider.ts';
+import { planted } from '../../delivery/failpoint.ts';
 import { failed } from '../outcome.ts';
 import { AnswerBody, answerHeaders, type ReceivedHeaders } from './answer.ts';
 import { lengthOf, requestHeaders, SentBody, targetOf } from './request.ts';
 import type { Upstream, Upstreams } from './upstreams.ts';
 
+/** For the chaos kit only: what may have been done is sent again. */
+const repeatsAll = planted('repeat-sent-call');
 /** May be done twice without harm (RFC 9110 §9.2.2). */
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 /** How the client tells of a connection that has ended. */
@@ -173,7 +176,8 @@ export class Attempt implements CallWatcher, Dispatcher.DispatchHandler {
    */
   #mayRepeat({ code }: Error & { readonly code?: string }): boolean {
     if (!this.#controller || this.#answering || this.#repeated || this.#body !== null) return false;
-    return idempotent.has(this.#call.invocation.method) && connectionLost.has(code ?? '');
+    const isHarmless = idempotent.has(this.#call.invocation.method) || repeatsAll;
+    return isHarmless && connectionLost.has(code ?? '');
   }
 
   #streamFrom(controller: Dispatcher.DispatchController): void {
