@@ -55,7 +55,7 @@ const quietMs = 8_000;
 export function messageSummary(history: MessageHistory): string {
   const { lost, duplicates } = checkMessages(history);
   const { confirmed, dead, atRisk } = history;
-  return `${confirmed.length} confirmed, ${lost.length} lost, ${dead.length} dead letters, ${duplicates} given again of ${atRisk} allowed`;
+  return `${confirmed.length.toLocaleString('en')} confirmed, ${lost.length} lost, ${dead.length} dead letters, ${duplicates} given again of ${atRisk} allowed`;
 }
 
 /** Publishes messages while gateways and their broker are struck, then lets them finish, and returns the ledgers. */

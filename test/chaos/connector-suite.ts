@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { saw, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { brokenMessages, checkMessages } from './connector-checker.ts';
 import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
@@ -6,7 +7,7 @@ import { connectorFailpoints, type CrashConnector } from './connectors.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** How often each of the strikes of one round is made. */
-const rounds = Number(process.env['MILLRACE_CHAOS_CONNECTOR_ROUNDS'] ?? 1);
+const rounds = Number(process.env['MILLRACE_CHAOS_CONNECTOR_ROUNDS'] ?? times(1, 10));
 
 /** One at each named place. Before a gateway is given its place it is killed at a random moment. */
 function strikesOn({ failpoints }: CrashConnector): MessageStrike[] {
@@ -23,9 +24,9 @@ export async function connectorCrashSuite(connector: CrashConnector): Promise<vo
     `connector ${kind}: gateways and a broker that are killed while they work`,
     () => {
       it(
-        'loses nothing that the broker confirmed, gives little again and keeps the order that it promises',
-        { timeout: 600_000 },
-        async () => {
+        'loses nothing that the broker confirmed, gives little again and keeps the order that it promises (P9)',
+        { timeout: times(600_000, 7_200_000) },
+        async ({ task }) => {
           const history = await messageRun({
             seed,
             connector,
@@ -35,6 +36,7 @@ export async function connectorCrashSuite(connector: CrashConnector): Promise<vo
             log,
           });
           log(`connector ${kind}, seed ${seed}: ${messageSummary(history)}`);
+          saw(task, { seed, result: `connector ${kind}: ${messageSummary(history)}` });
           expect(brokenMessages(history), `seed ${seed}`).toEqual([]);
         },
       );

@@ -61,7 +61,7 @@ export function summary({ history, outages }: Run): string {
   const slowest = Math.max(0, ...outages.map(({ backMs }) => backMs));
   const returned = outages.length === 0 ? '' : ` (slowest return ${slowest.toFixed()} ms)`;
   return (
-    `${history.accepted.length} accepted, ${history.kills} gateways killed, ${outages.length} outages${returned}, ` +
+    `${history.accepted.length.toLocaleString('en')} accepted, ${history.kills} gateways killed, ${outages.length} outages${returned}, ` +
     `${lost.length} lost, ${duplicates} duplicates of ${duplicatesAllowed} allowed`
   );
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { saw, times } from '../support/promise.ts';
 import { broken, check } from './checker.ts';
 import { crashRun, summary } from './driver.ts';
 import { sqlite } from './queues.ts';
@@ -10,19 +11,20 @@ const strikesOf = (rounds: number): ('gateway' | 'failpoint')[] =>
 
 describe('a gateway that is killed while it works', () => {
   it(
-    'loses nothing, ends everything once and in order, and repeats no more than was in flight',
-    { timeout: 600_000 },
-    async () => {
+    'loses nothing, ends everything once and in order, and repeats no more than was in flight (P2) (P3) (P4) (P5) (P6) (P25)',
+    { timeout: times(600_000, 7_200_000) },
+    async ({ task }) => {
       const run = await crashRun({
         seed,
         queue: sqlite,
         gateways: 1,
-        strikes: strikesOf(24),
-        calls: 12_000,
+        strikes: strikesOf(times(24, 300)),
+        calls: times(12_000, 200_000),
         paceMs: 0,
         log,
       });
       log(`sqlite, seed ${seed}: ${summary(run)}`);
+      saw(task, { seed, result: `sqlite: ${summary(run)}` });
       expect(run.history.accepted.length).toBeGreaterThanOrEqual(10_000);
       expect(broken(check(run.history)), `seed ${seed}`).toEqual([]);
     },

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { saw, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { broken, check } from './checker.ts';
 import { crashRun, summary } from './driver.ts';
@@ -8,8 +9,10 @@ import { stalled, takeover } from './takeover.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** Kills of a gateway, and as many of the broker. */
-const rounds = Number(process.env['MILLRACE_CHAOS_ROUNDS'] ?? 10);
-const stalls = Number(process.env['MILLRACE_CHAOS_STALLS'] ?? 1);
+const rounds = Number(process.env['MILLRACE_CHAOS_ROUNDS'] ?? times(10, 100));
+const stalls = Number(process.env['MILLRACE_CHAOS_STALLS'] ?? times(1, 5));
+/** Gateways that are stopped past their lease, one after the other. */
+const stale = times(1, 50);
 const gateways = Number(process.env['MILLRACE_CHAOS_GATEWAYS'] ?? 2);
 /** Longer than a lease lasts, and than any client waits for an answer. */
 const stallMs = 18_000;
@@ -33,9 +36,9 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
   const patient: CrashQueue = { ...queue, yaml: queue.patient ?? queue.yaml };
   await describeWithOwnBroker(broker, `${kind}: gateways and a broker that are killed while they work`, () => {
     it(
-      'loses nothing, ends everything once and in order, and works again by itself',
-      { timeout: 900_000 },
-      async () => {
+      'loses nothing, ends everything once and in order, and works again by itself (P2) (P3) (P4) (P5) (P6) (P9) (P25)',
+      { timeout: times(900_000, 7_200_000) },
+      async ({ task }) => {
         const all = strikes();
         const run = await crashRun({
           seed,
@@ -48,6 +51,7 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
           log,
         });
         log(`${kind}, seed ${seed}: ${summary(run)}`);
+        saw(task, { seed, result: `${kind}: ${summary(run)}` });
         expect(broken(check(run.history)), `seed ${seed}`).toEqual([]);
       },
     );
@@ -66,17 +70,26 @@ export async function crashSuite(queue: CrashQueue): Promise<void> {
       expect(check(history).lost.length).toBeGreaterThan(0);
     });
 
-    it.concurrent('hands over what a killed gateway had leased within 20 s', { timeout: 180_000 }, async () => {
-      const ms = await takeover(queue);
-      log(`${kind}: taken over after ${(ms / 1000).toFixed(1)} s`);
-      expect(ms).toBeLessThan(20_000);
-    });
+    it.concurrent(
+      'hands over what a killed gateway had leased within 20 s (P27)',
+      { timeout: 180_000 },
+      async ({ task }) => {
+        const ms = await takeover(queue);
+        log(`${kind}: taken over after ${(ms / 1000).toFixed(1)} s`);
+        saw(task, { result: `${kind}: taken over after ${(ms / 1000).toFixed(1)} s` });
+        expect(ms).toBeLessThan(20_000);
+      },
+    );
 
     it.concurrent(
-      'changes nothing by the word of a gateway that was stopped past its lease',
-      { timeout: 180_000 },
-      async () => {
-        expect(await stalled(patient)).toEqual({ heard: true, state: 'running', attempt: 2, result: 'attempt 2' });
+      'changes nothing by the word of a gateway that was stopped past its lease (P11)',
+      { timeout: stale * 180_000 },
+      async ({ task }) => {
+        for (let round = 0; round < stale; round++) {
+          const aftermath = await stalled(patient);
+          expect(aftermath).toEqual({ heard: true, state: 'running', attempt: 2, result: 'attempt 2' });
+        }
+        saw(task, { result: `${kind}: ${stale} stalled past their lease, ${stale} late words, 0 effects` });
       },
     );
 
