@@ -6,6 +6,7 @@ import { secretValues, withoutSecrets } from '../config/redact.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { systemClock } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
+import { plantedBug } from '../delivery/failpoint.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
@@ -59,6 +60,8 @@ async function serve(file: string, context: CliContext): Promise<number> {
   let tracing: Tracing | undefined;
   const about = asksForTraces(process.env) ? (id: string): object | undefined => tracing?.about(id) : undefined;
   const logger = createLogger({ format, level, secrets, ...(about && { about }) });
+  if (plantedBug !== undefined)
+    logger.error({ bug: plantedBug }, 'MILLRACE_PLANT: this gateway has a bug, for tests only');
   try {
     tracing = await tracingOf(process.env, logger, version);
   } catch (error) {

@@ -2,12 +2,12 @@
 const [wanted, count] = (process.env['MILLRACE_FAIL'] ?? '').split(':');
 let left = Number(count ?? 1);
 
-/**
- * Whether `MILLRACE_PLANT` asks for that bug, so that the crash test can be seen to find it. Whoever has one says so loudly
- * at its start.
- */
+/** The bug that is asked for, so that the chaos kit can be seen to find it. `serve` says so loudly. */
+export const plantedBug = process.env['MILLRACE_PLANT'];
+
+/** Whether it is that one. To be asked once, when a module is loaded: in production it costs nothing after that. */
 export function planted(bug: string): boolean {
-  return process.env['MILLRACE_PLANT'] === bug;
+  return plantedBug === bug;
 }
 
 /**

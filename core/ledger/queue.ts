@@ -135,7 +135,6 @@ export class LedgerQueue implements Queue {
     const { messages } = this.#replica.state;
     this.#pulse.start();
     host.logger.info({ messages: messages.live.size, letters: messages.letters.size }, 'queue opened');
-    if (acksEarly || skipEpochCheck) host.logger.error('MILLRACE_PLANT: this queue has a bug, for tests only');
   }
 
   async enqueue(all: readonly NewMessage[]): Promise<EnqueueResult[]> {

@@ -67,7 +67,7 @@ export async function runQueueCase(queueCase: QueueCase, bench: QueueBench): Pro
 function lackOf({ needs = [] }: QueueCase, bench: QueueBench, capabilities: QueueCapabilities): string | undefined {
   for (const need of needs) {
     const there =
-      need === 'advance' || need === 'reopen' || need === 'shared'
+      need === 'advance' || need === 'jump' || need === 'reopen' || need === 'shared'
         ? bench[need] !== undefined
         : capabilities[need] !== 'none';
     if (!there) return `the plugin or its bench has no ${need}`;

@@ -25,6 +25,8 @@ export interface QueueBench {
   readonly queue: Queue;
   /** Moves the clock of the queue's host on. Absent: the queue runs on real time. */
   advance?(ms: number): void;
+  /** Sets the wall clock of the queue's host, forward or back. Absent: the bench cannot. */
+  jump?(ms: number): void;
   /** What a new process finds after the old one died without closing anything. Absent: it keeps nothing. */
   reopen?(): Promise<Queue>;
   /**
@@ -36,7 +38,7 @@ export interface QueueBench {
 }
 
 /** What a case cannot do without: a capability of the plugin, or a means of the bench. */
-export type QueueNeed = keyof QueueCapabilities | 'advance' | 'reopen' | 'shared';
+export type QueueNeed = keyof QueueCapabilities | 'advance' | 'jump' | 'reopen' | 'shared';
 
 /** One promise of every queue. It fails by rejecting. */
 export interface QueueCase {

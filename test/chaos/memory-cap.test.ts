@@ -41,7 +41,7 @@ await describeOnMachine('the memory is capped', memoryCapNeeds, () => {
       writeFileSync(config, configuration(sqlite.yaml(home), functions, ledger));
       await fill(join(home, 'queue.db'), backlog);
       using cap = new MemoryCap(capBytes);
-      const gateway = await startGateway(config, { LEDGER: ledger }, cap.through);
+      const gateway = await startGateway(config, { LEDGER: ledger }, { through: cap.through });
       const pool = new Pool(gateway.url, { connections: 128 });
       const sockets = slow(gateway, slowClients);
       try {

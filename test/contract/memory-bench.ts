@@ -23,5 +23,10 @@ export async function memoryBench(
     faults,
   );
   await queue.start();
-  return { queue, advance: (ms) => clock.advance(ms), dispose: () => queue.stop() };
+  return {
+    queue,
+    advance: (ms) => clock.advance(ms),
+    jump: (ms) => clock.jump(ms),
+    dispose: () => queue.stop(),
+  };
 }

@@ -36,6 +36,7 @@ export async function sqliteBench(settings: QueueSettings = {}): Promise<QueueBe
   return {
     queue,
     advance: (ms) => clock.advance(ms),
+    jump: (ms) => clock.jump(ms),
     // Nothing of a lease is settled when it stops, so what the next one finds is what a dead process would leave. That
     // a killed one leaves no less is shown with a real process, in test/unit/sqlite-queue.test.ts.
     reopen: async () => {

@@ -29,7 +29,7 @@ export async function startGateway(
   env: Readonly<Record<string, string>> = {},
   { through = [], folder = root }: HowToStart = {},
 ): Promise<GatewayProcess> {
-  const [program = '', ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
+  const [program, ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
   const child = spawn(program, args, {
     cwd: folder,
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, '.compile-cache'), ...env },

@@ -47,6 +47,25 @@ export const timeCases: readonly QueueCase[] = [
     },
   },
   {
+    name: 'G5: somebody who sets the wall clock ends no lease and no delay, and holds none up',
+    needs: ['delay', 'advance', 'jump'],
+    run: async (trial) => {
+      for (const jumpMs of [3_600_000, -7_200_000]) {
+        await trial.put();
+        const lease = await trial.one({ ttlMs: trial.shortMs });
+        const delayed = await trial.put({ delayMs: trial.shortMs });
+        trial.bench.jump?.(jumpMs);
+        await trial.nothing();
+        expect(await trial.queue.extend(lease.receipt, trial.shortMs)).toBe('settled');
+        await trial.pass(trial.shortMs - 1);
+        await trial.settle(lease, { kind: 'ack' });
+        await trial.nothing();
+        await trial.pass(1);
+        expect(await trial.drain()).toEqual([delayed]);
+      }
+    },
+  },
+  {
     name: 'G5: delays are kept over a crash',
     needs: ['delay', 'reopen', 'advance'],
     run: async (trial) => {

@@ -148,7 +148,6 @@ export class RedisQueue implements Queue {
     const hear = AsyncLocalStorage.bind((message: string) => this.#hear(message));
     this.#unsubscribe = connection.subscribe(`${prefix}events`, hear);
     this.#host.logger.info({ prefix, durability: this.durability }, 'queue opened');
-    if (acksEarly || skipEpochCheck) this.#host.logger.error('MILLRACE_PLANT: this queue has a bug, for tests only');
   }
 
   async enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]> {

@@ -1,6 +1,6 @@
 import type { DeadReason } from '../../../core/contracts/invocation.ts';
 import type { CancelResult, EnqueueResult, History, SettleResult } from '../../../core/contracts/queue.ts';
-import { failpoint } from '../../../core/delivery/failpoint.ts';
+import { failpoint, planted } from '../../../core/delivery/failpoint.ts';
 import type { Lane, Lanes } from './lanes.ts';
 import type { GivenError, PackedLease, PackedMessage, PackedResult, Settings, Settle } from './protocol.ts';
 import { prepareMessages } from './statements.ts';
@@ -14,6 +14,16 @@ const leaseBytes = 32 * 2 ** 20;
 
 /** A body of more than this is erased when its message ends; a smaller one goes with its record, which is cheaper. */
 const keptBody = 512;
+
+/** For the chaos kit only: bugs that it plants, to see that it finds them (test/chaos/mutants.ts). */
+const skipsEpochCheck = planted('skip-epoch-check');
+const endsTwice = planted('double-terminal');
+const forgetsCrashes = planted('crash-not-counted');
+const lettersLater = planted('letter-after-settlement');
+const effectsFirst = planted('effects-before-settlement');
+const dropsWhenFull = planted('drop-on-full');
+const runsEarly = planted('delay-runs-early');
+const cancelsRunning = planted('running-told-as-cancelled');
 
 /** One that may end: leased, or about to be cancelled or to expire. */
 export interface Unsettled {
@@ -96,6 +106,7 @@ export class Messages {
       const first = this.#firstOf(message);
       if (first !== undefined) return { status: 'duplicate', id: first };
       if (!history?.dead && this.#full(laneName, span[1] - span[0])) {
+        if (dropsWhenFull) return { status: 'accepted', id };
         return this.#statements.exists.get(id) ? { status: 'duplicate', id } : { status: 'full', id };
       }
       return this.accept(message) ? { status: 'accepted', id } : { status: 'duplicate', id };
@@ -109,7 +120,7 @@ export class Messages {
     const { now, soon } = this.#step;
     const { insert, insertContent, insertDedup, head } = this.#statements;
     const lane = this.#lanes.obtain(laneName, now);
-    const due = delayMs > 0 ? soon + Math.ceil(delayMs) : now;
+    const due = delayMs > 0 && !runsEarly ? soon + Math.ceil(delayMs) : now;
     const blocked = orderKey !== null && head.get(lane.id, orderKey) !== undefined;
     const to = blocked ? 'blocked' : due > now ? 'delayed' : 'ready';
     const rank = due - priority * this.#settings.agingStepMs;
@@ -175,6 +186,7 @@ export class Messages {
   }
 
   settle(settlement: Settle): SettleResult {
+    if (effectsFirst) this.#takeEffects(settlement);
     const leased = this.#current(settlement.id, settlement.epoch);
     if (!leased) {
       const lane = this.#lanes.named(settlement.lane);
@@ -197,15 +209,14 @@ export class Messages {
         this.#retry(leased, settlement.delayMs, settlement.counted, settlement.error);
         break;
     }
-    if (settlement.as === 'ack' || settlement.as === 'dead') {
-      for (const effect of settlement.effects ?? []) if (this.#firstOf(effect) === undefined) this.accept(effect);
-    }
+    this.#takeEffects(settlement);
     return 'settled';
   }
 
   cancel(id: string): CancelResult {
     const leased = this.leases.get(id);
     if (leased) {
+      if (cancelsRunning) return 'cancelled';
       if (leased.cancel) return 'running';
       this.#statements.flag.run(leased.seq);
       leased.cancel = true;
@@ -223,6 +234,7 @@ export class Messages {
   lapse(leased: Leased, message: string): void {
     this.#release(leased);
     this.addError(leased, { code: 'function.crashed', message });
+    if (forgetsCrashes) leased.attempt--;
     if (leased.cancel) this.end(leased, 'cancelled');
     else if (leased.attempt >= leased.maxAttempts) this.end(leased, 'dead', 'crashed');
     else this.#again(leased, 0);
@@ -268,10 +280,15 @@ export class Messages {
       insertResult.run(seq, resultUntil, status, headers, sumOf(id, lane.name, headers, body), body);
     }
     if (reason !== undefined) {
-      insertLetter.run(++this.#letter, seq, lane.id, reason, now, wall);
+      const number = ++this.#letter;
+      const keep = (): void => {
+        failpoint('queue.dead-letter');
+        insertLetter.run(number, seq, lane.id, reason, now, wall);
+      };
+      if (lettersLater) setImmediate(keep);
+      else keep();
       counts.letters++;
       this.#lanes.letters++;
-      failpoint('queue.dead-letter');
     } else if (bytes > keptBody) {
       eraseBody.run(seq);
     }
@@ -300,6 +317,11 @@ export class Messages {
       deadline: 0,
       cancel: row.cancel === 1,
     };
+  }
+
+  #takeEffects(settlement: Settle): void {
+    if (settlement.as !== 'ack' && settlement.as !== 'dead') return;
+    for (const effect of settlement.effects ?? []) if (this.#firstOf(effect) === undefined) this.accept(effect);
   }
 
   /** It was tried elsewhere before. */
@@ -368,11 +390,12 @@ export class Messages {
 
   #current(id: string, epoch: number): Leased | undefined {
     const leased = this.leases.get(id);
-    return leased?.epoch === epoch ? leased : undefined;
+    return leased?.epoch === epoch || skipsEpochCheck ? leased : undefined;
   }
 
   /** Ends the lease, not the message. */
   #release(leased: Leased): void {
+    if (endsTwice) return;
     this.leases.delete(leased.id);
     const { attempt } = leased;
     this.#step.onUndo(() => {

@@ -24,8 +24,6 @@ import { SqliteDeadLetters } from './dead-letters.ts';
 import type { sqliteConfig } from './index.ts';
 import { packMessage, packSettle, unpackLease, unpackRecord } from './packing.ts';
 import type { PackedLease, Space } from './protocol.ts';
-import { flushless } from './schema.ts';
-import { trust } from './sums.ts';
 
 interface Waiting {
   readonly resolve: (leases: readonly PackedLease[]) => void;
@@ -33,11 +31,9 @@ interface Waiting {
 }
 
 /** For the crash test only: acknowledges before anything is durable, and must be found out. */
-const earlyAck = 'ack-before-commit';
-const acksEarly = planted(earlyAck);
+const acksEarly = planted('ack-before-commit');
 /** For the test of full disks only: takes what it has no space for. */
-const fullDrop = 'drop-on-full';
-const dropsOnFull = planted(fullDrop);
+const dropsOnFull = planted('drop-on-full');
 
 /** The queue in one file of SQLite. All of the work is done in its thread; here are the calls and those who wait. */
 export class SqliteQueue implements Queue {
@@ -104,9 +100,6 @@ export class SqliteQueue implements Queue {
     }
     const { recovered, messages } = await this.#channel.open();
     this.#host.logger.info({ path, messages, recovered }, 'queue opened');
-    for (const plant of [earlyAck, fullDrop, flushless, trust].filter(planted)) {
-      this.#host.logger.error(`MILLRACE_PLANT=${plant}: what is acknowledged may be lost or wrong; for tests only`);
-    }
   }
 
   async enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]> {

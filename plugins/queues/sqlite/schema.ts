@@ -3,7 +3,7 @@ import { MillraceError, messageOf } from '../../../core/contracts/errors.ts';
 import { planted } from '../../../core/delivery/failpoint.ts';
 
 /** For the test of power cuts only: commits without waiting for the disk, and must be found out. */
-export const flushless = 'commit-without-flush';
+const flushless = planted('commit-without-flush');
 
 /** The version of the tables below. A file with a higher one was written by a newer release. */
 export const schemaVersion = 2;
@@ -101,7 +101,7 @@ export function openDatabase(path: string): DatabaseSync {
     database.exec('PRAGMA locking_mode = EXCLUSIVE');
     claim(database, path);
     // Acknowledged means synced: NORMAL would lose the last commits when the power fails.
-    database.exec(`PRAGMA synchronous = ${planted(flushless) ? 'OFF' : 'FULL'}`);
+    database.exec(`PRAGMA synchronous = ${flushless ? 'OFF' : 'FULL'}`);
     database.exec('PRAGMA cell_size_check = ON');
     database.exec('PRAGMA cache_size = -32768');
     database.exec('PRAGMA temp_store = MEMORY');

@@ -1,5 +1,9 @@
 import type { DatabaseSync } from 'node:sqlite';
+import { planted } from '../../../core/delivery/failpoint.ts';
 import type { Span } from './protocol.ts';
+
+/** For the chaos kit only: a bug that it plants (test/chaos/mutants.ts). */
+const isOnWallClock = planted('lease-on-wall-clock');
 
 /**
  * What all operations of one batch share: the time, the bodies that came along, and how to take back what they did in
@@ -24,7 +28,8 @@ export class Step {
     this.database = database;
   }
 
-  begin(time: number, wall: number, bodies: Uint8Array | undefined): void {
+  begin(queueTime: number, wall: number, bodies: Uint8Array | undefined): void {
+    const time = isOnWallClock ? wall : queueTime;
     this.now = Math.floor(time);
     this.soon = Math.ceil(time);
     this.wall = Math.round(wall);

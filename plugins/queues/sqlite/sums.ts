@@ -2,8 +2,7 @@ import { crc32 } from 'node:zlib';
 import { planted } from '../../../core/delivery/failpoint.ts';
 
 /** For the test of damaged files only: believes what it reads. */
-export const trust = 'skip-checksums';
-const trusts = planted(trust);
+const trusts = planted('skip-checksums');
 
 /**
  * A checksum of parts of a message, and of whose they are: a damaged file must not give a message the body of another, nor

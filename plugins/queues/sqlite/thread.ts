@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../../core/contracts/errors.ts';
-import { failpoint } from '../../../core/delivery/failpoint.ts';
+import { failpoint, planted } from '../../../core/delivery/failpoint.ts';
 import { Disk } from './disk.ts';
 import { Due } from './due.ts';
 import { type Lane, Lanes, type Waiter } from './lanes.ts';
@@ -19,6 +19,10 @@ const lookAgainMs = 1000;
 
 /** A body of this many bytes or more is handed over rather than copied. */
 const transferBytes = 4096;
+
+/** For the chaos kit only: bugs that it plants, to see that it finds them (test/chaos/mutants.ts). */
+const swallowsErrors = planted('swallow-write-error');
+const forgetsDuplicates = planted('duplicates-forgotten');
 
 /** The open file: each batch of operations is one transaction, answered once it is on the disk. */
 class QueueFile {
@@ -53,6 +57,7 @@ class QueueFile {
     let recovered = 0;
     this.#commit(() => {
       recovered = this.#due.recover();
+      if (forgetsDuplicates) this.#database.exec('DELETE FROM dedup');
     });
     return { kind: 'opened', time, recovered, messages: this.#lanes.messages };
   }
@@ -116,6 +121,7 @@ class QueueFile {
         this.#step.undo();
         this.#lanes.undo();
       }
+      if (swallowsErrors) return;
       throw error;
     }
     this.#step.keep();
