@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
+import { isWhole } from '../../plugins/queues/sqlite/sums.ts';
 import { startGateway, stopGateway } from '../support/gateway-process.ts';
 import { Callers } from './callers.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
@@ -132,11 +132,17 @@ function messagesOf(path: string): ReturnType<typeof recover> {
   // The power went before the tables were made.
   if (database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'message'").get() === undefined) return { ids };
   const rows = database
-    .prepare('SELECT id, text, text_sum, body, body_sum FROM message JOIN content USING (seq)')
+    .prepare(
+      `SELECT m.id, lane.name, text, text_sum, body, body_sum
+       FROM message m JOIN content USING (seq) JOIN lane ON lane.id = m.lane`,
+    )
     .all();
-  for (const { id, text, text_sum: textSum, body, body_sum: bodySum } of rows) {
-    const isWhole = crc32(String(text)) === textSum && (body === null || crc32(body as Uint8Array) === bodySum);
-    if (!isWhole) return { ids, problem: `the sums of message ${String(id)} are wrong` };
+  for (const { id, name, text, text_sum: textSum, body, body_sum: bodySum } of rows) {
+    const isAsWritten = (sum: unknown, part: unknown): boolean =>
+      isWhole(Number(sum), String(id), String(name), part as string | Uint8Array);
+    if (!isAsWritten(textSum, text) || (body !== null && !isAsWritten(bodySum, body))) {
+      return { ids, problem: `the sums of message ${String(id)} are wrong` };
+    }
     ids.add(String(id));
   }
   return { ids };
