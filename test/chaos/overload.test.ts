@@ -116,17 +116,18 @@ describe('a flood of calls of one function', () => {
     const flood = overload(gateway, busy, saturation, measureMs, 5000);
     const beside = await openLoop(gateway.url, load);
     const flooded = await flood;
+    // In CI there are too few calls, and too much else, for a p99.
+    const part = times(0.5, 0.99);
     const [before = 0, during = 0, itself = 0] = [alone, beside, flooded].map(({ latencies }) =>
-      percentile(latencies, 0.99),
+      percentile(latencies, part),
     );
     expect([alone.wrong + alone.refused, beside.wrong + beside.refused]).toEqual([0, 0]);
-    // In CI for too short a time to be exact.
-    const most = 2 * before + times(150, 10);
+    const most = 2 * before + times(50, 10);
     expect(during).toBeLessThan(most);
     // It would find a function that waits with the flooded one.
     expect(itself).toBeGreaterThan(most);
     saw(task, {
-      result: `p99 ${before.toFixed()} ms alone, ${during.toFixed()} ms beside the flood, ${itself.toFixed()} ms in it`,
+      result: `p${100 * part} ${before.toFixed()} ms alone, ${during.toFixed()} ms beside the flood, ${itself.toFixed()} ms in it`,
     });
   });
 });
