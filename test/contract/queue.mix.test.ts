@@ -33,8 +33,9 @@ interface Waited {
 }
 
 /** What each message waited, by the queue's own clock. `flat`: the queue is told that all are alike. */
-async function waits(bench: Bench, agingStepMs: number, flat = false): Promise<readonly Waited[]> {
-  const { queue, advance, dispose } = await bench({ agingStepMs });
+async function waits(create: Bench, agingStepMs: number, flat = false): Promise<readonly Waited[]> {
+  const bench = await create({ agingStepMs });
+  const { queue } = bench;
   const given = new Map<string, { readonly priority: number; readonly at: number }>();
   const waited: Waited[] = [];
   let now = 0;
@@ -51,7 +52,7 @@ async function waits(bench: Bench, agingStepMs: number, flat = false): Promise<r
     await put(backlog);
     while (waited.length < 2 * backlog) {
       now += tickMs;
-      advance(tickMs);
+      bench.advance(tickMs);
       await put(perTick);
       await run(queue, perTick, (id) => {
         const { priority, at } = given.get(id) ?? { priority: -1, at: 0 };
@@ -61,7 +62,7 @@ async function waits(bench: Bench, agingStepMs: number, flat = false): Promise<r
     for (const stats of await queue.lanes()) expectConserved(stats);
     return waited;
   } finally {
-    await dispose();
+    await bench.dispose();
   }
 }
 

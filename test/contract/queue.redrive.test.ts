@@ -80,8 +80,8 @@ for (const [name, create] of benches) {
 }
 
 it('a letter that is not replayed is missed', async () => {
-  const { queue, dispose } = await memoryBench();
-  const { given, ran } = await redrive(queue, 20, 1);
+  const bench = await memoryBench();
+  const { given, ran } = await redrive(bench.queue, 20, 1);
   expect(ran).toHaveLength(given.length - 1);
-  await dispose();
+  await bench.dispose();
 });
