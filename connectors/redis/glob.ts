@@ -1,29 +1,11 @@
+import { fitsPattern, type Wildcards } from '../../core/kit/topic.ts';
+
 /**
  * Whether a topic fits a pattern of Redis: `*` stands for any characters, `?` for one, `[a-z]` for one of these, `[^a-z]`
  * for one of all others; `\` takes the next character as it is. By characters, where Redis goes by bytes.
  */
 export function matchesGlob(pattern: string, topic: string): boolean {
-  const wanted = tokensOf(pattern);
-  const characters = [...topic];
-  let at = 0;
-  let index = 0;
-  /** Where to go on when the last star takes one character more. */
-  let star: { readonly at: number; index: number } | undefined;
-  while (index < characters.length) {
-    const token = wanted[at];
-    if (token === any) {
-      star = { at: ++at, index };
-    } else if (token?.(characters[index] ?? '')) {
-      at++;
-      index++;
-    } else if (star) {
-      at = star.at;
-      index = ++star.index;
-    } else {
-      return false;
-    }
-  }
-  return wanted.slice(at).every((token) => token === any);
+  return fitsPattern(tokensOf(pattern), [...topic], wildcards);
 }
 
 type Token = (character: string) => boolean;
@@ -31,6 +13,11 @@ type Token = (character: string) => boolean;
 /** Any number of characters; it is told by its identity. */
 const any: Token = () => true;
 const one: Token = () => true;
+const wildcards: Wildcards<Token> = {
+  isRest: (token) => token === any,
+  atLeast: 0,
+  fits: (token, character) => token(character),
+};
 
 function tokensOf(pattern: string): readonly Token[] {
   const characters = [...pattern];

@@ -42,7 +42,10 @@ await describeOnMachine('the wall clock jumps', clockNeeds, () => {
           .split('\n')
           .filter(Boolean)
           .map((line) => JSON.parse(line) as Execution);
-      writeFileSync(config, configuration(sqlite.yaml(home), functions, ledger, { store: sqlite.store?.(home) }) + everySecond);
+      writeFileSync(
+        config,
+        configuration(sqlite.yaml(home), functions, ledger, { store: sqlite.store?.(home) }) + everySecond,
+      );
       const clock = new FakeClock(join(home, 'clock'));
       const gateway = await startGateway(config, { LEDGER: ledger, ...clock.env });
       const callers = new Callers(seeded(seed), () => [gateway.url]);

@@ -1,17 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { describeWithOwnKube } from '../support/kube/with-kube.ts';
+import { saw, times } from '../support/promise.ts';
 import { fakeWorld, realWorld } from '../support/kube/worlds.ts';
 import { broken, check } from './checker.ts';
 import { kubeRun, type KubePlan, type KubeRun } from './kube-driver.ts';
 
 const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
-const steps = Number(process.env['MILLRACE_KUBE_STEPS'] ?? 20);
+const steps = Number(process.env['MILLRACE_KUBE_STEPS'] ?? times(20, 500));
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 
 describe('a gateway whose functions are in a cluster', () => {
-  it('loses nothing and deploys nothing twice, whatever happens to the cluster', { timeout: 3_600_000 }, async () => {
-    await holds({ seed, steps, world: fakeWorld, log });
-  });
+  it(
+    'loses nothing and deploys nothing twice, whatever happens to it (P29)',
+    { timeout: 3_600_000 },
+    async ({ task }) => {
+      saw(task, { seed, result: `fake API: ${await holds({ seed, steps, world: fakeWorld, log })}` });
+    },
+  );
 
   it('is caught when a pod takes its calls along', { timeout: 120_000 }, async () => {
     const only = Array.from({ length: 12 }, () => 'kill' as const);
@@ -21,16 +26,28 @@ describe('a gateway whose functions are in a cluster', () => {
 });
 
 describeWithOwnKube('a gateway whose functions are in a real cluster', (programs) => {
-  it('loses nothing and deploys nothing twice, whatever happens to the cluster', { timeout: 3_600_000 }, async () => {
-    await holds({ seed, steps, world: (images) => realWorld(programs, images), log });
-  });
+  it(
+    'loses nothing and deploys nothing twice, whatever happens to it (P29)',
+    { timeout: 3_600_000 },
+    async ({ task }) => {
+      const plan = {
+        seed,
+        steps,
+        world: (images: Parameters<typeof fakeWorld>[0]) => realWorld(programs, images),
+        log,
+      };
+      saw(task, { seed, result: `API server: ${await holds(plan)}` });
+    },
+  );
 });
 
-async function holds(plan: KubePlan): Promise<void> {
+/** Returns what happened, in a few words. */
+async function holds(plan: KubePlan): Promise<string> {
   const run = await kubeRun(plan);
   log(summary(plan, run));
   expect([...broken(check(run.history)), ...run.cluster], `seed ${plan.seed}`).toEqual([]);
   expect(run.history.accepted.length).toBeGreaterThan(plan.steps);
+  return `${plan.steps} steps, ${run.history.accepted.length} accepted, 0 lost, ${run.missing} not there`;
 }
 
 function summary({ seed, steps }: KubePlan, { history, done, missing, strays }: KubeRun): string {

@@ -18,6 +18,8 @@ export interface Sample {
 export interface Verdict {
   /** What grew. Empty: all is flat. */
   readonly grew: readonly string[];
+  /** Of what is counted, before and after. */
+  readonly counts: string;
   /** All of it in one line. */
   readonly line: string;
 }
@@ -26,13 +28,16 @@ export interface Verdict {
 const allowed = { descriptors: 5, threads: 2, timers: 5 } as const;
 const mostMiBPerHour = 1;
 const mostDrift = 1.2;
-/** Shorter than this, memory is still being warmed up, and a p99 is that of too few calls. */
-const leastMs = 9 * 60_000;
+/** Memory is warmed up after this: caches of SQLite, compiled code, the heaps of threads. */
+const warmMs = 10 * 60_000;
+/** In less than this nothing can be said of memory, and a p99 is that of too few calls. */
+const leastMs = 20 * 60_000;
 
-/** Judges what came after the warming up, which takes a third of the time, ten minutes at most. */
+/** Judges what came after the warming up: counts in any time, memory and p99 of long runs only, as the line says. */
 export function verdictOf(all: readonly Sample[]): Verdict {
   const lastMs = all.at(-1)?.atMs ?? 0;
-  const samples = all.filter(({ atMs }) => atMs >= Math.min(lastMs / 3, 600_000));
+  const isLong = lastMs >= leastMs;
+  const samples = all.filter(({ atMs }) => atMs >= (isLong ? warmMs : lastMs / 3));
   const third = Math.ceil(samples.length / 3);
   const between = (of: (sample: Sample) => number): readonly [number, number] => [
     median(samples.slice(0, third).map(of)),
@@ -45,13 +50,14 @@ export function verdictOf(all: readonly Sample[]): Verdict {
     told.push(`${name} ${before} → ${after}`);
     if (after > before + more) grew.push(`${name} grew from ${before} to ${after}`);
   }
+  const counts = told.join(', ');
   const rss = slopeOf(samples.map(({ atMs, rssMiB }) => [atMs / 3_600_000, rssMiB]));
   told.push(`RSS ${rss.slope.toFixed(1)} ± ${rss.error.toFixed(1)} MiB/h`);
   const heap = slopeOf(samples.map(({ atMs, heapMiB }) => [atMs / 3_600_000, heapMiB]));
   told.push(`heap ${heap.slope.toFixed(1)} ± ${heap.error.toFixed(1)} MiB/h`);
   const [p99Before, p99After] = between(({ p99Ms }) => p99Ms);
   told.push(`p99 ${p99Before.toFixed(1)} → ${p99After.toFixed(1)} ms`);
-  if (lastMs >= leastMs) {
+  if (isLong) {
     // What cannot be told from nothing is none.
     if (rss.slope - 2 * rss.error > mostMiBPerHour) grew.push(`RSS grows by ${rss.slope.toFixed(1)} MiB/h`);
     if (p99After > mostDrift * p99Before) grew.push(`the p99 went from ${p99Before} to ${p99After} ms`);
@@ -59,7 +65,8 @@ export function verdictOf(all: readonly Sample[]): Verdict {
   const cpu = median(samples.map((sample) => sample.cpu));
   const calls = all.reduce((sum, sample) => sum + sample.calls, 0);
   const head = `${(lastMs / 60_000).toFixed(1)} min, ${calls.toLocaleString('en')} calls at ${Math.round(100 * cpu)} % CPU`;
-  return { grew, line: `${head}: ${told.join(', ')}: ${grew.length === 0 ? 'flat' : grew.join('; ')}` };
+  const flat = isLong ? 'flat' : 'descriptors, threads and timers are flat; too short to judge memory and p99';
+  return { grew, counts, line: `${head}: ${told.join(', ')}: ${grew.length === 0 ? flat : grew.join('; ')}` };
 }
 
 function median(values: readonly number[]): number {

@@ -33,9 +33,9 @@ interface Waited {
 }
 
 /** What each message waited, by the queue's own clock. `flat`: the queue is told that all are alike. */
-async function waits(create: Bench, agingStepMs: number, flat = false): Promise<readonly Waited[]> {
-  const bench = await create({ agingStepMs });
-  const { queue } = bench;
+async function waits(bench: Bench, agingStepMs: number, flat = false): Promise<readonly Waited[]> {
+  const made = await bench({ agingStepMs });
+  const { queue } = made;
   const given = new Map<string, { readonly priority: number; readonly at: number }>();
   const waited: Waited[] = [];
   let now = 0;
@@ -52,7 +52,7 @@ async function waits(create: Bench, agingStepMs: number, flat = false): Promise<
     await put(backlog);
     while (waited.length < 2 * backlog) {
       now += tickMs;
-      bench.advance(tickMs);
+      made.advance(tickMs);
       await put(perTick);
       await run(queue, perTick, (id) => {
         const { priority, at } = given.get(id) ?? { priority: -1, at: 0 };
@@ -62,7 +62,7 @@ async function waits(create: Bench, agingStepMs: number, flat = false): Promise<
     for (const stats of await queue.lanes()) expectConserved(stats);
     return waited;
   } finally {
-    await bench.dispose();
+    await made.dispose();
   }
 }
 

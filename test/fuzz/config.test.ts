@@ -171,7 +171,7 @@ functions:
 `;
 fuzz({
   name: 'a stack file of OpenFaaS',
-  runs: times(2000, 50_000),
+  runs: times(1000, 50_000),
   inputs: fc.oneof(nearly(stack), noise),
   parse: async (text) => {
     writeFileSync(stackFile, text);
@@ -198,7 +198,7 @@ current-context: x
 `;
 fuzz({
   name: 'a kubeconfig',
-  runs: times(2000, 50_000),
+  runs: times(1000, 50_000),
   inputs: fc.oneof(nearly(kubeconfig), noise),
   parse: async (text) => {
     writeFileSync(kubeconfigFile, text);

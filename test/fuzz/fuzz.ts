@@ -54,26 +54,32 @@ function propertyOf<Input, Parsed>(
   });
 }
 
+/** The long text is so many times as long as the short one. */
+const factor = 32;
+
 /**
- * What reading costs grows with the length and not with its square: CPU time of the least of some tries for a text 32
- * times as long. A factor of 32 is linear and one of 1,024 is quadratic; between them there is room for a busy machine.
+ * What reading costs grows with the length and not with its square: one long text takes about as much CPU as 32 that are a
+ * 32nd of it, where a square would make it 32 times as much. The least of some tries is compared.
  */
 export function growsLinearly(read: (text: string) => unknown, textOf: (length: number) => string): boolean {
-  const [short, long] = [500, 16_000].map((length) => {
-    const text = textOf(length);
-    return Math.min(...Array.from({ length: 5 }, () => costOf(() => read(text))));
-  }) as [number, number];
-  // What is too quick to be measured is quick enough.
-  return long < 1 || long / short < 200;
+  const [short, long] = [textOf(500), textOf(500 * factor)];
+  const least = (text: string, count: number): number =>
+    Math.min(...Array.from({ length: 3 }, () => costOf(() => read(text), count)));
+  const cost = least(long, 1);
+  // What is too quick for the system's clock is quick enough.
+  return cost < 10 || cost < 8 * Math.max(least(short, factor), 1);
 }
 
-/** ms */
-function costOf(work: () => unknown): number {
-  const before = performance.now();
-  try {
-    work();
-  } catch {
-    // How it ends is asked elsewhere.
+/** ms of CPU of this thread: what others do on the machine is not in it. */
+function costOf(work: () => unknown, count: number): number {
+  const before = process.threadCpuUsage();
+  for (let done = 0; done < count; done++) {
+    try {
+      work();
+    } catch {
+      // How it ends is asked elsewhere.
+    }
   }
-  return performance.now() - before;
+  const { user, system } = process.threadCpuUsage(before);
+  return (user + system) / 1000;
 }

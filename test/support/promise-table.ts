@@ -24,7 +24,7 @@ export const promises: Readonly<Record<string, string>> = {
   P19: 'Who may see some namespaces neither sees nor changes anything in others.',
   P20: 'A stop finishes what runs or hands it back; behind a load balancer no call fails.',
   P21: 'A queue or store of an older release is opened and drained; one of a newer release is refused by its name.',
-  P22: 'Nothing leaks: memory, descriptors, timers and threads stay as they were.',
+  P22: 'Under a load of all kinds descriptors, timers and threads stay as they were; of memory `npm run soak` says it.',
   P23: 'A result can be read for as long as it is kept; a callback comes at least once, signed, and is tried so often at most.',
   P24: 'A reload is all or nothing: a bad file changes nothing, and no call is dropped.',
   P25: 'The numbers are true: accepted = waiting + running + ended, also after a crash.',
