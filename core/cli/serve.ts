@@ -16,24 +16,6 @@ import { version } from '../version.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 
-/**
- * Releases of Node before these take a request apart differently from the function behind them (CVE-2026-58044), so
- * that one caller can slip a request into another's connection.
- */
-const safeNode: Readonly<Record<number, readonly [minor: number, patch: number]>> = { 24: [18, 1], 26: [5, 1] };
-
-/** Why this release of Node may not serve, or undefined if it may. */
-export function unsafeNode(nodeVersion: string): string | undefined {
-  const [major = 0, minor = 0, patch = 0] = nodeVersion.replace(/^v/, '').split('.').map(Number);
-  const least = safeNode[major];
-  const safe = least ? minor > least[0] || (minor === least[0] && patch >= least[1]) : major > 26;
-  if (safe) return undefined;
-  return (
-    `Node ${nodeVersion} carries a request-smuggling bug (CVE-2026-58044) and may not serve. ` +
-    'Use Node 24.18.1 or 26.5.1, or a later release of these; `npm start` brings its own.'
-  );
-}
-
 export function registerServe(program: Command, context: CliContext): void {
   program
     .command('serve')
@@ -46,11 +28,6 @@ export function registerServe(program: Command, context: CliContext): void {
 
 /** Runs until a signal asks it to stop; returns the exit code. */
 async function serve(file: string, context: CliContext): Promise<number> {
-  const unsafe = unsafeNode(process.version);
-  if (unsafe !== undefined) {
-    console.error(unsafe);
-    return exitCodes.usage;
-  }
   const loaded = await loadConfig(file, context.registry, context.defaults);
   for (const problem of loaded.problems) console.error(problem.text);
   const { config } = loaded;

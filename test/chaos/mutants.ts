@@ -143,7 +143,7 @@ async function withPlant<T>(plant: string | undefined, run: () => Promise<T>): P
 async function onFullDisk(): Promise<string | undefined> {
   const disk = mkdtempSync(join(tmpdir(), 'millrace-full-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk]);
-  const queue = sqliteQueue(join(disk, 'queue.sqlite'), systemClock);
+  const queue = sqliteQueue(join(disk, 'queue.sqlite'), systemClock, { freeDisk: 0 });
   try {
     await queue.start();
     let accepted = 0;

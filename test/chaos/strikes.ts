@@ -86,12 +86,14 @@ export async function strike(kind: Strike, place: number, striker: Striker): Pro
 }
 
 /** The disk first, so that the gateway meets errors of it before it is dead. */
-async function cutPower(place: number, { fleet, disk, random }: Striker): Promise<void> {
+async function cutPower(place: number, { fleet, callers, disk, random }: Striker): Promise<void> {
   if (!(disk instanceof LoopDisk)) throw new Error('this queue has no disk whose power can be cut');
+  callers.isDark = true;
   await disk.cut();
   await delay(random() * 50);
   await fleet.kill(place);
   await disk.repower();
+  callers.isDark = false;
 }
 
 /** New work has to be refused and no load balancer to send any; what is there is done all the same. */

@@ -8,8 +8,12 @@ import { sqliteConfig } from '../../plugins/queues/sqlite/index.ts';
 import { SqliteQueue } from '../../plugins/queues/sqlite/queue.ts';
 import { quietHost } from '../support/quiet-host.ts';
 
-/** A queue on that file, not started yet. */
-export function sqliteQueue(path: string, clock: Clock, settings: QueueSettings = {}): SqliteQueue {
+/** A queue on that file, not started yet. `freeDisk`: bytes that are to stay free on its disk. */
+export function sqliteQueue(
+  path: string,
+  clock: Clock,
+  settings: QueueSettings & { readonly freeDisk?: number } = {},
+): SqliteQueue {
   const config = sqliteConfig.parse({ path });
   return new SqliteQueue(
     {
@@ -18,7 +22,7 @@ export function sqliteQueue(path: string, clock: Clock, settings: QueueSettings 
       limits: {
         messages: settings.maxMessages ?? config.limits.messages,
         bytes: settings.maxBytes ?? config.limits.bytes,
-        freeDisk: config.limits.freeDisk,
+        freeDisk: settings.freeDisk ?? config.limits.freeDisk,
       },
       laneLimits: { messages: settings.maxLaneMessages },
     },
