@@ -21,7 +21,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     fileParallelism: true,
-    maxWorkers: 2,
+    // One more than the machines have cores: tests of brokers wait for leases, outages and returns most of the time.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     reporters: ['default'],
     // A rejection nobody handles is a bug in the gateway, so it fails the run.
