@@ -58,7 +58,7 @@ describe('a connection', () => {
     expect(await metrics(gateway)).toContain('millrace_connection_up{connection="main"} 0');
     const { statusCode, body } = await request(`${gateway.url}/readyz`);
     const connections = [{ name: 'main', kind: 'line', state: 'reconnecting' }];
-    expect([statusCode, await body.json()]).toEqual([200, { ready: true, failed: [], connections }]);
+    expect([statusCode, await body.json()]).toEqual([200, { ready: true, draining: [], failed: [], connections }]);
     const call = await request(`${gateway.url}/function/echo`, { method: 'POST', body: 'alive' });
     expect([call.statusCode, await call.body.text()]).toEqual([200, 'alive']);
 

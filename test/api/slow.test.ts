@@ -152,7 +152,7 @@ describe('callers who let the gateway wait', () => {
     expect(calls).toBeGreaterThan(100);
     const latest = Math.max(...lasted);
     // On a machine that lets everybody wait, the end of a connection waits, too.
-    expect(latest).toBeLessThan(2000 + 5 * slowestMs);
+    expect(latest).toBeLessThan(5000 + 5 * slowestMs);
     // What is not read is not read ahead: a piece in hand, and what the system buffers is not the process's.
     expect(most - before).toBeLessThan(100 + each * 0.5);
     saw(task, {
