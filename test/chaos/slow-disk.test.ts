@@ -15,7 +15,7 @@ import { sqlite } from './queues.ts';
 /** Each calls about once a second. */
 const callers = 400;
 /** What the gateway holds at once: fewer than there are callers, if each of their calls takes long. */
-const inFlight = 200;
+const inFlight = 30;
 const bodyBytes = 4096;
 const mib = 2 ** 20;
 
@@ -111,7 +111,7 @@ await describeOnMachine('the disk is slow', slowDiskNeeds, () => {
         process.stderr.write(`  ${result}\n`);
         // It is what it is said to be: as long as for some writes.
         expect(slow.accept).toBeGreaterThan(Math.max(100, calm.accept));
-        expect([calm.refused, slow.refused > 0]).toEqual([0, true]);
+        expect(slow.refused).toBeGreaterThan(calm.refused);
         expect(growth).toBeLessThan(64);
         expect(slow.sync).toBeLessThan(2 * calm.sync + 5); // Of some ms: what is not the disk is noise.
         expect(ended).toBe(accepted.length);

@@ -66,7 +66,7 @@ class QueueFile {
     this.#step.begin(time, wall, bodies);
     this.#abandoned = [];
     try {
-      this.#disk.look();
+      this.#disk.look(performance.now());
       const answers = this.#carryOut(operations);
       const late = [...this.#abandoned.map((waiter) => [waiter, []] as const), ...this.#served];
       const { space } = this.#disk;
