@@ -36,6 +36,12 @@ export function replyWithError(response: ServerResponse, thrown: unknown, logger
     .send(errorBody(error.code, error.message));
 }
 
+/** Answers what there is no route for. */
+export function replyNotFound(response: ServerResponse): void {
+  const message = `no route for ${response.req.method} on this path`;
+  new Reply(response).code(404).send(errorBody('route.unknown', message));
+}
+
 /** Marks an answer as the platform's own, in the word that OpenFaaS clients know: no function made this status. */
 export function asRefusal(reply: Reply): Reply {
   return reply.header('x-openfaas-internal', 'millrace');

@@ -1,17 +1,20 @@
 import { createServer, type RequestListener, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { CallerLimits } from '../config/schema.ts';
+import { CallerConnections } from './caller-connections.ts';
 import { errorBody } from './error-reply.ts';
 import { faultOf } from './message-check.ts';
 
 /**
  * A server of HTTP/1.1 as all of ours are: strict about framing, with limits of time and size, and for nothing but
- * requests. What Node refuses by itself is answered as JSON.
+ * requests. What Node refuses by itself is answered as JSON. `connections`: where several servers share their bounds.
  */
 export function createListener(
   handle: RequestListener,
-  { headers, headerBytes, headerTime }: Pick<CallerLimits, 'headers' | 'headerBytes' | 'headerTime'>,
+  limits: CallerLimits,
+  connections = new CallerConnections(limits),
 ): Server {
+  const { headers, headerBytes, headerTime } = limits;
   const server = createServer(
     {
       maxHeaderSize: headerBytes,
@@ -29,6 +32,7 @@ export function createListener(
     },
   );
   server.maxHeadersCount = 0; // It would drop headers in silence (CVE-2026-58044): see faultOf.
+  connections.guard(server);
   server.on('clientError', (error, socket) => refuseBytes(socket, statusOfClientError(error)));
   // Nothing here is a proxy for other hosts. `Upgrade` is ignored, as HTTP allows: no listener, no other protocol.
   server.on('connect', (_request, socket) => refuseBytes(socket, 405));

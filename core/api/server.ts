@@ -7,7 +7,7 @@ import { errorCodes } from '../contracts/errors.ts';
 import type { Route } from '../contracts/route.ts';
 import type { Requested } from '../observe/function-metrics.ts';
 import { CallerConnections, type ConnectionEnd } from './caller-connections.ts';
-import { errorBody, replyWithError } from './error-reply.ts';
+import { errorBody, replyNotFound, replyWithError } from './error-reply.ts';
 import { apiGuard, type Guard } from './guard.ts';
 import { closed, createListener, listening } from './listener.ts';
 import { Reply } from './reply.ts';
@@ -115,9 +115,7 @@ export class PublicServer {
   }
 
   #listener(): Server {
-    const server = createListener((request, response) => this.#answer(request, response), this.#limits);
-    this.#connections.guard(server);
-    return server;
+    return createListener((request, response) => this.#answer(request, response), this.#limits, this.#connections);
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -125,7 +123,7 @@ export class PublicServer {
     let found: FoundRoute | undefined;
     try {
       found = this.#table.find(request.method ?? '', request.url ?? '');
-      if (!found) return notFound(request, response);
+      if (!found) return replyNotFound(response);
       const { route, scopes, countedAs, isCall } = found.store;
       // Who asks how the gateway is, or operates it, is to be answered now.
       if (isCall && this.#turn.isLong()) return refuseLate(response);
@@ -158,10 +156,6 @@ export class PublicServer {
   #failed(response: ServerResponse, error: unknown, route: Route | undefined): void {
     replyWithError(response, error, this.#options.logger, route?.path);
   }
-}
-
-function notFound({ method }: IncomingMessage, response: ServerResponse): void {
-  new Reply(response).code(404).send(errorBody('route.unknown', `no route for ${method} on this path`));
 }
 
 /** As cheaply as can be: its body is not looked at. */

@@ -1,8 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { errorBody, replyWithError } from '../api/error-reply.ts';
-import { CallerConnections } from '../api/caller-connections.ts';
+import { replyNotFound, replyWithError } from '../api/error-reply.ts';
 import { createListener } from '../api/listener.ts';
 import { Reply } from '../api/reply.ts';
 import { callerLimits } from '../config/schema.ts';
@@ -14,25 +13,24 @@ export function managementServer(
   metricsPath: string,
   logger: Logger,
 ): Server {
-  const pages: Readonly<Record<string, (reply: Reply) => unknown>> = {
-    [metricsPath]: async (reply) => {
-      await refresh();
-      reply.type(metrics.contentType).send(await metrics.metrics());
-    },
-    '/healthz': (reply) => reply.type('text/plain').send('OK'),
-  };
-  const limits = callerLimits.parse({});
-  const server = createListener((request, response) => void answer(request, response), limits);
-  new CallerConnections(limits).guard(server);
-  return server;
+  const pages = new Map<string, (reply: Reply) => unknown>([
+    [
+      metricsPath,
+      async (reply) => {
+        await refresh();
+        reply.type(metrics.contentType).send(await metrics.metrics());
+      },
+    ],
+    ['/healthz', (reply) => reply.type('text/plain').send('OK')],
+  ]);
+  return createListener((request, response) => void answer(request, response), callerLimits.parse({}));
 
   async function answer({ method, url = '' }: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path = ''] = url.split('?', 1);
-    const page =
-      method === 'GET' || method === 'HEAD' ? Object.entries(pages).find(([one]) => one === path) : undefined;
+    const page = method === 'GET' || method === 'HEAD' ? pages.get(path) : undefined;
     try {
-      if (page) await page[1](new Reply(response));
-      else new Reply(response).code(404).send(errorBody('route.unknown', `no route for ${method} on this path`));
+      if (page) await page(new Reply(response));
+      else replyNotFound(response);
     } catch (error) {
       replyWithError(response, error, logger, path);
     }
