@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { Agent, request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import { eventually, inlinePlugin, testGateway } from '../support/gateway.ts';
+import { processStatus } from '../support/processes.ts';
 import { saw, times } from '../support/promise.ts';
 
 const limitsMs = { headerTime: 1500, idle: 1500, bodyTime: 2000 };
@@ -127,8 +128,7 @@ async function goodTraffic(signal: AbortSignal): Promise<GoodTraffic> {
   return seen;
 }
 
-const residentMiB = (): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))?.[1]) / 1024;
+const residentMiB = (): number => processStatus(gateway.child.pid ?? 0, 'VmRSS') / 1024;
 
 describe('callers who let the gateway wait', () => {
   it('are ended in time, and nobody else notices (P17)', { timeout: 120_000 }, async ({ task }) => {

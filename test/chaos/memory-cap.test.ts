@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Pool } from 'undici';
 import { type GatewayProcess, startGateway } from '../support/gateway-process.ts';
+import { processStatus } from '../support/processes.ts';
 import { isLong, saw } from '../support/promise.ts';
 import { fill } from './backlog.ts';
 import { configuration } from './configuration.ts';
-import { MemoryCap, memoryCapNeeds, peakMemory } from './machine/cgroups.ts';
+import { MemoryCap, memoryCapNeeds } from './machine/cgroups.ts';
 import { describeOnMachine } from './machine/needs.ts';
 import { sqlite } from './queues.ts';
 
@@ -63,7 +64,7 @@ async function capped({ backlog, calls, bodyBytes }: Load): Promise<string> {
       statuses.set(answer.statusCode, (statuses.get(answer.statusCode) ?? 0) + 1);
     }),
   );
-  const mib = Math.round(peakMemory(gateway.child.pid ?? 0) / 2 ** 20);
+  const mib = Math.round(processStatus(gateway.child.pid ?? 0, 'VmHWM') / 1024);
   const answers = [...statuses].map(([status, count]) => `${count} × ${status}`).join(', ');
   const result = `256 MiB, ${backlog.toLocaleString('en')} waiting, ${slowClients} slow clients, bodies of ${bodyBytes.toLocaleString('en')} bytes (${answers}): peak ${mib} MiB, 0 killed`;
   process.stderr.write(`  ${result}\n`);

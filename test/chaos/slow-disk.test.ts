@@ -1,10 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'undici';
 import { expect, it } from 'vitest';
 import { startGateway, stopGateway } from '../support/gateway-process.ts';
+import { processStatus } from '../support/processes.ts';
 import { saw, times } from '../support/promise.ts';
 import { configuration } from './configuration.ts';
 import { readLedgers } from './ledgers.ts';
@@ -60,7 +61,7 @@ async function loaded(url: string, pid: number, ms: number): Promise<Seen> {
     }
   };
   const look = async (): Promise<void> => {
-    for (; performance.now() < until; await delay(100)) memory = Math.max(memory, residentOf(pid));
+    for (; performance.now() < until; await delay(100)) memory = Math.max(memory, 1024 * processStatus(pid, 'VmRSS'));
   };
   await Promise.all([
     look(),
@@ -68,10 +69,6 @@ async function loaded(url: string, pid: number, ms: number): Promise<Seen> {
     ...Array.from({ length: 4 }, () => repeat(few, '/function/probe', syncs, 50)),
   ]);
   return { accept: median(accepts), sync: median(syncs), ids, refused, memory };
-}
-
-function residentOf(pid: number): number {
-  return 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 function median(all: number[]): number {

@@ -9,6 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import type { Resources } from '../support/plugins/resources.ts';
+import { processStatus } from '../support/processes.ts';
 import { seeded } from './random.ts';
 import { type Sample, verdictOf } from './soak-verdict.ts';
 
@@ -90,15 +91,13 @@ export async function soak({ ms, everyMs, leak, told }: SoakOptions): Promise<re
 }
 
 /** What the system says of the process. */
-function usage({ child }: GatewayProcess) {
-  const at = `/proc/${child.pid}`;
-  const status = readFileSync(`${at}/status`, 'utf8');
-  const numberOf = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
+function usage({ child: { pid = 0 } }: GatewayProcess) {
+  const at = `/proc/${pid}`;
   // Behind the name, which may hold anything: utime and stime are the 12th and 13th field there.
   const fields = (readFileSync(`${at}/stat`, 'utf8').split(') ')[1] ?? '').split(' ');
   return {
-    rssMiB: numberOf('VmRSS') / 1024,
-    threads: numberOf('Threads'),
+    rssMiB: processStatus(pid, 'VmRSS') / 1024,
+    threads: processStatus(pid, 'Threads'),
     descriptors: readdirSync(`${at}/fd`).length,
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / clockTicks,
   };

@@ -20,6 +20,12 @@ export function processRow(pid: number): ProcessRow | undefined {
   }
 }
 
+/** A number of its /proc/PID/status, memory in KiB; not a number where there is none of that name. */
+export function processStatus(pid: number, field: 'VmRSS' | 'VmHWM' | 'Threads'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
+}
+
 export function isRunning(pid: number): boolean {
   const row = processRow(pid);
   return row !== undefined && row.state !== 'Z';

@@ -80,8 +80,3 @@ export const slowDiskNeeds: Needs = {
     using _disk = new SlowDisk(process.pid, tmpdir(), 1_000_000);
   },
 };
-
-/** The most memory that a process had in use at once, bytes. */
-export function peakMemory(pid: number): number {
-  return 1024 * Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
