@@ -137,7 +137,7 @@ class OtelTracing implements Tracing {
   /** A message of several has as many origins: none of them is its parent, and all are linked. */
   #origin({ request: { joined } }: Delivery, headers: Headers): { context: Context; links: Link[] } {
     const root = this.#api.ROOT_CONTEXT;
-    if (!joined || joined.length < 2) return { context: this.#extracted(headers), links: [] };
+    if (!joined) return { context: this.#extracted(headers), links: [] };
     const links = joined.flatMap((each) => {
       const context = this.#api.trace.getSpanContext(this.#extracted(each));
       return context ? [{ context }] : [];

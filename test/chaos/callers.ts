@@ -30,13 +30,13 @@ export class Callers {
   readonly unknown = new Set<string>();
   /** Answers that no caller should have got. */
   readonly complaints: string[] = [];
-  readonly #random: () => number;
-  readonly #gateways: () => readonly string[];
   /**
    * The power is being cut: nobody would hear what is said from now on, so that it stays unknown. For an fsync that is under way
    * at that moment, ext4 may say that all is well.
    */
   isDark = false;
+  readonly #random: () => number;
+  readonly #gateways: () => readonly string[];
   readonly #only: OneFunction | undefined;
   readonly #orders = new Map<string, number>();
   readonly #agent = new Agent({ connections: callers, pipelining: 1, headersTimeout: hungMs, bodyTimeout: hungMs });
