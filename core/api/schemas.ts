@@ -19,7 +19,7 @@ export const functionName = z
   .string()
   .min(1)
   .max(190)
-  .regex(/^[-a-zA-Z_0-9.]+$/, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
+  .regex(/^[-a-zA-Z_0-9][-a-zA-Z_0-9.]*$/, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
   .meta({ examples: ['echo', 'echo.openfaas-fn'] });
 
 /** `?namespace=`: faas-cli sends an empty one when it was given none. */

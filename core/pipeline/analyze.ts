@@ -7,7 +7,8 @@ import { headerOf, invalidHeader, preferOf } from '../kit/headers.ts';
 import { isCall } from './admit.ts';
 import { refuse, type PipelineServices, type Stage } from './stage.ts';
 
-const functionName = /^[-a-zA-Z_0-9.]+$/;
+/** Begins with the name: of a namespace alone there is no function. */
+const functionName = /^[-a-zA-Z_0-9][-a-zA-Z_0-9.]*$/;
 
 /** A priority when neither the caller nor the function's policy names one. */
 const standardPriority = 5;

@@ -1,10 +1,9 @@
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { type Damage, type KnownQueue, knownQueue, read, type Reading } from './corrupt-store.ts';
 import { seeded } from './random.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const file = 'queue.db';
 const log = 'queue.db-wal';
 let known: KnownQueue;
@@ -72,6 +71,15 @@ describe('a queue whose file is damaged', () => {
     } finally {
       vi.unstubAllEnvs();
     }
+  });
+
+  it('is refused when one of its indexes would find other rows', async () => {
+    const inIndex = (): Damage => (content, write) => {
+      const bytes = content(file);
+      bytes[bytes.indexOf('WHERE state = 2') + 'WHERE state = '.length] = '3'.charCodeAt(0);
+      write(file, bytes);
+    };
+    expect(await readings(known.closed, 1, inIndex)).toEqual([{ outcome: 'refused', wrong: [], missing: 0 }]);
   });
 
   it('serves nothing wrong after it was cut short (P14)', { timeout: 600_000 }, async ({ task }) => {

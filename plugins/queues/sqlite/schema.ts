@@ -133,7 +133,7 @@ function claim(database: DatabaseSync, path: string): void {
         'run the newer release, or let it drain the queue and begin with a new file',
     );
   }
-  inspect(database, path);
+  if (!isNew) inspect(database, path);
   database.exec('PRAGMA journal_mode = WAL');
   database.exec('BEGIN IMMEDIATE');
   if (isNew) database.exec(schema);
@@ -144,16 +144,37 @@ function claim(database: DatabaseSync, path: string): void {
 }
 
 /**
- * Every page and every index of a small file; of a large one that would take too long for a start. What is in the rows has
- * sums of its own, which are looked at whenever it is read.
+ * The tables and indexes, and every page of a small file; of a large one that would take too long for a start. What is in
+ * the rows has sums of its own, which are looked at whenever it is read.
  */
 function inspect(database: DatabaseSync, path: string): void {
+  // One bit makes another column of a name, and another selection of the condition of an index.
+  const changed = changedTable(database);
+  if (changed !== undefined) throw damaged(path, `what it says of ${changed} is not what this format says`);
   if (pragma(database, 'page_count') * pragma(database, 'page_size') > lookThrough) return;
   const findings = database
     .prepare('PRAGMA integrity_check(3)')
     .all()
     .map((row) => String(row['integrity_check']));
   if (findings[0] !== 'ok') throw damaged(path, findings.join('; '));
+}
+
+/** The first table or index that is not as `schema` makes it; every format up to this one has the same. */
+function changedTable(database: DatabaseSync): string | undefined {
+  const fresh = new DatabaseSync(':memory:');
+  try {
+    fresh.exec(schema);
+    const [is, shouldBe] = [tablesOf(database), tablesOf(fresh)];
+    const names = new Set([...shouldBe.keys(), ...is.keys()]);
+    return names.values().find((name) => is.get(name) !== shouldBe.get(name));
+  } finally {
+    fresh.close();
+  }
+}
+
+function tablesOf(database: DatabaseSync): Map<string, string> {
+  const rows = database.prepare('SELECT type, name, tbl_name, sql FROM sqlite_schema').all();
+  return new Map(rows.map(({ name, ...rest }) => [String(name), JSON.stringify(rest).replaceAll(/(?:\\n|\s)+/g, ' ')]));
 }
 
 function damaged(path: string, finding: string, cause?: unknown): MillraceError {
