@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,11 +8,10 @@ import { expect, it } from 'vitest';
 import { seeded } from '../chaos/random.ts';
 import { inlinePlugin, testGateway, type TestGateway } from '../support/gateway.ts';
 import { ran } from '../support/plugins/inline.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { describeWithBroker } from '../support/with-broker.ts';
 
 const forgetful = join(import.meta.dirname, '../support/plugins/forgetful.ts');
-const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
 const calls = times(300, 5000);
 
 interface Tally {

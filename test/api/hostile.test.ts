@@ -4,6 +4,7 @@ import { request } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { seeded } from '../chaos/random.ts';
 import { testGateway, type TestGateway } from '../support/gateway.ts';
+import { seed } from '../support/promise.ts';
 
 let running: TestGateway;
 beforeAll(async () => {
@@ -144,7 +145,7 @@ describe('200 malformed requests', () => {
           for (const status of statuses(await raw(`${prefix}${noise}\r\n\r\n`))) expect(status).not.toBe(500);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 60, seed },
     );
     expect(await alive()).toEqual([200, 'alive']);
   });

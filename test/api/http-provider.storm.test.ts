@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { errors, Pool, request } from 'undici';
 import { expect, it } from 'vitest';
 import { eventually, testGateway } from '../support/gateway.ts';
 import { bodyOf, serve } from '../support/http-functions.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 
 const calls = Number(process.env['MILLRACE_PROXY_CALLS'] ?? times(20_000, 200_000));
 const callers = 64;
@@ -115,8 +114,6 @@ async function inFlight(management: string): Promise<number> {
   expect(count).toBeDefined();
   return Number(count);
 }
-
-const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
 
 it(
   `no answer of ${calls}, some of them aborted, is that to another call, none is asked for twice, and none is left (P28)`,

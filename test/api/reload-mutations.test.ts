@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -9,9 +8,8 @@ import type { Config } from '../../core/config/schema.ts';
 import { seeded } from '../chaos/random.ts';
 import { nearly } from '../fuzz/inputs.ts';
 import { builtIns, testDefaults, testGateway, type TestGateway } from '../support/gateway.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
 const mutations = times(150, 2000);
 
 /** What is called all the while, and what else there is: the second file is the one that changes. */

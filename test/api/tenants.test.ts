@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { apiRoutes } from '../../core/api/management.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { eventually } from '../support/gateway.ts';
 import { markOf, nobodys, operations, otherOf, type Space, type Target, type Tenant, World } from './tenants-model.ts';
 
@@ -19,7 +19,6 @@ interface Command {
 }
 
 const keys = Object.keys(operations);
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 
 /** Without what the question itself named. */
 function withoutNames(text: string, { lane, space, invocation, letter }: Target): string {

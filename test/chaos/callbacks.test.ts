@@ -1,8 +1,6 @@
 import { expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { callbackRun } from './callbacks.ts';
-
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 
 it(
   'every callback reaches a receiver that refuses some, over kills of the gateway, within its attempts (P23)',

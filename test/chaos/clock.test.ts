@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { startGateway, stopGateway } from '../support/gateway-process.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { Callers } from './callers.ts';
 import { broken, check, type Execution } from './checker.ts';
 import { configuration, type CrashFunction } from './configuration.ts';
@@ -14,7 +14,6 @@ import { describeOnMachine } from './machine/needs.ts';
 import { sqlite } from './queues.ts';
 import { seeded } from './random.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const hour = 3600;
 const day = 24 * hour;
 // Forwards first: a schedule that has been in the future fires nothing until that comes.

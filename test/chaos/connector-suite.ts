@@ -1,11 +1,10 @@
 import { expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { brokenMessages, checkMessages } from './connector-checker.ts';
 import { messageRun, messageSummary, type MessageStrike } from './connector-driver.ts';
 import { connectorFailpoints, type CrashConnector } from './connectors.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** How often each of the strikes of one round is made. */
 const rounds = Number(process.env['MILLRACE_CHAOS_CONNECTOR_ROUNDS'] ?? times(1, 10));
 

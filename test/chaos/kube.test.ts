@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { describeWithOwnKube } from '../support/kube/with-kube.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { fakeWorld, realWorld } from '../support/kube/worlds.ts';
 import { broken, check } from './checker.ts';
 import { kubeRun, type KubePlan, type KubeRun } from './kube-driver.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const steps = Number(process.env['MILLRACE_KUBE_STEPS'] ?? times(20, 500));
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 

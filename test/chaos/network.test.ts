@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isLong, saw, times } from '../support/promise.ts';
+import { isLong, saw, seed, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { broken, check } from './checker.ts';
 import { brokenMessages } from './connector-checker.ts';
@@ -9,7 +9,6 @@ import { crashRun, summary } from './driver.ts';
 import { brokenUpstream, upstreamRun, upstreamSummary } from './upstream.ts';
 import { amqp, jetstream, kafka, redis } from './queues.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 /** How often the network fails, and for how long at most: longer than any client waits for an answer, if there is time. */
 const rounds = times(5, 30);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { broken, check } from './checker.ts';
 import { crashRun, summary, type Run } from './driver.ts';
 import { LoopDisk, loopNeeds } from './machine/disks.ts';
@@ -7,7 +7,6 @@ import { describeOnMachine } from './machine/needs.ts';
 import { sqlite } from './queues.ts';
 import type { Strike } from './strikes.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 
 async function struck(strikes: readonly Strike[], plant?: string): Promise<Run> {

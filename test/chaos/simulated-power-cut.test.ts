@@ -1,11 +1,10 @@
 import { expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { describeOnMachine, type Needs } from './machine/needs.ts';
 import { traced } from './machine/trace.ts';
 import { finished } from '../support/brokers/finished.ts';
 import { crash, recorded } from './simulated-power-cut.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const needs: Needs = {
   programs: ['strace'],
   packages: ['strace'],

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { broken, check } from './checker.ts';
 import { crashRun, summary } from './driver.ts';
 import { sqlite } from './queues.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 const log = (text: string): void => void process.stderr.write(`  ${text}\n`);
 const strikesOf = (rounds: number): ('gateway' | 'failpoint')[] =>
   Array.from({ length: rounds }, (_, round) => (round % 2 === 0 ? 'gateway' : 'failpoint'));

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { broken, check } from './checker.ts';
 import { crashRun, summary } from './driver.ts';
@@ -7,7 +7,6 @@ import type { CrashQueue } from './queues.ts';
 import type { Strike } from './strikes.ts';
 import { stalled, takeover } from './takeover.ts';
 
-const seed = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000);
 /** Kills of a gateway, and as many of the broker. */
 const rounds = Number(process.env['MILLRACE_CHAOS_ROUNDS'] ?? times(10, 100));
 const stalls = Number(process.env['MILLRACE_CHAOS_STALLS'] ?? times(1, 5));

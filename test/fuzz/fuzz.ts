@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MillraceError } from '../../core/contracts/errors.ts';
-import { saw, times } from '../support/promise.ts';
+import { saw, seed, times } from '../support/promise.ts';
 
 /** What reads something that others wrote, and what holds of it. */
 export interface Fuzzed<Input, Parsed> {
@@ -19,9 +18,6 @@ export interface Fuzzed<Input, Parsed> {
   /** Where each input costs much. */
   readonly runs?: number;
 }
-
-/** `MILLRACE_SEED` for the same inputs again. */
-const seed = Number(process.env['MILLRACE_SEED'] ?? randomBytes(4).readUInt32LE());
 
 /** Two tests: of so many inputs none makes it throw what it must not; and a bug in it would have been found. */
 export function fuzz<Input, Parsed>(fuzzed: Fuzzed<Input, Parsed>): void {

@@ -5,6 +5,7 @@ import { Deadlines } from '../../core/delivery/deadlines.ts';
 import { createId, isId } from '../../core/delivery/ids.ts';
 import { FunctionSlots } from '../../core/delivery/slots.ts';
 import { systemClock } from '../../core/contracts/clock.ts';
+import { seed } from '../support/promise.ts';
 
 const never = new AbortController().signal;
 
@@ -125,6 +126,7 @@ describe('slots', () => {
         for (; free > 0; free--) slots.release();
         expect([slots.running, slots.waiting]).toEqual([0, 0]);
       }),
+      { seed },
     );
   });
 });

@@ -7,6 +7,7 @@ import { functionObjects } from '../../plugins/providers/kubernetes/objects/func
 import type { PodSettings } from '../../plugins/providers/kubernetes/objects/pod.ts';
 import { isSameQuantity } from '../../plugins/providers/kubernetes/objects/quantity.ts';
 import { readDeployment } from '../../plugins/providers/kubernetes/objects/read.ts';
+import { seed } from '../support/promise.ts';
 
 const bare: Deployment = {
   service: 'thumbs',
@@ -234,6 +235,7 @@ describe('a function read from its Deployment', () => {
         const { deployment } = functionObjects(asked, settings);
         expect(readDeployment(kept(deployment))).toEqual(asked);
       }),
+      { seed },
     );
   });
 

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { KeptSecrets } from '../../plugins/providers/process/kept-secrets.ts';
 import { processBench, script } from '../contract/process-bench.ts';
 import { send, setup, textOf } from '../support/process-calls.ts';
+import { seed } from '../support/promise.ts';
 
 /** A folder with the secrets `a` and `b`. */
 function secretsPath(): string {
@@ -80,7 +81,7 @@ describe('a secret that is kept', () => {
       if (written instanceof Error) expect(written).toMatchObject({ code: 'request.invalid' });
       else if (written === true) made++;
     });
-    await fc.assert(property, { numRuns: 500 });
+    await fc.assert(property, { numRuns: 500, seed });
     const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     expect(files).toHaveLength(made);
     expect(made).toBeGreaterThan(10);

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { FailureClass, Outcome } from '../../core/contracts/invocation.ts';
 import type { RetryPolicy } from '../../core/contracts/policy.ts';
 import { backoffMs, parseRetryAfter, retryDecision } from '../../core/delivery/retry.ts';
+import { seed } from '../support/promise.ts';
 
 const now = Date.UTC(2026, 0, 1, 12);
 
@@ -140,6 +141,7 @@ describe('backoff', () => {
           expect(delay).toBeLessThanOrEqual(by.maxMs);
         },
       ),
+      { seed },
     );
   });
 
@@ -149,6 +151,7 @@ describe('backoff', () => {
         const plain = { ...by, jitter: 'none' as const };
         expect(backoffMs(plain, attempt + 1)).toBeGreaterThanOrEqual(backoffMs(plain, attempt));
       }),
+      { seed },
     );
   });
 
@@ -186,6 +189,7 @@ describe('Retry-After', () => {
         const ms = parseRetryAfter(text, now);
         expect(ms === undefined || ms >= 0).toBe(true);
       }),
+      { seed },
     );
   });
 });

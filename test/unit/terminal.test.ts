@@ -5,6 +5,7 @@ import { ProgressBar } from '../../core/cli/progress-bar.ts';
 import { table } from '../../core/cli/output.ts';
 import { didYouMean } from '../../core/config/suggest.ts';
 import { prettyLine } from '../../core/observe/pretty.ts';
+import { seed } from '../support/promise.ts';
 
 const at = '2026-11-28T21:00:01.234Z';
 const shown = (entry: object, coloured = false): string => prettyLine(`${JSON.stringify(entry)}\n`, coloured);
@@ -120,6 +121,7 @@ describe('did you mean', () => {
         if (least <= 2) expect(edits(typed, found ?? '(none)')).toBe(least);
         else expect(found === undefined || typed.startsWith(found)).toBe(true);
       }),
+      { seed },
     );
   });
 });
