@@ -1,38 +1,21 @@
 import fc from 'fast-check';
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createSchedule, scheduleProblem } from '../../connectors/cron/schedule.ts';
-import { CliError } from '../../core/cli/client.ts';
-import { readStack } from '../../core/cli/stack.ts';
 import { annotatedOf } from '../../core/config/annotations.ts';
 import { interpolate } from '../../core/config/interpolate.ts';
-import { loadConfig } from '../../core/config/load.ts';
 import { parseTree } from '../../core/config/tree.ts';
 import { formatDuration, parseBytes, parseDuration } from '../../core/config/units.ts';
-import { Credentials } from '../../plugins/providers/kubernetes/credentials.ts';
 import type { KubeObject } from '../../plugins/providers/kubernetes/kinds.ts';
 import { KubeError } from '../../plugins/providers/kubernetes/kube-error.ts';
 import { watchEventOf } from '../../plugins/providers/kubernetes/watch-event.ts';
-import { builtIns, testDefaults } from '../support/gateway.ts';
-import { times } from '../support/promise.ts';
 import { fuzz, growsLinearly } from './fuzz.ts';
 import { jsonText, nearly, noise } from './inputs.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-fuzz-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const root = join(import.meta.dirname, '../..');
-/** Configurations that are valid, and some that are not; of long ones less would be looked at in the same time. */
-const yamls = ['test/golden/*.yaml', 'config/examples/*.yaml']
-  .flatMap((pattern) =>
-    globSync(pattern, { cwd: root }).map(
-      (file) => readFileSync(join(root, file), 'utf8').split('--- expected')[0] ?? '',
-    ),
-  )
-  .filter((text) => text.length < 1500);
-const yaml = fc.oneof({ weight: 5, arbitrary: nearly(...yamls) }, { weight: 1, arbitrary: noise });
-const environment = { ADMIN_PASSWORD: 'correct horse', PORT: '8443' };
 
 fuzz({
   name: 'a duration',
@@ -60,50 +43,13 @@ fuzz({
 fuzz({
   name: 'a reference to the environment',
   inputs: fc.oneof(nearly('a ${PORT} b', '${UNSET:x}', '${UNSET:?why}', '$${PORT}', '${file:/none}'), noise),
-  parse: (text) => interpolate(text, environment, folder),
+  parse: (text) => interpolate(text, { PORT: '8443' }, folder),
   // It says what is wrong, for the place in the file.
   mayThrow: (error) => error instanceof Error && error.constructor === Error,
   holds: ({ text, changed }, given) => {
     if (!given.includes('${')) expect([text, changed]).toEqual([given, false]);
   },
   planted: (text) => ({ text: text.replaceAll(/\$(\w+)/g, ''), changed: false, whole: false, secrets: [] }),
-});
-
-fuzz({
-  name: 'a file of YAML',
-  inputs: yaml,
-  parse: (text) => parseTree(text, 'millrace.yaml', environment, folder),
-  holds: ({ value, problems }) => {
-    if (value === undefined) expect(problems.length).toBeGreaterThan(0);
-    for (const { line, column } of problems) expect(Math.min(line, column)).toBeGreaterThanOrEqual(1);
-    expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
-  },
-  // A syntax that is nearly as good.
-  planted: (text) => ({ ...parseTree(text, 'millrace.yaml', environment, folder), value: undefined }),
-});
-
-const file = join(folder, 'millrace.yaml');
-fuzz({
-  name: 'a configuration',
-  runs: times(1000, 50_000),
-  inputs: yaml,
-  parse: async (text) => {
-    writeFileSync(file, text);
-    return loadConfig(file, builtIns(), testDefaults, environment);
-  },
-  holds: ({ config, problems }) => {
-    expect(config === undefined).toBe(problems.some(({ severity }) => severity === 'error'));
-    for (const { line, column } of problems) expect(Math.min(line, column)).toBeGreaterThanOrEqual(1);
-  },
-  planted: async (text) => {
-    writeFileSync(file, text);
-    // Only what the YAML itself says of its mistakes.
-    const { problems } = parseTree(text, 'millrace.yaml', environment, folder);
-    return {
-      ...(await loadConfig(file, builtIns(), testDefaults, environment)),
-      problems: problems.map((one) => ({ ...one, text: '' })),
-    };
-  },
 });
 
 const schedules = nearly(
@@ -162,50 +108,6 @@ fuzz({
     const read = annotatedOf(labels, annotations, env);
     return { ...read, retry: { attempts: Number(annotations['com.openfaas.retry.attempts'] ?? 1) } };
   },
-});
-
-const stackFile = join(folder, 'stack.yaml');
-const stack = `provider: { name: openfaas }
-functions:
-  hello: { image: "hello:\${TAG:-1}", environment: { N: 1 }, labels: { a: b }, limits: { memory: 1Mi } }
-`;
-fuzz({
-  name: 'a stack file of OpenFaaS',
-  runs: times(1000, 50_000),
-  inputs: fc.oneof(nearly(stack), noise),
-  parse: async (text) => {
-    writeFileSync(stackFile, text);
-    return readStack(stackFile, {});
-  },
-  mayThrow: (error) => error instanceof CliError,
-  holds: (deployments) => {
-    for (const { service, namespace } of deployments)
-      expect([typeof service, namespace]).toEqual(['string', expect.any(String)]);
-  },
-  planted: async (text) => {
-    writeFileSync(stackFile, text);
-    return [{ service: text, namespace: 1 as unknown as string }];
-  },
-});
-
-const kubeconfigFile = join(folder, 'kubeconfig');
-const kubeconfig = `apiVersion: v1
-kind: Config
-clusters: [{ name: c, cluster: { server: "https://127.0.0.1:6443" } }]
-users: [{ name: u, user: { token: t } }]
-contexts: [{ name: x, context: { cluster: c, user: u, namespace: n } }]
-current-context: x
-`;
-fuzz({
-  name: 'a kubeconfig',
-  runs: times(1000, 50_000),
-  inputs: fc.oneof(nearly(kubeconfig), noise),
-  parse: async (text) => {
-    writeFileSync(kubeconfigFile, text);
-    return (await Credentials.load({ kubeconfig: kubeconfigFile }, folder)).server;
-  },
-  holds: (server) => expect(server.protocol).toMatch(/^https?:$/),
-  planted: (text) => new URL(/server: "(.*)"/.exec(text)?.[1] ?? ''),
 });
 
 fuzz({
