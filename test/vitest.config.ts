@@ -6,7 +6,7 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     // A file of three lines may run a whole contract, so its size says nothing.
     const rank = ({ moduleId }: TestSpecification): number =>
-      ['/test/chaos/', '/test/contract/', '/test/'].findIndex((folder) => moduleId.includes(folder));
+      ['/test/chaos/', '/test/contract/', '/test/fuzz/', '/test/'].findIndex((folder) => moduleId.includes(folder));
     return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
   }
 }

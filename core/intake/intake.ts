@@ -179,17 +179,29 @@ export class Intake {
     const waiting = this.#lanes.get(orderKey);
     if (waiting) return void waiting.push(run);
     this.#lanes.set(orderKey, []);
-    void this.#inTurn(orderKey, run);
+    void this.#inTurn(this.#laneOf(orderKey, run));
   }
 
-  async #inTurn(orderKey: string, first: Run): Promise<void> {
-    for (let run: Run | undefined = first; run; run = this.#lanes.get(orderKey)?.shift()) await this.#run(run);
+  /** What waits there by then, after the first one. */
+  *#laneOf(orderKey: string, first: Run): Iterable<Run> {
+    for (let run: Run | undefined = first; run; run = this.#lanes.get(orderKey)?.shift()) yield run;
     this.#lanes.delete(orderKey);
   }
 
-  /** Resolves when each message of it has been settled. Never rejects. */
-  async #run(run: Run): Promise<void> {
-    if (this.#bucket && !(await this.#bucket.take(this.#stop.signal))) return this.#settleAll(run, handedBack);
+  /** One after another; resolves with whether all of them have ended. */
+  async #inTurn(runs: Iterable<Run>): Promise<boolean> {
+    let isOver = true;
+    for (const run of runs) {
+      // Behind what goes back to its broker all of its key goes back: it would be run before that.
+      if (isOver || run[0].orderKey === undefined) isOver = (await this.#run(run)) && isOver;
+      else await this.#handBack(run);
+    }
+    return isOver;
+  }
+
+  /** Resolves when each message of it has been settled, with whether all of them have ended. Never rejects. */
+  async #run(run: Run): Promise<boolean> {
+    if (this.#bucket && !(await this.#bucket.take(this.#stop.signal))) return this.#handBack(run);
     const [first] = run;
     const isAsync = this.#settings.ack === 'enqueued' || first.targets.length > 1;
     if (run.length > 1 && !isAsync) return this.#runBatch(run);
@@ -197,37 +209,37 @@ export class Intake {
       const verdict = await this.#verdictOf(run, isAsync ? 'async' : 'sync', attempt);
       const isKept =
         verdict.kind === 'retry' && first.orderKey !== undefined && first.carrier.settlement.kind === 'settles';
-      if (!isKept) return this.#settleAll(run, verdict);
-      if (!(await sleep(verdict.delayMs, this.#stop.signal))) return this.#settleAll(run, handedBack);
+      if (!isKept) {
+        await this.#settleAll(run, verdict);
+        return true;
+      }
+      if (!(await sleep(verdict.delayMs, this.#stop.signal))) return this.#handBack(run);
       if (!verdict.counted) attempt--;
     }
   }
 
   /** A batch that a function answers for: what fails is run again in halves, until a bad message is alone. */
-  async #runBatch(run: Run): Promise<void> {
+  async #runBatch(run: Run): Promise<boolean> {
     const [first] = run;
     this.#counters.batches.inc();
     const verdict = await this.#dispatch(run, first.targets[0] ?? '', 'sync', first.message.attempt, 'replies');
     const outcome = 'outcome' in verdict ? verdict.outcome : undefined;
-    if (!outcome || outcome.failure === 'cancelled') return this.#settleAll(run, handedBack);
+    if (!outcome || outcome.failure === 'cancelled') return this.#handBack(run);
     if (succeeded(outcome)) {
       const idOf = ({ event, message }: Item): string => event.id ?? message.id;
       const failures = this.#settings.batch?.reportItems ? failedItems(outcome, new Set(run.map(idOf))) : nothing;
-      for (const item of run) {
-        if (failures.has(idOf(item))) await this.#run([item]);
-        else await this.#settle(item.carrier, verdict);
-      }
-      return;
+      const parts = Map.groupBy(run, (item) => failures.has(idOf(item)));
+      await Promise.all(parts.get(false)?.map(({ carrier }) => this.#settle(carrier, verdict)) ?? []);
+      return this.#inTurn(parts.get(true)?.map((item): Run => [item]) ?? []);
     }
-    if (outcome.failure === 'refused' || outcome.failure === 'missing' || outcome.failure === 'overload') {
-      // It has not seen them: halves would fare no better.
-      for (const item of run) await this.#run([item]);
-      return;
+    // Where it has not seen them halves would fare no better.
+    const { failure } = outcome;
+    if (failure === 'refused' || failure === 'missing' || failure === 'overload') {
+      return this.#inTurn(run.map((item) => [item]));
     }
     const middle = Math.ceil(run.length / 2);
-    for (const [head, ...others] of [run.slice(0, middle), run.slice(middle)]) {
-      if (head) await this.#run([head, ...others]);
-    }
+    const halves = [run.slice(0, middle), run.slice(middle)];
+    return this.#inTurn(halves.flatMap(([head, ...others]): Run[] => (head ? [[head, ...others]] : [])));
   }
 
   async #verdictOf(run: Run, mode: Mode, attempt: number): Promise<Verdict> {
@@ -306,6 +318,12 @@ export class Intake {
   #pass(carrier: Delivery, counter: { inc(): void }): void {
     counter.inc();
     void this.#settle(carrier, { kind: 'done', outcome: notRun, effects: [] });
+  }
+
+  /** Resolves with false: it has not ended. */
+  async #handBack(run: Run): Promise<false> {
+    await this.#settleAll(run, handedBack);
+    return false;
   }
 
   async #settleAll(run: Run, verdict: Verdict): Promise<void> {

@@ -303,4 +303,19 @@ describe('a stop', () => {
     await gateway.stop(2000);
     expect(await waiting).toEqual({ kind: 'retry', counted: false });
   });
+
+  it('gives back what waits behind that, instead of running it first', async () => {
+    const { gateway } = await start('function: a, order: { key: key }', '1h');
+    script.push({ status: 503 });
+    const waiting = [give({ body: '1', key: 'k' })];
+    await expect.poll(() => ran.length).toBe(1);
+    waiting.push(give({ body: '2', key: 'k' }), give({ body: '3', key: 'k' }));
+    await expect
+      .poll(async () => await get('/system/connectors'))
+      .toMatchObject(expect.arrayContaining([expect.objectContaining({ name: 'bus', inFlight: 3 })]) as never);
+    await gateway.stop(2000);
+    const isBack = { kind: 'retry', counted: false };
+    expect(await Promise.all(waiting)).toEqual([isBack, isBack, isBack]);
+    expect(ran).toEqual(['1']);
+  });
 });
