@@ -282,6 +282,8 @@ function main(): void {
   port.on('message', (message: ToThread) => {
     if (message.kind === 'batch' && file) {
       answer(file.run(message));
+      // V8 here collects seldom, and would let tens of MiB of them pile up.
+      if (message.bodies?.buffer instanceof ArrayBuffer) message.bodies.buffer.transfer(0);
     } else if (message.kind === 'open') {
       try {
         file = new QueueFile(workerData as Settings);
