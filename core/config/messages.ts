@@ -104,13 +104,15 @@ export const messageSchema = z.strictObject({
         .boolean()
         .default(false)
         .describe(
-          'The answer may name those that failed: `{"batchItemFailures": [{"itemIdentifier": ID}]}`, as of AWS Lambda.',
+          'The answer may name those that failed: `{"batchItemFailures": [{"itemIdentifier": ID}]}`, as of AWS Lambda. ' +
+            'They are run again, each alone, by the policy of the function; of an order key in the queue, the whole batch.',
         ),
     })
     .optional()
     .describe(
       'Several messages in one run, as a JSON list of CloudEvents, or of what `map` made. A batch that fails is run again ' +
-        'in halves, so that one bad message ends alone. Never of two order keys.',
+        'in halves, so that one bad message ends alone; with `ack: enqueued` it is one message of the queue, and is tried ' +
+        'again whole. Never of two order keys.',
     ),
 });
 

@@ -30,6 +30,8 @@ export interface DeliveryRequest {
   readonly isEvent?: boolean | undefined;
   /** The headers of each of the messages that were joined to this request, if there are several. */
   readonly joined?: readonly Headers[] | undefined;
+  /** The ids of the messages in it, where the answer may name those that failed. */
+  readonly items?: readonly string[] | undefined;
   /** Set when a queue handed the work out: everything else about it is in the message. */
   readonly lease?: Lease | undefined;
 }

@@ -48,6 +48,8 @@ export interface Invocation {
   readonly callbackUrl: string | undefined;
   /** Where a connector has the outcome published. */
   readonly replyTo: ReplyTarget | undefined;
+  /** The ids of the messages in its body, where that is a batch whose answer may name those that failed. */
+  readonly items?: readonly string[] | undefined;
 }
 
 /** A place at a broker. */

@@ -31,6 +31,8 @@ export interface Envelope {
   readonly timeoutMs?: number | undefined;
   readonly callbackUrl?: string | undefined;
   readonly replyTo?: ReplyTarget | undefined;
+  /** As of the invocation. */
+  readonly items?: readonly string[] | undefined;
   /** The id of the dead letter that this is a replay of. */
   readonly replayOf?: string | undefined;
 }

@@ -13,6 +13,7 @@ import {
 import { messageOf } from '../contracts/errors.ts';
 import type { Mode, Outcome, ReplyTarget } from '../contracts/invocation.ts';
 import type { MessageTraits, SourceMessage } from '../contracts/message.ts';
+import { failedItems } from '../delivery/items.ts';
 import { succeeded } from '../delivery/retry.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { headersOfMessage } from '../kit/event.ts';
@@ -23,7 +24,7 @@ import { Debouncer } from './debouncer.ts';
 import { eventOf, type EventView, structured } from './event.ts';
 import { expression, type Expression } from './expression.ts';
 import { passes } from './filters.ts';
-import { failedItems, joinedVerdict, nothing, wholeVerdict } from './joined.ts';
+import { joinedVerdict, wholeVerdict } from './joined.ts';
 import { targetsOf } from './targets.ts';
 
 export interface IntakeParts {
@@ -226,9 +227,8 @@ export class Intake {
     const outcome = 'outcome' in verdict ? verdict.outcome : undefined;
     if (!outcome || outcome.failure === 'cancelled') return this.#handBack(run);
     if (succeeded(outcome)) {
-      const idOf = ({ event, message }: Item): string => event.id ?? message.id;
-      const failures = this.#settings.batch?.reportItems ? failedItems(outcome, new Set(run.map(idOf))) : nothing;
-      const parts = Map.groupBy(run, (item) => failures.has(idOf(item)));
+      const failures = this.#settings.batch?.reportItems ? failedItems(outcome, run.map(idOf)) : undefined;
+      const parts = Map.groupBy(run, (item) => failures?.has(idOf(item)) === true);
       await Promise.all(parts.get(false)?.map(({ carrier }) => this.#settle(carrier, verdict)) ?? []);
       return this.#inTurn(parts.get(true)?.map((item): Run => [item]) ?? []);
     }
@@ -267,6 +267,7 @@ export class Intake {
       ...this.#request(message, target, headers, mode, { body, attempt, orderKey, count: run.length }),
       replyTo: this.#replyTo(run[0], isBatch),
       joined: run.length > 1 ? run.map((item) => item.carrier.request.headers) : undefined,
+      items: this.#settings.batch?.reportItems ? run.map(idOf) : undefined,
     };
     const settle = async (verdict: Verdict): Promise<void> => resolve(isBatch ? await wholeVerdict(verdict) : verdict);
     this.#out(new Delivery(carrier.source, request, { kind, settle }, message));
@@ -387,6 +388,11 @@ class Options implements DeliveryOptions {
     if (dedupId === undefined) return undefined;
     return `${this.#kind}:${this.#connector}:${dedupId}${this.#target === undefined ? '' : `:${this.#target}`}`;
   }
+}
+
+/** What the function knows it by. */
+function idOf({ event, message }: Item): string {
+  return event.id ?? message.id;
 }
 
 /** Numbers and texts are keys; nothing is no key. */

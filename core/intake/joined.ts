@@ -1,7 +1,6 @@
 import { messageOf } from '../contracts/errors.ts';
 import type { Verdict } from '../contracts/delivery.ts';
-import type { Outcome } from '../contracts/invocation.ts';
-import { bytesOf, isStream, readAll } from '../kit/body.ts';
+import { isStream, readAll } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
 
 /** What a message's several functions have come to: it is safe when all have it, and given again while one has not. */
@@ -28,28 +27,6 @@ export async function wholeVerdict(verdict: Verdict): Promise<Verdict> {
     return { ...verdict, outcome: failed('crash', { code: 'function.bad-response', message }, outcome.durationMs) };
   }
 }
-
-/**
- * The ids that an answer names as failed, as of AWS Lambda; none where it says nothing of the kind, and all where it
- * names one that it was not given: what it meant by that cannot be known.
- */
-export function failedItems({ body }: Outcome, given: ReadonlySet<string>): ReadonlySet<string> {
-  if (isStream(body)) return nothing;
-  let answer: unknown;
-  try {
-    answer = JSON.parse(Buffer.from(bytesOf(body)).toString());
-  } catch {
-    return nothing;
-  }
-  const failures = (answer as { readonly batchItemFailures?: unknown } | null)?.batchItemFailures;
-  if (!Array.isArray(failures)) return nothing;
-  const ids = new Set(
-    failures.map((each: { readonly itemIdentifier?: unknown } | null) => String(each?.itemIdentifier)),
-  );
-  return ids.isSubsetOf(given) ? ids : given;
-}
-
-export const nothing: ReadonlySet<string> = new Set();
 
 /** Bytes: an answer to a batch says which of its items failed, and little else. */
 const maxAnswer = 2 ** 20;

@@ -74,6 +74,7 @@ export function analyze(services: PipelineServices): Stage {
       depth: depthOf(headers),
       callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
       replyTo: request.replyTo,
+      items: request.items,
     };
   }
 
@@ -115,6 +116,7 @@ export function analyze(services: PipelineServices): Stage {
       depth: envelope.depth,
       callbackUrl: envelope.callbackUrl,
       replyTo: envelope.replyTo,
+      items: envelope.items,
     };
   }
 }

@@ -168,6 +168,7 @@ export function messageOfInvocation(
       timeoutMs: invocation.timeoutMs < policy.timeoutMs ? invocation.timeoutMs : undefined,
       callbackUrl: invocation.callbackUrl,
       replyTo: invocation.replyTo,
+      items: invocation.items,
     },
     body,
     priority: invocation.priority,

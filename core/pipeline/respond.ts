@@ -1,10 +1,11 @@
 import type { Delivery, Verdict } from '../contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../contracts/errors.ts';
-import type { Outcome } from '../contracts/invocation.ts';
+import type { Invocation, Outcome } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import { attemptErrorOf, effectsOf } from '../delivery/effects.ts';
 import { failpoint } from '../delivery/failpoint.ts';
+import { failedByItems, failedItems, itemsAlone } from '../delivery/items.ts';
 import { retryDecision, succeeded } from '../delivery/retry.ts';
 import { messageOfInvocation, readBody, unavailable } from './decide.ts';
 import { discard } from './execute.ts';
@@ -135,7 +136,9 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     outcome: Outcome,
     policy: FunctionPolicy | undefined,
   ): Verdict | Promise<Verdict> {
-    const verdict = verdictOf(delivery, outcome, policy);
+    const verdict = delivery.invocation?.items
+      ? verdictByItems(delivery, delivery.invocation, outcome, policy)
+      : verdictOf(delivery, outcome, policy);
     // A later one of its key would overtake it: it is tried again where it is.
     if (verdict.kind === 'retry' && delivery.request.keepsOrder) return verdict;
     const keepsIt = delivery.request.lease === undefined;
@@ -151,6 +154,23 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const effects = effectsFor(delivery, outcome, policy, retry.attempts);
     if (decision.kind === 'done') return { kind: 'done', outcome, effects };
     return { kind: 'dead', reason: decision.reason, outcome, effects };
+  }
+
+  /** A batch is done but for what its answer names as failed: that goes on alone, or is all there is, and has failed. */
+  function verdictByItems(
+    delivery: Delivery,
+    invocation: Invocation,
+    outcome: Outcome,
+    policy: FunctionPolicy | undefined,
+  ): Attempted {
+    const { items = [] } = invocation;
+    const failures = succeeded(outcome) ? failedItems(outcome, items) : undefined;
+    if (!failures || failures.size === 0) return verdictOf(delivery, outcome, policy);
+    const { lease } = delivery.request;
+    const alone = lease && items.length > 1 ? itemsAlone(invocation, lease.message, failures, clock.now()) : undefined;
+    if (!alone) return verdictOf(delivery, failedByItems(outcome, failures), policy);
+    const { attempts } = policy?.retry ?? services.standardRetry;
+    return { kind: 'done', outcome, effects: [...effectsFor(delivery, outcome, policy, attempts), ...alone] };
   }
 
   /** Counted, so that a fan-out or a loop in the making can be seen: ends, and what followed from them. */

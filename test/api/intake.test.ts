@@ -265,6 +265,52 @@ describe('batch', () => {
     expect(ran.map((body) => itemsOf(body).map(({ id }) => id))).toEqual([expect.arrayContaining(['two']), ['two']]);
   });
 
+  const naming = (...ids: string[]): { status: number; body: string } => ({
+    status: 200,
+    body: JSON.stringify({ batchItemFailures: ids.map((itemIdentifier) => ({ itemIdentifier, why: 'no unit' })) }),
+  });
+  const idsThatRan = (): string[][] => ran.map((body) => itemsOf(body).map(({ id }) => id));
+  const giveThree = (): Promise<Said[]> => Promise.all(['one', 'two', 'three'].map((id) => give({ body: { id }, id })));
+
+  // A function as of AWS Lambda answers 200 in any case.
+  it('has failed where its answer names the only item that there is, in the queue too', async () => {
+    await start('function: a, batch: { size: 3, window: 10s, reportItems: true }');
+    script.push(...Array.from({ length: 4 }, () => naming('two')));
+    expect(await giveThree()).toMatchObject([{ kind: 'done' }, { kind: 'accepted' }, { kind: 'done' }]);
+    await expect.poll(letters).toHaveLength(1);
+    expect(idsThatRan().slice(1)).toEqual([['two'], ['two'], ['two']]);
+    const [{ reason, errors } = {}] = await letters();
+    expect(reason).toBe('max_attempts');
+    const message = 'the answer names as failed: {"itemIdentifier":"two","why":"no unit"}';
+    expect(errors).toEqual([1, 2, 3].map((attempt) => expect.objectContaining({ attempt, message })));
+  });
+
+  it.each(['function: a', 'functions: [a, b]'])(
+    'may say so of what is in the queue: ack: enqueued, %s',
+    async (who) => {
+      await start(`${who}, ack: enqueued, batch: { size: 3, window: 10s, reportItems: true }`);
+      script.push(naming('three', 'one'), { status: 422 }, { status: 200 });
+      for (const said of await giveThree()) expect(said).toMatchObject({ kind: 'accepted' });
+      const alone = (): string[] => idsThatRan().flatMap((ids) => (ids.length === 1 ? ids : []));
+      await expect.poll(() => alone().toSorted()).toEqual(['one', 'three']);
+      await expect.poll(letters).toHaveLength(1);
+      const [letter] = await letters();
+      expect(letter).toMatchObject({ reason: 'permanent', attempt: 1, headers: { 'x-batch-size': '1' } });
+      expect(itemsOf(await letterBody(letter?.['id'])).map(({ id }) => id)).toEqual(alone().slice(0, 1));
+    },
+  );
+
+  it.each([
+    ['an item that it was not given, all of them run alone', '', naming('four'), [['one'], ['two'], ['three']]],
+    ['one of an order key, all of them run again', ', order: { key: topic }', naming('two'), [['one', 'two', 'three']]],
+  ])('where it names %s', async (_what, more, answer, then) => {
+    await start(`function: a, ack: enqueued, batch: { size: 3, window: 10s, reportItems: true }${more}`);
+    script.push(answer);
+    await giveThree();
+    await expect.poll(() => idsThatRan().slice(1).map(String).toSorted()).toEqual(then.map(String).toSorted());
+    expect(await letters()).toEqual([]);
+  });
+
   it('goes whole into the queue with ack: enqueued', async () => {
     await start('function: a, batch: { size: 2, window: 10s }, ack: enqueued');
     const said = await Promise.all([give({ body: '1' }), give({ body: '2' })]);
