@@ -55,6 +55,11 @@ describe('the answer of a command', () => {
     const failing = await send(await bench.deployReady('a.test', script('echo oops >&2; exit 3')));
     expect(failing).toMatchObject({ status: 500, failure: undefined, error: { code: 'function.failed' } });
     expect(await textOf(failing)).toBe('exit status 3\noops\n');
+    expect(failing.error?.message).toBe('exit status 3: oops');
+    const chatty = await send(await bench.deployReady('c.test', script('seq 1000; echo the reason; exit 1')));
+    expect(chatty.error?.message).toMatch(/^exit status 1: [^]{900,1000}the reason$/);
+    const silent = await send(await bench.deployReady('d.test', script('exit 4')));
+    expect(silent.error?.message).toBe('exit status 4');
     const crashed = await send(await bench.deployReady('b.test', script('kill -SEGV $$')));
     expect(crashed).toMatchObject({ status: 502, failure: 'crash', error: { code: 'function.crashed' } });
     expect(crashed.error?.message).toContain('SIGSEGV');

@@ -188,7 +188,7 @@ export class ForkCall implements CallWatcher {
         ...this.#good(Buffer.concat([Buffer.from(`${text}\n`), output])),
         status: 500,
         headers: { 'content-type': 'text/plain; charset=utf-8' },
-        error: { code: 'function.failed', message: text },
+        error: { code: 'function.failed', message: withReason(text, output) },
       });
     }
   }
@@ -209,4 +209,10 @@ export class ForkCall implements CallWatcher {
     this.#isAnswered = true;
     this.#resolve(outcome);
   }
+}
+
+/** What a program says last tells why it failed: of a traceback the exception. A dead letter keeps that much of it. */
+function withReason(ending: string, output: Buffer): string {
+  const said = output.subarray(-1000).toString().trim();
+  return said === '' ? ending : `${ending}: ${said}`;
 }
