@@ -104,8 +104,8 @@ export const messageSchema = z.strictObject({
         .boolean()
         .default(false)
         .describe(
-          'The answer may name those that failed: `{"batchItemFailures": [{"itemIdentifier": ID}]}`, as of AWS Lambda. ' +
-            'They are run again, each alone, by the policy of the function; of an order key in the queue, the whole batch.',
+          'The answer may name those that failed: `{"batchItemFailures": [{"itemIdentifier": ID}]}`, as of AWS Lambda; a ' +
+            '`message` beside it is kept with the dead letter. They are run again, each alone, by the policy of the function; of an order key in the queue, the whole batch.',
         ),
     })
     .optional()

@@ -4,8 +4,13 @@ import { bytesOf, isStream, jsonOf } from '../kit/body.ts';
 import { failed } from '../kit/outcome.ts';
 import { createId } from './ids.ts';
 
-/** Failed items by their ids, with what the answer says of each. */
+/** Failed items by their ids, with what the answer says of each (`message`), or nothing. */
 export type FailedItems = ReadonlyMap<string, string>;
+
+interface Named {
+  readonly itemIdentifier?: unknown;
+  readonly message?: unknown;
+}
 
 const nothing: FailedItems = new Map();
 const dayMs = 86_400_000;
@@ -18,19 +23,24 @@ export function failedItems({ body }: Outcome, given: readonly string[]): Failed
   if (isStream(body)) return nothing;
   const answer = jsonOf(bytesOf(body)) as { readonly batchItemFailures?: unknown } | null | undefined;
   if (!Array.isArray(answer?.batchItemFailures)) return nothing;
-  const named = answer.batchItemFailures.map((each: { readonly itemIdentifier?: unknown } | null) => {
-    return [String(each?.itemIdentifier), JSON.stringify(each).slice(0, 500)] as const;
+  const named = answer.batchItemFailures.map((each: Named | null) => {
+    const { itemIdentifier, message } = each ?? {};
+    return [String(itemIdentifier), typeof message === 'string' ? message.slice(0, 500) : ''] as const;
   });
   const known = new Set(given);
   const stranger = named.find(([id]) => !known.has(id));
   if (!stranger) return new Map(named);
-  const text = `the answer names an item that was not in the batch: ${stranger[1]}`;
+  const text = `the answer names ${JSON.stringify(stranger[0].slice(0, 100))}, which was not in the batch`;
   return new Map(given.map((id) => [id, text]));
 }
 
 /** What a good answer comes to that names all there is as failed: the function's own failure. */
 export function failedByItems({ durationMs }: Outcome, failures: FailedItems): Outcome {
-  const message = `the answer names as failed: ${[...failures.values()].join(', ').slice(0, 1000)}`;
+  const words = [...failures].map(([id, said]) => {
+    if (failures.size === 1 && said !== '') return said;
+    return said === '' ? `the answer names ${id} as failed` : `${id}: ${said}`;
+  });
+  const message = words.join('; ').slice(0, 1000);
   return failed(undefined, { code: 'function.failed', message }, durationMs);
 }
 

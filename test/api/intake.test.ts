@@ -267,7 +267,9 @@ describe('batch', () => {
 
   const naming = (...ids: string[]): { status: number; body: string } => ({
     status: 200,
-    body: JSON.stringify({ batchItemFailures: ids.map((itemIdentifier) => ({ itemIdentifier, why: 'no unit' })) }),
+    body: JSON.stringify({
+      batchItemFailures: ids.map((itemIdentifier) => ({ itemIdentifier, message: 'it has no unit' })),
+    }),
   });
   const idsThatRan = (): string[][] => ran.map((body) => itemsOf(body).map(({ id }) => id));
   const giveThree = (): Promise<Said[]> => Promise.all(['one', 'two', 'three'].map((id) => give({ body: { id }, id })));
@@ -281,8 +283,7 @@ describe('batch', () => {
     expect(idsThatRan().slice(1)).toEqual([['two'], ['two'], ['two']]);
     const [{ reason, errors } = {}] = await letters();
     expect(reason).toBe('max_attempts');
-    const message = 'the answer names as failed: {"itemIdentifier":"two","why":"no unit"}';
-    expect(errors).toEqual([1, 2, 3].map((attempt) => expect.objectContaining({ attempt, message })));
+    expect(errors).toEqual([1, 2, 3].map((attempt) => expect.objectContaining({ attempt, message: 'it has no unit' })));
   });
 
   it.each(['function: a', 'functions: [a, b]'])(
