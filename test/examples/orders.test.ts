@@ -52,8 +52,7 @@ await describeWithBroker('kafka', 'orders', (brokers) => {
     expect(letter).toMatchObject({ function: 'charge.openfaas-fn', reason: 'permanent', attempt: 1 });
     expect(letter?.errors[0]?.message).toBe('the total of an order is a whole number of cents above 0, got -5');
 
-    const mended = fileOf('orders', 'samples/mended.json');
-    await example.millrace('dead-letters', 'replay', letter?.id ?? '', '--body-file', mended);
+    await example.replay(letter?.id, 'samples/mended.json');
     await expect.poll(() => of('a', shipped()), patient).toEqual(['a-1', 'a-2', 'a-4', 'a-3']);
     expect(await example.letters()).toEqual([]);
   }, 90_000);

@@ -3,8 +3,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Example, fileOf, patient } from '../support/example.ts';
 
-const photoFile = fileOf('thumbnails', 'samples/photo.jpg');
-const photo = await readFile(photoFile);
+const photo = await readFile(fileOf('thumbnails', 'samples/photo.jpg'));
 const broken = await readFile(fileOf('thumbnails', 'samples/broken.png'));
 
 let example: Example;
@@ -40,9 +39,7 @@ it('thumbnails: a photo is made small, and a broken one is kept until a whole on
   const kept = await fetch(`${example.url}/system/dead-letters/${letter?.id}/body`);
   expect(Buffer.from(await kept.bytes()).equals(broken)).toBe(true);
 
-  const told = await example.millrace('dead-letters', 'replay', letter?.id ?? '', '--body-file', photoFile);
-  const [, replayed = ''] = /runs again as (\w+)/.exec(told) ?? [];
-  await expectThumbnail(await example.result(replayed));
+  await expectThumbnail(await example.result(await example.replay(letter?.id, 'samples/photo.jpg')));
   await expect.poll(() => example.letters(), patient).toEqual([]);
 });
 

@@ -81,6 +81,15 @@ export class Example implements AsyncDisposable {
     return runNode(['core/main.ts', ...args, '--url', this.url]);
   }
 
+  /** Replays a dead letter with a file of the example as its body, by the command that the README has: the new invocation. */
+  async replay(letter: string | undefined, body: string): Promise<string> {
+    const file = fileOf(this.#name, body);
+    const told = await this.millrace('dead-letters', 'replay', letter ?? '', '--body-file', file);
+    const [, id] = /runs again as (\w+)/.exec(told) ?? [];
+    if (id === undefined) throw new Error(`it was not replayed: ${told}`);
+    return id;
+  }
+
   async json<T>(path: string): Promise<T> {
     return (await (await fetch(`${this.url}${path}`)).json()) as T;
   }
