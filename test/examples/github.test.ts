@@ -18,7 +18,7 @@ afterAll(() => example[Symbol.asyncDispose]());
 async function send(
   hook: keyof typeof secrets,
   body: string,
-  { event = hook as string, signature }: { event?: string; signature?: string } = {},
+  { event = hook, signature }: { event?: string; signature?: string } = {},
 ): Promise<Response> {
   const headers = {
     'content-type': 'application/json',

@@ -12,16 +12,16 @@ mkdirSync(reports, { recursive: true });
  * Adds up the sales of the day before its slot, by product. Which day that is, the slot says and not the clock: so a report
  * that is late, or made once more, is that of its night.
  */
-export default (({ headers }) => {
+export default (({ headers }, { log }) => {
   const slot = String(headers['ce-time']);
   const day = new Date(Date.parse(slot) - 86_400_000).toISOString().slice(0, 10);
   const totals = totalsOf(readFileSync(`${sales}/${day}.csv`, 'utf8'));
-  const lines = [...totals].toSorted().map(([product, cents]) => `${product},${(cents / 100).toFixed(2)}`);
+  const lines = [...totals].map(([product, cents]) => `${product},${(cents / 100).toFixed(2)}`).toSorted();
   const file = `${reports}/${slot.replaceAll(':', '-')}.csv`;
   // Nobody sees half a report, and a second attempt writes the same one.
   writeFileSync(`${file}.part`, ['product,total', ...lines, ''].join('\n'));
   renameSync(`${file}.part`, file);
-  console.log(`report of ${day}: ${totals.size} products`);
+  log.info(`report of ${day}: ${totals.size} products`);
   return { day, file };
 }) satisfies Handler;
 
