@@ -8,9 +8,12 @@ export { type ErrorCode, errorCodes, messageOf, MillraceError } from './contract
 export { finalStates, invocationStates } from './contracts/invocation.ts';
 export type * from './contracts/connection.ts';
 export type * from './contracts/connector.ts';
+export type * from './contracts/deployment.ts';
 export type * from './contracts/invocation.ts';
+export type * from './contracts/message.ts';
 export type * from './contracts/policy.ts';
 export type * from './contracts/provider.ts';
 export type * from './contracts/queue.ts';
+export type * from './contracts/route.ts';
 export type * from './contracts/store.ts';
 export { bytes, connectionName, duration, parseBytes, parseDuration, secret } from './config/units.ts';

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '../..');
+const sources = [process.execPath, 'core/main.ts'] as const;
 
 /** A gateway in a process of its own, as a user starts it. */
 export interface GatewayProcess {
@@ -19,17 +20,19 @@ export interface GatewayProcess {
 interface HowToStart {
   /** A command that runs the one that follows it, in the same process. */
   readonly through?: readonly string[];
-  /** Where the sources are. */
+  /** Where it runs. */
   readonly folder?: string;
+  /** What `serve` is a command of: the sources here, unless it is another release. */
+  readonly millrace?: readonly [string, ...string[]];
 }
 
 /** Starts it on the configuration and waits until it says that it is ready; rejects with its output if it ends before. */
 export async function startGateway(
   config: string,
   env: Readonly<Record<string, string>> = {},
-  { through = [], folder = root }: HowToStart = {},
+  { through = [], folder = root, millrace = sources }: HowToStart = {},
 ): Promise<GatewayProcess> {
-  const [program, ...args] = [...through, process.execPath, 'core/main.ts', 'serve', '--config', config];
+  const [program, ...args] = [...through, ...millrace, 'serve', '--config', config];
   const child = spawn(program, args, {
     cwd: folder,
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: join(root, '.compile-cache'), ...env },
