@@ -51,6 +51,24 @@ describe('the verdict', () => {
     expect(verdictOf(samples((minutes) => ({ p99Ms: 5 + minutes / 20 }))).grew).toHaveLength(1);
     expect(verdictOf(samples((minutes) => ({ timers: 10 + minutes }))).grew).toHaveLength(1);
   });
+  it('takes garbage that comes and goes for none, and finds a leak in it', () => {
+    // As it was measured: ± 5 MiB, each time for some minutes.
+    const garbage = (minutes: number): number => 365 + 5 * Math.sin(minutes) + 2 * Math.sin(minutes * 2.7);
+    expect(verdictOf(samples((minutes) => ({ rssMiB: garbage(minutes) }))).grew).toEqual([]);
+    expect(verdictOf(samples((minutes) => ({ rssMiB: garbage(minutes) + minutes / 4 }))).grew).toEqual([
+      expect.stringMatching(/^RSS grows by 1\d\.\d MiB\/h$/),
+    ]);
+  });
+  it('judges memory by the later half: what fills up once is no leak, what has just begun to grow is one', () => {
+    const filling = (minutes: number): number => 300 + 2 * Math.min(minutes, 25);
+    expect(verdictOf(samples((minutes) => ({ rssMiB: filling(minutes) }))).grew).toEqual([]);
+    const late = (minutes: number): number => 300 + Math.max(0, minutes - 35);
+    expect(verdictOf(samples((minutes) => ({ rssMiB: late(minutes) }))).grew).toHaveLength(1);
+  });
+  it('says nothing of memory after less than twenty minutes', () => {
+    const growing = samples((minutes) => ({ rssMiB: 300 + 10 * minutes })).filter(({ atMs }) => atMs < 19 * minute);
+    expect(verdictOf(growing)).toMatchObject({ grew: [], line: expect.stringContaining('too short') });
+  });
   it('does not look at the time in which a gateway warms up', () => {
     expect(
       verdictOf(samples((minutes) => (minutes < 9 ? { rssMiB: 100 + 10 * minutes, timers: 0 } : {}))).grew,

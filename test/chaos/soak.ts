@@ -1,11 +1,12 @@
 /**
  * A gateway under a mixed load for as long as one likes: does anything grow? `npm run soak -- --minutes 30` prints a line for
- * each sample and one with the verdict, and ends with 1 when something grew.
+ * each sample and one with the verdict, and ends with 1 when something grew. `--leak memory` plants what it must then find.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 import { Agent, request } from 'undici';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import type { Resources } from '../support/plugins/resources.ts';
@@ -13,10 +14,13 @@ import { processStatus } from '../support/processes.ts';
 import { seeded } from './random.ts';
 import { type Sample, verdictOf } from './soak-verdict.ts';
 
+const leaks = ['memory', 'timers', 'descriptors'] as const;
+type Leak = (typeof leaks)[number];
+
 export interface SoakOptions {
   readonly ms: number;
   readonly everyMs: number;
-  readonly leak?: 'timers' | 'descriptors';
+  readonly leak?: Leak;
   readonly told?: (sample: Sample) => void;
 }
 
@@ -29,12 +33,14 @@ const firstRate = 80;
 const clockTicks = 100;
 
 function configuration(folder: string, leak: SoakOptions['leak'] | 'none'): string {
-  // Records live for a minute, so that what is kept is soon as much as it will be.
+  // Records live for a minute, so that what is kept is soon as much as it will be. By default they live for a day: the file
+  // then grows for as long, and what SQLite has of it in memory until that is as much as it may (32 MiB, `PRAGMA cache_size`).
   const kept = 'result: { ttl: 30s }';
+  const forgets = 'tombstones: 30s, deadLetter: { retention: 30s }';
   return `
 plugins: ["${plugin}"]
 gateway: { listen: { port: 0 }, management: { port: 0 } }
-queues: { default: { kind: sqlite, path: ${folder}/queue.db } }
+queues: { default: { kind: sqlite, path: ${folder}/queue.db, ${forgets} } }
 stores: { default: { kind: sqlite, path: ${folder}/store.db } }
 providers: { worker: { kind: worker, pool: { min: 2, max: 2 } } }
 functions:
@@ -209,9 +215,11 @@ class Load {
 }
 
 if (import.meta.main) {
-  const at = process.argv.indexOf('--minutes');
-  const minutes = at < 0 ? 30 : Number(process.argv[at + 1]);
-  if (!(minutes > 0)) throw new Error('expected npm run soak -- --minutes NUMBER');
+  const { values } = parseArgs({ options: { minutes: { type: 'string', default: '30' }, leak: { type: 'string' } } });
+  const minutes = Number(values.minutes);
+  const leak = leaks.find((one) => one === values.leak);
+  if (!(minutes > 0) || leak !== values.leak)
+    throw new Error(`expected npm run soak -- --minutes NUMBER [--leak ${leaks.join('|')}]`);
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   const told = (sample: Sample): void =>
     say(
@@ -220,7 +228,7 @@ if (import.meta.main) {
         `p99 ${sample.p99Ms.toFixed(1)} ms  CPU ${Math.round(100 * sample.cpu)} %  ${sample.calls} calls`,
     );
   const { grew, line } = verdictOf(
-    await soak({ ms: minutes * 60_000, everyMs: Math.min(15_000, minutes * 2000), told }),
+    await soak({ ms: minutes * 60_000, everyMs: Math.min(15_000, minutes * 2000), told, ...(leak && { leak }) }),
   );
   say(line);
   process.exitCode = grew.length === 0 ? 0 : 1;

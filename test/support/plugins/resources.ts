@@ -15,8 +15,10 @@ export interface Resources {
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
+const kept: Buffer[] = [];
 const leaks = {
   none: () => undefined,
+  memory: () => kept.push(Buffer.alloc(4096, 1)), // 140 MiB an hour, outside of the heap of V8.
   timers: () => setInterval(() => undefined, 60_000),
   descriptors: () => openSync('/dev/null', 'r'),
 } as const;
@@ -32,7 +34,7 @@ function look(): Resources {
 export default defineConnector({
   kind: 'resources',
   summary: 'What the process holds. For tests.',
-  config: z.strictObject({ leak: z.enum(['none', 'timers', 'descriptors']).default('none') }),
+  config: z.strictObject({ leak: z.enum(['none', 'memory', 'timers', 'descriptors']).default('none') }),
   examples: [{}],
   create: ({ leak }, host): Connector => {
     let leaking: NodeJS.Timeout | undefined;
