@@ -5,7 +5,7 @@
  * 2. `export default async (event, context) => result`: the short form;
  * 3. `export function fetch(request, context)`: web-standard, by name.
  *
- * A module with none of them cannot be deployed. `import type { Handler } from '…/worker/api.ts'` types it.
+ * A module with none of them cannot be deployed. `import type { Handler } from 'millrace/worker'` types it.
  */
 export interface FunctionModule {
   readonly default?: Handler | { readonly fetch: FetchHandler };
