@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { apiRoutes } from '../api/management.ts';
 import { routesPage } from '../api/routes-page.ts';
 import { generatedFiles } from '../config/reference.ts';
@@ -20,7 +20,9 @@ export function registerGenerate(program: Command, { registry }: CliContext): vo
       for (const [file, text] of Object.entries(files)) {
         if (present(join(root, file)) === text) continue;
         stale.push(file);
-        if (!check) writeFileSync(join(root, file), text);
+        if (check) continue;
+        mkdirSync(dirname(join(root, file)), { recursive: true });
+        writeFileSync(join(root, file), text);
       }
       if (!check) return;
       for (const file of stale) console.error(`${file} is out of date: run npm run generate`);

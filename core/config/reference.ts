@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import { type PluginDefinition, type PluginType, pluginTypes } from '../contracts/definition.ts';
 import { errorCodes } from '../contracts/errors.ts';
-import type { MessageTraits } from '../contracts/message.ts';
-import { unwrapped } from './issues.ts';
 import { allLintRules } from './lint.ts';
 import { messageSchema, messageSchemaOf } from './messages.ts';
-import { installing } from './packages.ts';
+import { packagesNote, pluginPages, sectionOf } from './plugin-pages.ts';
 import { connectorSchema, functionSchema, providerSchema, rootSchema } from './schema.ts';
+import { cell, notice, settingsTable } from './settings-table.ts';
 
 type Json = Record<string, unknown>;
 
@@ -16,22 +15,15 @@ const hostSchemas: Readonly<Partial<Record<PluginType, z.ZodObject>>> = {
   provider: providerSchema,
 };
 
-const sectionOf: Readonly<Record<PluginType, string>> = {
-  connection: 'connections',
-  connector: 'connectors',
-  queue: 'queues',
-  store: 'stores',
-  provider: 'providers',
-};
-
 /** The files that are made from the code, by their path in the repository. */
 export function generatedFiles(definitions: readonly PluginDefinition[]): Readonly<Record<string, string>> {
   return {
     'config/schema.json': `${JSON.stringify(jsonSchema(definitions), undefined, 2)}\n`,
-    'docs/configuration.md': configurationPage(definitions),
+    'docs/configuration.md': configurationPage(),
     'docs/errors.md': errorsPage(),
     'docs/lint.md': lintPage(definitions),
     'docs/plugins.md': pluginsPage(definitions),
+    ...pluginPages(definitions),
   };
 }
 
@@ -139,11 +131,8 @@ function tidy(node: unknown): unknown {
   );
 }
 
-const notice = '<!-- Made from the code by `npm run generate`. Change the descriptions there. -->\n';
-
-function configurationPage(definitions: readonly PluginDefinition[]): string {
-  const parts = [
-    `${notice}
+function configurationPage(): string {
+  return `${notice}
 # Configuration
 
 One YAML file, \`config/millrace.yaml\` unless the command line says otherwise. Unknown keys are errors. Durations are
@@ -178,84 +167,15 @@ what a reload would do, and what needs a restart, without a gateway.
 
 ## All settings
 
-${table(rootSchema, '')}`,
-    `## Messages of connectors
+The keys of each kind of connection, connector, queue, store and provider stand on its page: [plugins.md](plugins.md).
+
+${settingsTable(rootSchema)}
+## Messages of connectors
 
 What becomes of each message of a connector of NATS, JetStream, Kafka, AMQP, MQTT or Redis. These keys stand beside the
 connector's own.
 
-${table(messageSchema, '')}`,
-  ];
-  for (const type of pluginTypes) {
-    for (const definition of definitions
-      .filter((one) => one.type === type)
-      .toSorted((a, b) => a.kind.localeCompare(b.kind))) {
-      parts.push(
-        `## ${sectionOf[type]}: \`kind: ${definition.kind}\`\n\n${definition.summary}${packagesNote(definition)}\n\n${table(definition.config, '')}`,
-      );
-      if (definition.type === 'connector' && definition.messages) {
-        parts.push(`${messageNote(definition.messages)}\n`);
-      }
-      if (definition.type === 'provider') {
-        parts.push(`Keys of a function of this provider:\n\n${table(definition.functionConfig, '')}`);
-      }
-    }
-  }
-  return parts.join('\n');
-}
-
-function messageNote({ acks }: MessageTraits): string {
-  const modes = acks.map((ack, index) => (index === 0 ? `\`${ack}\` (default)` : `\`${ack}\``));
-  return `Beside these, the [keys of every connector of messages](#messages-of-connectors); \`ack\`: ${modes.join(', ')}.`;
-}
-
-function table(schema: z.ZodType, prefix: string): string {
-  const rows = rowsOf(schema, prefix);
-  if (rows.length === 0) return 'No settings.\n';
-  return `| key | default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
-}
-
-function rowsOf(schema: z.ZodType, prefix: string): string[] {
-  const inner = unwrapped(schema);
-  if (inner instanceof z.ZodUnion) return (inner.options as z.ZodType[]).flatMap((option) => rowsOf(option, prefix));
-  if (inner instanceof z.ZodRecord) return rowsOf(inner.valueType as z.ZodType, `${prefix}NAME.`);
-  if (inner instanceof z.ZodArray) return rowsOf(inner.element as z.ZodType, `${prefix.slice(0, -1)}[].`);
-  if (!(inner instanceof z.ZodObject)) return [];
-  return Object.entries(inner.shape as Record<string, z.ZodType>).flatMap(([key, field]) => [
-    `| \`${prefix}${key}\` | ${defaultOf(field)} | ${cell(descriptionOf(field))} |`,
-    ...rowsOf(field, `${prefix}${key}.`),
-  ]);
-}
-
-function descriptionOf(schema: z.ZodType): string {
-  if (schema.description !== undefined) return schema.description;
-  const inner =
-    schema instanceof z.ZodPrefault || schema instanceof z.ZodDefault || schema instanceof z.ZodOptional
-      ? schema.unwrap()
-      : undefined;
-  return inner ? descriptionOf(inner as z.ZodType) : '';
-}
-
-function defaultOf(schema: z.ZodType): string {
-  if (schema.safeParse(undefined).success) {
-    const made = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as { default?: unknown };
-    const { default: standard } = made;
-    const trivial =
-      standard === undefined ||
-      (typeof standard === 'object' && standard !== null && Object.keys(standard).length === 0);
-    return trivial ? '' : cell(`\`${typeof standard === 'string' ? standard : JSON.stringify(standard)}\``);
-  }
-  return 'required';
-}
-
-function cell(text: string): string {
-  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
-}
-
-/** What has to be installed beside Millrace. */
-function packagesNote({ packages = [] }: PluginDefinition): string {
-  if (packages.length === 0) return '';
-  return ` Needs what Millrace does not bring: \`${installing(packages)}\` (the image has it).`;
+${settingsTable(messageSchema)}`;
 }
 
 function pluginsPage(definitions: readonly PluginDefinition[]): string {
@@ -264,7 +184,7 @@ function pluginsPage(definitions: readonly PluginDefinition[]): string {
   const rows = queues.map(({ kind, capabilities }) => `| \`${kind}\` | ${Object.values(capabilities).join(' | ')} |`);
   const list = definitions.map((definition) => {
     const { type, kind, summary } = definition;
-    return `| ${type} | \`${kind}\` | ${cell(summary + packagesNote(definition))} |`;
+    return `| ${type} | [\`${kind}\`](plugins/${kind}.md) | ${cell(summary + packagesNote(definition))} |`;
   });
   return `${notice}
 # Plugins

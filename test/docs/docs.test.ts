@@ -2,6 +2,7 @@ import { globSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { examine, readersFolder, typeErrorsIn } from './examine.ts';
+import { describeWithBroker } from '../support/with-broker.ts';
 import { brokenLinks, type Page, readPage } from './page.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -12,6 +13,16 @@ const paths = [
   'test/conformance/README.md',
   ...globSync('docs/**/*.md', { cwd: root }).toSorted(),
 ];
+/** Those that need a NATS server. */
+const overNats = ['docs/start.md'];
+const folders: string[] = [];
+
+async function works(path: string, places: Readonly<Record<string, string>> = {}): Promise<void> {
+  const page = readPage(root, path);
+  const folder = readersFolder();
+  folders.push(folder);
+  expect([...brokenLinks(page, find), ...(await examine(page, folder, places))]).toEqual([]);
+}
 
 function find(path: string): Page | 'a file' | undefined {
   const stat = statSync(join(root, path), { throwIfNoEntry: false });
@@ -19,14 +30,19 @@ function find(path: string): Page | 'a file' | undefined {
   return stat.isFile() && path.endsWith('.md') ? readPage(root, path) : 'a file';
 }
 
+await describeWithBroker('nats', 'each page over NATS', (url) => {
+  const { hostname, port } = new URL(url);
+  const places = { '127.0.0.1:4222': `${hostname}:${port}`, '127.0.0.1/4222': `${hostname}/${port}` };
+  it.each(overNats)('%s: every block of it works, and every link leads somewhere', { timeout: 120_000 }, (path) =>
+    works(path, places),
+  );
+});
+
 describe('each page', () => {
-  const folders: string[] = [];
-  it.each(paths)('%s: every block of it works, and every link leads somewhere', { timeout: 120_000 }, async (path) => {
-    const page = readPage(root, path);
-    const folder = readersFolder();
-    folders.push(folder);
-    expect([...brokenLinks(page, find), ...(await examine(page, folder))]).toEqual([]);
-  });
+  const others = paths.filter((path) => !overNats.includes(path));
+  it.each(others)('%s: every block of it works, and every link leads somewhere', { timeout: 120_000 }, (path) =>
+    works(path),
+  );
   it('has TypeScript that compiles', { timeout: 120_000 }, async () => {
     expect(await typeErrorsIn(folders)).toBe('');
   });

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { isMap, parse, parseDocument, stringify } from 'yaml';
+import { parse, parseDocument, stringify } from 'yaml';
 import { sleep } from '../../core/contracts/clock.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -38,6 +38,7 @@ export function readersFolder(): string {
   for (const name of ['zod', 'rxjs', 'vitest', '@types'])
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+  symlinkSync(root, join(folder, 'millrace')); // His checkout: the folder is his home as well.
   return folder;
 }
 
@@ -87,16 +88,17 @@ function write(folder: string, name: string, text: string): string {
 }
 
 async function problemOfYaml({ line, word, argument, text }: Block, setting: Setting): Promise<string | undefined> {
-  const { folder, page } = setting;
+  const { folder, page, shell } = setting;
   if (word === 'of') return parseDocument(text).errors[0]?.message;
   if (word === 'file' && !isConfiguration(argument)) {
     write(folder, argument, text);
     return undefined; // Whoever reads it says what is wrong.
   }
   const whole = word === 'part' ? stringify(merged(parse(parts[page.path] ?? '{}'), parse(text))) : text;
-  const file = write(folder, word === 'file' ? argument : `block-${line}.yaml`, withSecrets(whole, folder));
-  const { problems } = await loadConfig(file, builtIns(), defaults, {});
-  if (word === 'file') onFreePorts(file);
+  const checked = join(word === 'file' ? dirname(argument) : '.', `block-${line}.yaml`);
+  const { problems } = await loadConfig(write(folder, checked, withSecrets(whole, folder)), builtIns(), defaults, {});
+  // In one step: a gateway that runs on it takes up each of them.
+  if (word === 'file') write(folder, argument, onFreePorts(shell.here(text)));
   const errors = problems.filter(({ severity }) => severity === 'error');
   return errors.length === 0 ? undefined : errors.map((one) => one.text).join('\n');
 }
@@ -105,20 +107,22 @@ function isConfiguration(name: string): boolean {
   return /(?:^|\/)millrace[\w-]*\.yaml$/.test(name);
 }
 
-/** Files of secrets that the page's reader has. */
+/** With files for the secrets that its reader has. */
 function withSecrets(yaml: string, folder: string): string {
-  for (const [, name = ''] of yaml.matchAll(/\/run\/secrets\/([\w-]+)/g))
-    write(folder, `secrets/${name}`, 'for-a-test');
-  for (const name of ['user', 'password']) write(folder, `secrets/basic-auth-${name}`, 'for-a-test');
-  return yaml.replaceAll('/run/secrets', join(folder, 'secrets'));
+  const secrets = ['basic-auth-user', 'basic-auth-password'];
+  const text = yaml.replaceAll(/\$\{file:([^}]+)\}/g, (_all, path: string) => {
+    secrets.push(basename(path));
+    return `\${file:${join(folder, 'secrets', basename(path))}}`;
+  });
+  for (const name of secrets) write(folder, `secrets/${name}`, 'for-a-test');
+  return text.replaceAll('/run/secrets', join(folder, 'secrets'));
 }
 
-/** 8080 may be taken here. What else the file says stays as it stands. */
-function onFreePorts(file: string): void {
-  const document = parseDocument(readFileSync(file, 'utf8'));
-  if (!isMap(document.contents)) return;
+/** 8080 may be taken here. What else the configuration says stays as it stands. */
+function onFreePorts(yaml: string): string {
+  const document = parseDocument(yaml);
   for (const listener of ['listen', 'management']) document.setIn(['gateway', listener, 'port'], 0);
-  writeFileSync(file, document.toString());
+  return document.toString();
 }
 
 function merged(base: unknown, over: unknown): unknown {
@@ -133,7 +137,7 @@ async function problemOfShell(block: Block, { folder, shell, shown }: Setting): 
   if (block.word === 'not-run') return undefined;
   if (block.word === 'gateway') {
     cpSync(join(root, dirname(block.argument)), join(folder, dirname(block.argument)), { recursive: true });
-    onFreePorts(join(folder, block.argument));
+    write(folder, block.argument, onFreePorts(readFileSync(join(root, block.argument), 'utf8')));
     const started = await shell.serve(`node ${root}/core/main.ts serve --config ${block.argument}\n`);
     if (started.code !== 0) return started.output;
   }

@@ -56,7 +56,7 @@ export class Shell implements AsyncDisposable {
   async run(block: string): Promise<Ran> {
     let output = '';
     for (const command of commandsOf(block)) {
-      const ran = await this.#one(this.#here(command), '');
+      const ran = await this.#one(this.here(command), '');
       output += ran.output;
       this.#id = ran.output.match(/\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b/g)?.at(-1) ?? this.#id;
       if (ran.code !== 0) return { code: ran.code, output: `${command}\n${output}` };
@@ -70,7 +70,7 @@ export class Shell implements AsyncDisposable {
     const commands = commandsOf(block);
     const before = await this.run(commands.slice(0, -1).join(''));
     if (before.code !== 0) return before;
-    const { code: pid } = await this.#one(this.#here(commands.at(-1) ?? ''), '&');
+    const { code: pid } = await this.#one(this.here(commands.at(-1) ?? ''), '&');
     const log = join(this.#folder, '.ran', `${this.#count}.log`);
     for (;;) {
       const output = readFileSync(log, 'utf8');
@@ -112,7 +112,8 @@ export class Shell implements AsyncDisposable {
     return { code: done === true ? 1 : Number(value), output };
   }
 
-  #here(command: string): string {
+  /** The text with the addresses and the id that the page's are here. */
+  here(command: string): string {
     const places = {
       ...this.#places,
       ...(this.#served && {
@@ -155,6 +156,7 @@ function isAlive(group: number): boolean {
 export function isAsShown(output: string, shown: string): boolean {
   const plain = (text: string): string =>
     text
+      .replaceAll('\r', '')
       .trim()
       .replaceAll(/[ \t]+/g, ' ')
       .replaceAll(/ ?\n ?/g, '\n');
