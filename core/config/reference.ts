@@ -4,6 +4,7 @@ import { errorCodes } from '../contracts/errors.ts';
 import { allLintRules } from './lint.ts';
 import { messageSchema, messageSchemaOf } from './messages.ts';
 import { packagesNote, pluginPages, sectionOf } from './plugin-pages.ts';
+import { runbook } from './runbook.ts';
 import { connectorSchema, functionSchema, providerSchema, rootSchema } from './schema.ts';
 import { cell, notice, settingsTable } from './settings-table.ts';
 
@@ -209,6 +210,7 @@ function errorsPage(): string {
     ([code, { status, retryable, summary }]) =>
       `| \`${code}\` | ${status} | ${retryable ? 'yes' : 'no'} | ${cell(summary)} |`,
   );
+  const entries = Object.entries(runbook).map(([code, { cause, remedy }]) => `### ${code}\n\n${cause}\n\n${remedy}\n`);
   return `${notice}
 # Errors
 
@@ -219,7 +221,10 @@ the connection to the function failed. Codes are stable.
 | code | status | may pass by itself | meaning |
 |---|---|---|---|
 ${rows.join('\n')}
-`;
+
+## What to do
+
+${entries.join('\n')}`;
 }
 
 function lintPage(definitions: readonly PluginDefinition[]): string {

@@ -141,6 +141,7 @@ async function problemOfShell(block: Block, { folder, shell, shown }: Setting): 
     const started = await shell.serve(`node ${root}/core/main.ts serve --config ${block.argument}\n`);
     if (started.code !== 0) return started.output;
   }
+  if (block.word === 'stopped') await shell.stop();
   const ran = await (block.word === 'serve' ? shell.serve(block.text) : runUntil(block, shell, shown));
   if (ran.code !== 0) return `ended with ${ran.code}: ${ran.output}`;
   if (shown === undefined || isAsShown(ran.output, shown)) return undefined;

@@ -25,7 +25,7 @@ const words: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
   ts: { '': false, file: true },
   js: { file: true },
   json: { file: true },
-  sh: { '': false, gateway: true, serve: false, eventually: false, 'not-run': true },
+  sh: { '': false, gateway: true, serve: false, stopped: false, eventually: false, 'not-run': true },
   text: { '': false, output: false },
 };
 
