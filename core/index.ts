@@ -10,6 +10,7 @@ export type * from './contracts/connection.ts';
 export type * from './contracts/connector.ts';
 export type * from './contracts/deployment.ts';
 export type * from './contracts/invocation.ts';
+export type * from './contracts/journal.ts';
 export type * from './contracts/message.ts';
 export type * from './contracts/policy.ts';
 export type * from './contracts/provider.ts';
@@ -17,3 +18,6 @@ export type * from './contracts/queue.ts';
 export type * from './contracts/route.ts';
 export type * from './contracts/store.ts';
 export { bytes, connectionName, duration, parseBytes, parseDuration, secret } from './config/units.ts';
+/** A queue out of three logs: give it a `JournalSet`. */
+export { LedgerQueue, type LedgerOptions } from './ledger/queue.ts';
+export { ledgerConfig, ledgerSettings } from './ledger/config.ts';

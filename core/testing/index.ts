@@ -30,3 +30,5 @@ export {
   type Role,
 } from './provider-contract.ts';
 export { makeCall, makeEntry, makeInvocation } from './calls.ts';
+export { roleHandler } from './http-roles.ts';
+export { pluginHost, type PluginHostParts, providerHost, type TrialProviderHost } from './plugin-host.ts';

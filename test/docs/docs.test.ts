@@ -8,6 +8,7 @@ import { brokenLinks, type Page, readPage } from './page.ts';
 const root = join(import.meta.dirname, '../..');
 const paths = [
   'README.md',
+  'CONTRIBUTING.md',
   'SECURITY.md',
   'deploy/README.md',
   'test/conformance/README.md',
@@ -46,6 +47,12 @@ describe('each page', () => {
   it('has TypeScript that compiles', { timeout: 120_000 }, async () => {
     expect(await typeErrorsIn(folders)).toBe('');
   });
+});
+
+it('each page is on the map, docs/README.md', () => {
+  const map = readPage(root, 'docs/README.md').text;
+  const pages = globSync('*.md', { cwd: join(root, 'docs') }).filter((name) => name !== 'README.md');
+  expect(pages.filter((name) => !map.includes(`](${name})`))).toEqual([]);
 });
 
 describe('a page that is wrong is found out:', () => {

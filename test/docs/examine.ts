@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { parse, parseDocument, stringify } from 'yaml';
+import { parse, parseAllDocuments, parseDocument, stringify } from 'yaml';
 import { sleep } from '../../core/contracts/clock.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import packageJson from '../../package.json' with { type: 'json' };
@@ -89,7 +89,7 @@ function write(folder: string, name: string, text: string): string {
 
 async function problemOfYaml({ line, word, argument, text }: Block, setting: Setting): Promise<string | undefined> {
   const { folder, page, shell } = setting;
-  if (word === 'of') return parseDocument(text).errors[0]?.message;
+  if (word === 'of') return parseAllDocuments(text).flatMap(({ errors }) => errors)[0]?.message;
   if (word === 'file' && !isConfiguration(argument)) {
     write(folder, argument, text);
     return undefined; // Whoever reads it says what is wrong.
@@ -167,8 +167,8 @@ export async function typeErrorsIn(folders: readonly string[]): Promise<string> 
   const configuration = {
     extends: join(root, 'tsconfig.json'),
     compilerOptions: { types: ['node'], typeRoots: [join(root, 'node_modules/@types')], declaration: false },
-    include: folders.map((folder) => `${folder}/**/*.ts`),
-    exclude: ['**/node_modules'],
+    files: folders.flatMap((folder) => globSync('{*,*/*}.ts', { cwd: folder }).map((file) => join(folder, file))),
+    include: [],
   };
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(configuration));
   try {

@@ -1,7 +1,7 @@
-import { pino } from 'pino';
 import type { Clock } from '../../core/contracts/clock.ts';
 import type { Connection } from '../../core/contracts/connection.ts';
 import type { PluginHost } from '../../core/contracts/definition.ts';
+import { pluginHost } from '../../core/testing/plugin-host.ts';
 
 /**
  * A host of one plugin instance that logs nothing and counts nothing; failures are collected. `connection`: the started
@@ -12,22 +12,7 @@ export function quietHost(
   baseFolder = '/',
   connection?: Connection,
 ): PluginHost & { readonly failures: unknown[] } {
-  const failures: unknown[] = [];
-  return {
-    name: 'test',
-    logger: pino({ level: 'silent' }),
-    clock,
-    metrics: { counter: () => ({ inc: () => {} }), gauge: () => ({ set: () => {} }) },
-    signal: new AbortController().signal,
-    baseFolder,
-    fail: (error) => failures.push(error),
-    failures,
-    // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as the contract has it.
-    connection: <Kind extends Connection>() => {
-      if (!connection) throw new Error('quietHost was given no connection');
-      return connection as Kind;
-    },
-  };
+  return pluginHost({ clock, baseFolder, connection });
 }
 
 /** The wall clock, moved on by hand. */
