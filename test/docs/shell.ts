@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '../..');
 /** What every page's shell has: its checkout, and tools that fail where a reader would see an error. */
 const profile = `set -o pipefail
 export HOME=$PWD MILLRACE_HINTS=0 NO_COLOR=1 NODE_COMPILE_CACHE=${join(root, '.compile-cache')}
-curl() { command curl --silent --show-error --fail-with-body --max-time 30 "$@"; }
+curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; }
 npm() { command npm --prefix ${root} "$@"; }
 `;
 
