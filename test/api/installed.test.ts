@@ -179,7 +179,6 @@ describe('plugins of somebody else, in TypeScript', () => {
     const { folder } = release;
     await cp(consumer, folder, { recursive: true });
     await cp(join(consumer, 'notes-contract.ts'), join(folder, 'notes.test.ts'));
-    await writeFile(join(folder, 'ticker.ts'), await example('CONTRIBUTING.md', "kind: 'ticker'"));
     for (const tool of tools) {
       await mkdir(dirname(join(folder, 'node_modules', tool)), { recursive: true });
       await symlink(join(root, 'node_modules', tool), join(folder, 'node_modules', tool));
@@ -261,12 +260,3 @@ describe('plugins of somebody else, in TypeScript', () => {
     }
   }
 });
-
-/** The code of a page that has these words in it, as it stands there. */
-async function example(page: string, words: string): Promise<string> {
-  const text = await readFile(join(root, page), 'utf8');
-  const blocks = [...text.matchAll(/^( *)```ts\n(.*?)^\1```$/gms)];
-  const [, indent = '', code] = blocks.find(([block]) => block.includes(words)) ?? [];
-  if (code === undefined) throw new Error(`${page} has no example with ${words}`);
-  return code.replaceAll(new RegExp(`^${indent}`, 'gm'), '');
-}
