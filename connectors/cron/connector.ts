@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { Observable, type Subscriber } from 'rxjs';
+import { Observable, type Subscriber } from '../../core/kit/rxjs.ts';
 import { sleep as systemSleep, within } from '../../core/contracts/clock.ts';
 import type { Connector, ConnectorHealth, Credit, Triggered } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';

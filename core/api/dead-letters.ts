@@ -1,4 +1,4 @@
-import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { validateHeaderName, validateHeaderValue } from '../kit/http.ts';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';

@@ -1,4 +1,4 @@
-import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { validateHeaderName, validateHeaderValue } from '../kit/http.ts';
 import { z } from 'zod';
 import { functionChallenge } from '../auth/authenticator.ts';
 import { isWithin, reachOf } from '../auth/principal.ts';

@@ -1,4 +1,5 @@
-import { createServer, type RequestListener, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
+import { createServer, STATUS_CODES } from '../kit/http.ts';
 import type { Duplex } from 'node:stream';
 import type { CallerLimits } from '../config/schema.ts';
 import { CallerConnections } from './caller-connections.ts';

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from '../kit/http.ts';
 import { z } from 'zod';
 import type { RouteAuth, Scope } from '../contracts/route.ts';
 import { version } from '../version.ts';

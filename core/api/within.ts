@@ -1,4 +1,4 @@
-import { filter } from 'rxjs';
+import { filter } from '../kit/rxjs.ts';
 import { isWithin, type Reach } from '../auth/principal.ts';
 import { namespaceOf } from '../kit/names.ts';
 import type { FunctionSecrets } from '../contracts/deployment.ts';

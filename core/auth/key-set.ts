@@ -1,6 +1,5 @@
 import { createLocalJWKSet, errors, type JWTVerifyGetKey } from 'jose';
 import type { Logger } from 'pino';
-import { request } from 'undici';
 import { z } from 'zod';
 import type { Clock } from '../contracts/clock.ts';
 import { MillraceError } from '../contracts/errors.ts';
@@ -112,6 +111,7 @@ export class KeySet {
 
 /** No redirect is followed: what stands in the configuration, or in the issuer's own document, is what is asked. */
 async function json(url: string): Promise<unknown> {
+  const { request } = await import('undici');
   const { statusCode, body } = await request(url, {
     headers: { accept: 'application/json' },
     headersTimeout: timeoutMs,

@@ -1,4 +1,4 @@
-import { Counter, type Registry } from 'prom-client';
+import { Counter, type Registry } from '../observe/prometheus.ts';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
 

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
-import { Agent, request, type Dispatcher } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import type { Clock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
@@ -116,18 +116,9 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
   const { clock, timeoutMs } = options;
   const guard = new CallbackGuard(options.allow, options.lookup);
   const key = options.secret === undefined ? undefined : keyOf(options.secret);
-  const agent = new Agent({
-    allowH2: false,
-    connect: { lookup: guardedLookup(guard), timeout: timeoutMs },
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    keepAliveTimeout: 5000,
-    keepAliveMaxTimeout: 10_000,
-    connections: 16,
-    pipelining: 1,
-  });
+  let agent: Agent | undefined;
 
-  return { check, send, close: () => agent.destroy() };
+  return { check, send, close: async () => agent?.destroy() };
 
   async function check(text: string): Promise<void> {
     const url = guard.checkUrl(text);
@@ -151,6 +142,9 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     try {
       const url = guard.checkUrl(call.url);
       url.hash = '';
+      // Not before the first callback: it is a tenth of the time that a gateway takes to start.
+      const { Agent, request } = await import('undici');
+      agent ??= new Agent(agentOptions(guard, timeoutMs));
       const answer = await request(url, {
         dispatcher: agent,
         method: 'POST',
@@ -221,6 +215,19 @@ function forwardable(headers: Headers): Headers {
       return (typeof value === 'string' ? [value] : value).every((text) => /^[\t\x20-\x7e\x80-\xff]*$/.test(text));
     }),
   );
+}
+
+function agentOptions(guard: CallbackGuard, timeoutMs: number): Agent.Options {
+  return {
+    allowH2: false,
+    connect: { lookup: guardedLookup(guard), timeout: timeoutMs },
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+    keepAliveTimeout: 5000,
+    keepAliveMaxTimeout: 10_000,
+    connections: 16,
+    pipelining: 1,
+  };
 }
 
 function guardedLookup(guard: CallbackGuard): LookupFunction {

@@ -1,4 +1,4 @@
-import { Observable } from 'rxjs';
+import { Observable } from '../kit/rxjs.ts';
 import type { Logger } from 'pino';
 import { type Clock, sleep } from '../contracts/clock.ts';
 import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.ts';

@@ -1,4 +1,4 @@
-import { Subject, type Observable } from 'rxjs';
+import { Subject, type Observable } from '../kit/rxjs.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';

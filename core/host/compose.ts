@@ -1,4 +1,4 @@
-import { Registry } from 'prom-client';
+import { Registry } from '../observe/prometheus.ts';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';

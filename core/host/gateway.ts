@@ -156,8 +156,9 @@ export class Gateway {
     const { gateway } = this.#config;
     const plugins = this.#plugins;
     await plugins.startConnections();
-    await plugins.startStores();
-    await plugins.startQueues();
+    // Neither needs the other, and each waits for a thread or a broker. A failed start stops both, so both have ended then.
+    const started = await Promise.allSettled([plugins.startStores(), plugins.startQueues()]);
+    for (const one of started) if (one.status === 'rejected') throw one.reason;
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
     const server = new PublicServer({

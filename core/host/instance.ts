@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type Registry, Gauge } from 'prom-client';
+import { type Registry, Gauge } from '../observe/prometheus.ts';
 import type { Logger } from 'pino';
 import { type Clock, within } from '../contracts/clock.ts';
 import type { Connection } from '../contracts/connection.ts';

@@ -1,4 +1,4 @@
-import { Observable, Subject, takeUntil } from 'rxjs';
+import { Observable, Subject, takeUntil } from '../kit/rxjs.ts';
 import type { Delivery } from '../contracts/delivery.ts';
 import type { LaneSource } from '../delivery/lanes.ts';
 import { PacedCredit } from '../delivery/credit.ts';

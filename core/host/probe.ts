@@ -1,4 +1,4 @@
-import { Registry } from 'prom-client';
+import { Registry } from '../observe/prometheus.ts';
 import type { Logger } from 'pino';
 import type { Config, PluginConfig } from '../config/schema.ts';
 import { withoutSecrets } from '../config/redact.ts';

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { Observable, type Subscriber } from 'rxjs';
+import { Observable, type Subscriber } from '../kit/rxjs.ts';
 import { z } from 'zod';
 import type { Config, ConnectorConfig, PluginConfig } from '../config/schema.ts';
 import type { ConfigTest, TestInput } from '../config/tests.ts';

@@ -1,4 +1,12 @@
-import { catchError, EMPTY, mergeAll, type Observable, type OperatorFunction, Subject, Subscription } from 'rxjs';
+import {
+  catchError,
+  EMPTY,
+  mergeAll,
+  type Observable,
+  type OperatorFunction,
+  Subject,
+  Subscription,
+} from '../kit/rxjs.ts';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
 import type { Delivery, Linked, Settled } from '../contracts/delivery.ts';

@@ -1,15 +1,20 @@
-import jsonata from 'jsonata';
+import { createRequire } from 'node:module';
+import type jsonata from 'jsonata';
 import { messageOf } from '../contracts/errors.ts';
 
 /** One message must not hold all others: of the time, the depth and the size that an evaluation may take. */
 const bounds = { timeout: 250, stack: 200, sequence: 100_000 } as const;
+
+const load = createRequire(import.meta.url);
+/** Only where there is an expression: most configurations have none. */
+const jsonataOf: typeof jsonata = (...text) => (load('jsonata') as typeof jsonata)(...text);
 
 export type Expression = (input: unknown) => Promise<unknown>;
 
 /** What is wrong with a JSONata text, with the place; undefined when nothing is. */
 export function expressionError(text: string): string | undefined {
   try {
-    jsonata(text);
+    jsonataOf(text);
     return undefined;
   } catch (error) {
     const { position } = error as { readonly position?: unknown };
@@ -19,7 +24,7 @@ export function expressionError(text: string): string | undefined {
 
 /** Compiles it. What it gives is plain data; an evaluation that fails rejects with an Error that says why. */
 export function expression(text: string): Expression {
-  const compiled = jsonata(text, bounds);
+  const compiled = jsonataOf(text, bounds);
   return async (input) => {
     try {
       return plain(await compiled.evaluate(input));

@@ -1,4 +1,4 @@
-import { Counter, type Registry } from 'prom-client';
+import { Counter, type Registry } from './prometheus.ts';
 import type { ConnectionEnd } from '../api/caller-connections.ts';
 
 /** Counts the connections of callers that were one too many, or too slow. */

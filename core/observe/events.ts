@@ -1,4 +1,4 @@
-import { Subject, type Observable } from 'rxjs';
+import { Subject, type Observable } from '../kit/rxjs.ts';
 import type { Clock } from '../contracts/clock.ts';
 
 /** What happens in the gateway, as `/system/events` tells it. */

@@ -1,4 +1,5 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type * as prometheus from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from './prometheus.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { namespaceOf } from '../kit/names.ts';
 import type { Meter } from './meter.ts';
@@ -95,7 +96,7 @@ export function requestMetrics(registry: Registry, meter: Meter): Requested {
   // Looking labels up costs more than counting.
   const children = new Map<
     string,
-    { readonly total: Counter.Internal; readonly seconds: Histogram.Internal<string> }
+    { readonly total: prometheus.Counter.Internal; readonly seconds: prometheus.Histogram.Internal<string> }
   >();
   return (method, path, status, took) => {
     const key = `${method} ${path} ${status}`;

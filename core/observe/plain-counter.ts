@@ -1,4 +1,4 @@
-import { Counter, type Registry } from 'prom-client';
+import { Counter, type Registry } from './prometheus.ts';
 
 /**
  * A counter with one label. It counts in plain numbers, and tells them when somebody asks: prom-client looks its labels up

@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from './prometheus.ts';
 import type { LaneStats, Queue } from '../contracts/queue.ts';
 
 const labelNames = ['queue', 'function_name'] as const;

@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from './prometheus.ts';
 import type { Clock } from '../contracts/clock.ts';
 
 /** `invalid`: it has mistakes. `needs-restart`: a running gateway cannot do it. `failed`: something did not start. */

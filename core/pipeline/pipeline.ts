@@ -1,4 +1,4 @@
-import { Observable, type OperatorFunction } from 'rxjs';
+import { Observable, type OperatorFunction } from '../kit/rxjs.ts';
 import type { Delivery, Settled, Verdict } from '../contracts/delivery.ts';
 import { messageOf } from '../contracts/errors.ts';
 import { analyze } from './analyze.ts';

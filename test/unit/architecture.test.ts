@@ -77,6 +77,16 @@ describe('imports go downwards only', () => {
     expect(usersOf(/from 'tsyringe'/)).toEqual(['core/host/container.ts']);
   });
   it.each([
+    ['node:http', 'core/kit/http.ts', "import { get, type Server } from 'node:http';"],
+    ['rxjs', 'core/kit/rxjs.ts', "import { map } from 'rxjs';"],
+    ['prom-client', 'core/observe/prometheus.ts', "import { Counter } from 'prom-client';"],
+  ])('%s is loaded by %s only, which loads little of it: a start is short', (name, _loader, other) => {
+    const import_ = new RegExp(`^import (?!type )[^;]* from '${name}'`, 'm');
+    expect(other).toMatch(import_);
+    // What is for tests of others is not loaded by a gateway.
+    expect(usersOf(import_).filter((file) => !file.startsWith('core/testing/'))).toEqual([]);
+  });
+  it.each([
     ['@kubernetes/client-node', /^plugins\/providers\/kubernetes\//, 'plugins/providers/kubernetes/credentials.ts'],
     ['mqtt', /^(plugins\/connections|connectors)\/mqtt\//, 'plugins/connections/mqtt/connection.ts'],
   ])(

@@ -1,4 +1,4 @@
-import { get } from 'node:http';
+import { get } from '../../../core/kit/http.ts';
 import type { Logger } from 'pino';
 import { messageOf } from '../../../core/contracts/errors.ts';
 
