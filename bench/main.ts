@@ -1,186 +1,126 @@
+/**
+ * `npm run bench -- [--only ROW,ROW] [--write] [--peer URL [--peer-pid PID]] [--quick]`: measures, prints, and with `--write` keeps what it measured in
+ * bench/results.json and docs/benchmarks.md, where other rows stay as they are. Rows are those of bench/rows/index.ts, and
+ * `proxy`, `queues` and `connectors`, which have sections of their own; all of them unless `--only` says. `--peer` puts any gateway
+ * beside ours, whose function echo is at that URL (bench/proxy.ts). `--quick` is for trying a row: a fifth of the time.
+ * `npm run bench -- --smoke [--write]` is the gate of bench/smoke.ts, and takes its baseline; `--control` shows that it can fail.
+ */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
-import { Pool } from 'undici';
-import { compare, cpuMs, floors, load, median, openLoad, startSubject, type Subject } from './measure.ts';
+import { parseArgs } from 'node:util';
+import { floors } from './measure.ts';
 import { circumstances, writePage } from './page.ts';
-import { measurePipeline } from './pipeline.ts';
+import { keepResults, type Result } from './results.ts';
+import { rows } from './rows/index.ts';
+import { type Bench, type Figure, NotMeasured, type Row } from './rows/row.ts';
+import { control, smoke, takeBaseline } from './smoke.ts';
 
-// `npm run bench [-- --smoke]`: measures, prints, and writes docs/benchmarks.md. Ratios come from alternating blocks of
-// one run; a bar is met if their median meets it. The load generator runs on core 1, what is measured on core 0.
-const smoke = process.argv.includes('--smoke');
-const blockMs = smoke ? 1500 : 6000;
-const pairs = smoke ? 2 : 6;
-const drained = smoke ? 10_000 : 100_000;
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    peer: { type: 'string' },
+    'peer-pid': { type: 'string' },
+    write: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    smoke: { type: 'boolean', default: false },
+    control: { type: 'boolean', default: false },
+  },
+});
 const root = join(import.meta.dirname, '..');
-const rows: string[][] = [];
-const home = mkdtempSync(join(root, '.bench-')); // On the disk of the sources: a queue in memory would prove nothing.
+/** Sections of the page by programs of their own, and what makes them quick. */
+const sections: Readonly<Record<string, readonly string[]>> = {
+  proxy: ['--quick'],
+  queues: ['--jobs', '2000', '--rounds', '2'],
+  connectors: ['--messages', '5000', '--rounds', '2'],
+};
 
-execFileSync('taskset', ['-cp', '1', String(process.pid)], { stdio: 'ignore' });
-const floor = await floors();
-console.log(floor);
-
-const bare = await measurePipeline(smoke ? 3 : 9, smoke ? 20_000 : 100_000);
-row(
-  'bare pipeline over the same functions awaited in a row',
-  `${bare.overheadUs.toFixed(2)} µs an invocation`,
-  '≤ 5 µs',
-  bare.overheadUs <= 5,
-);
-
-await sync('inline function, against a bare fastify route', 'none', 'bench/servers/fastify-inline.ts', 1.3);
-await sync(
-  'pooled function (1 thread), against fastify + piscina (1 thread)',
-  'thread',
-  'bench/servers/fastify-piscina.ts',
-  1.1,
-);
-await asynchronous();
-queueFigures();
-
-const text = page();
-if (!smoke) writePage(text);
-console.log(`\n${text}`);
-rmSync(home, { recursive: true });
-process.exit(0);
-
-function row(what: string, figure: string, bar: string, met: boolean): void {
-  rows.push([what, figure, bar, met ? 'met' : '**missed**']);
-  console.log(`${what}: ${figure} (bar ${bar}: ${met ? 'met' : 'MISSED'})`);
+// The load comes from core 1; what is measured is on core 0.
+execFileSync('taskset', ['-acp', '1', String(process.pid)], { stdio: 'ignore' });
+if (values.smoke) {
+  if (values.write) await takeBaseline(50);
+  else process.exitCode = (await smoke(45)) ? 0 : 1;
+} else if (values.control) {
+  process.exitCode = (await control(10)) ? 0 : 1;
+} else {
+  await all();
 }
+process.exit();
 
-function gateway(functions: string, name: string): Promise<Subject> {
-  const file = join(home, `${name}.yaml`);
-  writeFileSync(
-    file,
-    `gateway: { listen: { port: 0 }, management: { port: 0 } }
-queues: { default: { kind: sqlite, path: ${name}.db } }
-stores: { default: { kind: memory } }
-functions:
-${functions}
-observability: { logs: { format: json, level: info } }
-`,
-  );
-  return startSubject(['core/main.ts', 'serve', '--config', file]);
-}
-
-async function sync(what: string, isolation: string, peerFile: string, bar: number): Promise<void> {
-  const module = join(root, 'bench/servers/echo.ts');
-  const pool =
-    isolation === 'thread'
-      ? ', pool: { min: 1, max: 1 }, invoke: { concurrency: 64 , waiting: 200 }'
-      : ', invoke: { concurrency: 200 }';
-  const ours = await gateway(`  echo: { module: ${module}, isolation: ${isolation}${pool} }`, `sync-${isolation}`);
-  const peer = await startSubject([peerFile]);
-  const body = Buffer.alloc(1024, 'e');
-  const result = await compare(
-    () => load(ours, '/function/echo', body, 200, blockMs),
-    () => load(peer, '/function/echo', body, 200, blockMs),
-    pairs,
-  );
-  await ours.stop();
-  await peer.stop();
-  const ratio = median(result.ratios);
-  const worst = Math.max(...result.ratios);
-  const figure =
-    `${ratio.toFixed(2)} × (worst pair ${worst.toFixed(2)}): ${result.ours.cpuPerThousand.toFixed(0)} against ` +
-    `${result.peer.cpuPerThousand.toFixed(0)} CPU-ms per 1,000; p50 ${result.ours.p50Ms.toFixed(2)} against ${result.peer.p50Ms.toFixed(2)} ms`;
-  row(what, figure, `≤ ${bar} ×`, ratio <= bar);
-}
-
-async function asynchronous(): Promise<void> {
-  const module = join(root, 'bench/servers/echo.ts');
-  const subject = await gateway(
-    `  noop: { module: ${module}, isolation: none, invoke: { concurrency: 256 } }`,
-    'async',
-  );
-  const body = Buffer.alloc(256, 'a');
-  const post = async (path: string): Promise<void> => {
-    const pool = new Pool(subject.url);
-    const { body: answer, statusCode } = await pool.request({ method: 'POST', path });
-    await answer.dump();
-    if (statusCode >= 300) throw new Error(`${path}: ${statusCode}`);
-    await pool.close();
-  };
-  await post('/system/queues/noop/pause');
-  await load(subject, '/async-function/noop', body, 202, 1500);
-  const accepting = await load(subject, '/async-function/noop', body, 202, blockMs * 2);
-  row(
-    'durable accept of 256 bytes at saturation, gateway and its threads on one core',
-    `${Math.round(accepting.requests / accepting.seconds)}/s, p99 ${accepting.p99Ms.toFixed(1)} ms, ${accepting.cpuPerThousand.toFixed(0)} CPU-ms per 1,000`,
-    '≥ 5,000/s',
-    accepting.requests / accepting.seconds >= 5000,
-  );
-  const offered = await openLoad(subject, '/async-function/noop', body, 202, 5000, blockMs * 2);
-  const achieved = offered.requests / offered.seconds;
-  row(
-    'durable accept of 256 bytes, 5,000/s offered in an open loop',
-    `${Math.round(achieved)}/s, p50 ${offered.p50Ms.toFixed(1)} ms, p99 ${offered.p99Ms.toFixed(1)} ms, ${offered.cpuPerThousand.toFixed(0)} CPU-ms per 1,000`,
-    'all of it at p99 ≤ 15 ms',
-    achieved >= 4950 && offered.p99Ms <= 15,
-  );
-  while ((await depth(subject)) < drained) await load(subject, '/async-function/noop', body, 202, 500);
-  const before = await depth(subject);
-  const cpuBefore = cpuMs(subject);
-  const startedAt = performance.now();
-  await post('/system/queues/noop/resume');
-  let left = before;
-  while (left > 0) {
-    await wait(100);
-    left = await depth(subject);
+async function all(): Promise<void> {
+  const known = [...rows.map(({ name }) => name), ...Object.keys(sections)];
+  const names = values.only?.split(',') ?? known;
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`there is no row ${unknown}; there are ${known.join(', ')}`);
+  const chosen = rows.filter(({ name }) => names.includes(name));
+  if (chosen.length > 0) await measureRows(chosen);
+  for (const [name, quick] of Object.entries(sections)) {
+    if (!names.includes(name)) continue;
+    const args = [...(values.write ? ['--write'] : []), ...(values.quick ? quick : [])];
+    if (name === 'proxy' && values.peer !== undefined) {
+      args.push('--peer', values.peer);
+      if (values['peer-pid'] !== undefined) args.push('--peer-pid', values['peer-pid']);
+    }
+    execFileSync('taskset', ['-c', '0,1', process.execPath, `bench/${name}.ts`, ...args], {
+      cwd: root,
+      stdio: 'inherit',
+    });
   }
-  const seconds = (performance.now() - startedAt) / 1000;
-  const cpu = ((cpuMs(subject) - cpuBefore) * 1000) / before;
-  row(
-    `drain of ${before.toLocaleString('en')} no-op invocations from sqlite, everything on one core`,
-    `${Math.round(before / seconds)}/s, ${cpu.toFixed(0)} CPU-ms per 1,000`,
-    '≥ 8,000/s',
-    before / seconds >= 8000,
+}
+
+async function measureRows(chosen: readonly Row[]): Promise<void> {
+  const home = mkdtempSync(join(root, '.bench-'));
+  const bench: Bench = { home, blockMs: values.quick ? 1500 : 5000, pairs: values.quick ? 3 : 6 };
+  const floor = await floors();
+  console.log(floor);
+  const found: Record<string, readonly Figure[]> = {};
+  for (const row of chosen) {
+    const figures = await figuresOf(row, bench);
+    found[row.name] = figures;
+    for (const { what, figure, bar, met } of figures)
+      console.log(
+        `${row.name}: ${what}: ${figure} (bar ${bar}: ${met === undefined ? 'none' : met ? 'met' : 'MISSED'})`,
+      );
+  }
+  rmSync(home, { recursive: true });
+  if (!values.write) return;
+  const on = `${circumstances().replaceAll('\n', ' ')}. ${floor}`;
+  const measured = Object.entries(found).map(([name, figures]) => [name, { on, figures }] as const);
+  writePage(page(keepResults(Object.fromEntries(measured))));
+}
+
+async function figuresOf({ name, measure }: Row, bench: Bench): Promise<readonly Figure[]> {
+  try {
+    return await measure(bench);
+  } catch (error) {
+    if (!(error instanceof NotMeasured)) throw error;
+    return [{ what: name, figure: `not measured: ${error.message}`, bar: '', met: undefined }];
+  }
+}
+
+function page(results: Readonly<Record<string, Result>>): string {
+  const kept = rows.flatMap(({ name }) => (results[name] ? [{ name, ...results[name] }] : []));
+  const machines = [...new Set(kept.map(({ on }) => on))];
+  const lines = kept.flatMap(({ name, on, figures }) =>
+    figures.map(({ what, figure, bar, met }) => {
+      const verdict = met === undefined ? '' : met ? 'met' : '**missed**';
+      return `| ${[`\`${name}\``, what, figure, bar, verdict, machines.indexOf(on) + 1].join(' | ')} |`;
+    }),
   );
-  await subject.stop();
-}
-
-async function depth({ url }: Subject): Promise<number> {
-  const rowsOf = (await (await fetch(`${url}/system/queues`)).json()) as {
-    level: string;
-    name: string;
-    ready: number;
-    leased: number;
-  }[];
-  const lane = rowsOf.find(({ level, name }) => level === 'function' && name.startsWith('noop'));
-  return (lane?.ready ?? 0) + (lane?.leased ?? 0);
-}
-
-/** Growth with the backlog, measured at the queue itself: bench/queue.ts says how. */
-function queueFigures(): void {
-  const backlog = smoke ? 50_000 : 1_000_000;
-  const out = execFileSync(process.execPath, ['bench/queue.ts', String(backlog), smoke ? '10000' : '100000'], {
-    cwd: root,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for (const line of out.trim().split('\n')) console.log(`  queue: ${line}`);
-  rows.push([
-    `the embedded queue by itself at a backlog of ${backlog.toLocaleString('en')}`,
-    out.trim().replaceAll('\n', '<br>'),
-    'accept and drain ≤ 1.3 × slower than at 0; ≤ 50 bytes of RAM an item; ready ≤ 5 s',
-    'see figures',
-  ]);
-}
-
-function page(): string {
   return `# Benchmarks
 
-Written by \`npm run bench\` on ${circumstances()}. Floors of the machine: ${floor}.
+Written by \`npm run bench -- --write\`; \`--only ROW\` measures one of them. On what machine, with what floors:
 
-Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of ${blockMs / 1000} s of both sides in
-turn (ABBA) after a warm-up block of each, ${pairs} pairs, median of the paired ratios of CPU-milliseconds per 1,000 requests (user and system time of the
-server's process, its threads included). Any unexpected answer voids the run. Queue files on the disk of the sources,
-\`synchronous=FULL\`.
+${machines.map((on, index) => `${index + 1}. ${on}.`).join('\n')}
 
-| what | figure | bar | |
-|---|---|---|---|
-${rows.map((cells) => `| ${cells.join(' | ')} |`).join('\n')}
+Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of both sides in turn (ABBA) after
+a block of each to warm up, six pairs. A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
+time of the server's process and its threads) with the interval in which that lies with 95 % (bootstrap); its bar is met
+where the worse end meets it. Any unexpected answer voids the run. Queue files lie on the disk of the sources,
+\`synchronous=FULL\`. Starts are with a filled compile cache (\`NODE_COMPILE_CACHE\`, as \`npm start\` has it).
+
+| row | what | figure | bar | | on |
+|---|---|---|---|---|---|
+${lines.join('\n')}
 `;
 }

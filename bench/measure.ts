@@ -1,60 +1,110 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fdatasyncSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readdirSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
 import { createServer, connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { Pool } from 'undici';
 
 const root = join(import.meta.dirname, '..');
-/** Of /proc/PID/stat: hundredths of a second. */
-const tickMs = 10;
 
 /** A server under test, in a process of its own on core 0; the load comes from core 1. */
 export interface Subject {
   readonly child: ChildProcess;
+  readonly pid: number;
   readonly url: string;
   readonly management: string;
   stop(): Promise<void>;
 }
 
-export function startSubject(args: readonly string[]): Promise<Subject> {
-  return startProgram([process.execPath, ...args], 0);
+/** What a load is sent to, and whose CPU is counted. */
+export type Target = Pick<Subject, 'pid' | 'url'>;
+
+export function startSubject(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Subject> {
+  return startProgram([process.execPath, ...args], 0, env);
 }
 
 /** Any program that says where it listens as a gateway does, on one core. */
-export async function startProgram(command: readonly string[], core: number): Promise<Subject> {
-  const child = spawn('taskset', ['-c', String(core), ...command], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  // Whatever ends the benchmark, nothing of it is left running.
-  process.once('exit', () => child.kill('SIGKILL'));
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+export async function startProgram(
+  command: readonly string[],
+  core: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Subject> {
+  const child = spawnOn(core, command, env, 'pipe');
   const ready = await new Promise<{ url: string; management?: string }>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });
-    });
+    if (child.stdout)
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        if (line.includes('"msg":"ready"')) resolve(JSON.parse(line) as { url: string });
+      });
     child.once('exit', (code) => reject(new Error(`${command.join(' ')} ended with ${code}`)));
   });
-  return {
-    child,
-    url: ready.url,
-    management: ready.management ?? '',
-    stop: async () => {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      await ended;
-    },
-  };
+  return subjectOf(child, ready.url, ready.management);
 }
 
-/** CPU time of the process and its threads, ms. */
-export function cpuMs({ child }: Subject): number {
-  const [, rest = ''] = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ');
-  const fields = rest.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * tickMs;
+/** Any program that listens on that port of the loopback interface and says nothing of it, on one core. */
+export async function startListening(command: readonly string[], core: number, port: number): Promise<Subject> {
+  const child = spawnOn(core, command, {}, 'ignore');
+  while (!(await answers(port))) {
+    if (child.exitCode !== null) throw new Error(`${command.join(' ')} ended with ${child.exitCode}`);
+    await sleep(50);
+  }
+  return subjectOf(child, `http://127.0.0.1:${port}`);
+}
+
+function spawnOn(
+  core: number,
+  command: readonly string[],
+  env: Readonly<Record<string, string>>,
+  stdout: 'pipe' | 'ignore',
+): ChildProcess {
+  const child = spawn('taskset', ['-c', String(core), ...command], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', stdout, 'inherit'],
+  });
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  return child;
+}
+
+function subjectOf(child: ChildProcess, url: string, management = ''): Subject {
+  const stop = async (): Promise<void> => {
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    await ended;
+  };
+  return { child, pid: child.pid ?? Number.NaN, url, management, stop };
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false; // Not yet.
+  } finally {
+    socket.destroy();
+  }
+}
+
+// Whatever ends the benchmark, nothing of it is left running.
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
+/** CPU time of the process, ms: of the threads that it has, none of which may end while it is measured. */
+export function cpuMs(pid: number): number {
+  const tasks = `/proc/${pid}/task`;
+  let ns = 0;
+  // To the nanosecond, where /proc/PID/stat has ticks of 10 ms.
+  for (const task of readdirSync(tasks))
+    ns += Number(readFileSync(join(tasks, task, 'schedstat'), 'utf8').split(' ')[0]);
+  return ns / 1e6;
 }
 
 export interface Load {
@@ -67,11 +117,33 @@ export interface Load {
 }
 
 /** A closed loop of 64 keep-alive connections for so long. Any answer but the expected one voids the run. */
-export async function load(subject: Subject, path: string, body: Buffer, expected: number, ms: number): Promise<Load> {
+export async function load(subject: Target, path: string, body: Buffer, expected: number, ms: number): Promise<Load> {
+  const end = performance.now() + ms;
+  return closedLoop(subject, path, body, expected, () => performance.now() < end);
+}
+
+/** The same, so many requests: as exact on a machine that is busy. */
+export async function loadCount(
+  subject: Target,
+  path: string,
+  body: Buffer,
+  expected: number,
+  count: number,
+): Promise<Load> {
+  let left = count;
+  return closedLoop(subject, path, body, expected, () => left-- > 0);
+}
+
+function closedLoop(
+  subject: Target,
+  path: string,
+  body: Buffer,
+  expected: number,
+  goesOn: () => boolean,
+): Promise<Load> {
   return measured(subject, path, body, expected, async (send, latencies) => {
-    const end = performance.now() + ms;
     const one = async (): Promise<void> => {
-      while (performance.now() < end) {
+      while (goesOn()) {
         const sentAt = performance.now();
         await send();
         latencies.push(performance.now() - sentAt);
@@ -86,7 +158,7 @@ export async function load(subject: Subject, path: string, body: Buffer, expecte
  * so that a server which holds up the loop does not hide it.
  */
 export async function openLoad(
-  subject: Subject,
+  subject: Target,
   path: string,
   body: Buffer,
   expected: number,
@@ -107,7 +179,7 @@ export async function openLoad(
 }
 
 async function measured(
-  subject: Subject,
+  subject: Target,
   path: string,
   body: Buffer,
   expected: number,
@@ -122,11 +194,11 @@ async function measured(
       throw new Error(`${path}: ${answer.statusCode} ${Buffer.from(bytes).toString()}`);
     if (expected === 200 && bytes.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
   };
-  const cpuBefore = cpuMs(subject);
+  const cpuBefore = cpuMs(subject.pid);
   const startedAt = performance.now();
   await run(send, latencies);
   const seconds = (performance.now() - startedAt) / 1000;
-  const cpu = cpuMs(subject) - cpuBefore;
+  const cpu = cpuMs(subject.pid) - cpuBefore;
   await pool.close();
   latencies.sort((a, b) => a - b);
   return {
@@ -197,6 +269,33 @@ function middle(loads: readonly Load[]): Load {
   return found;
 }
 
+/** ms that a message takes to a worker thread and back. */
+async function workerTrip(): Promise<number> {
+  const worker = new Worker(
+    "const { parentPort } = require('node:worker_threads'); parentPort.on('message', (m) => parentPort.postMessage(m));",
+    { eval: true },
+  );
+  const trips: number[] = [];
+  for (let count = 0; count < 3000; count++) {
+    const before = performance.now();
+    worker.postMessage(0, []);
+    await once(worker, 'message');
+    trips.push(performance.now() - before);
+  }
+  await worker.terminate();
+  return median(trips);
+}
+
+function copyGiBs(): number {
+  const [from, to] = [Buffer.alloc(2 ** 26, 'm'), Buffer.alloc(2 ** 26)];
+  const rates = Array.from({ length: 11 }, () => {
+    const before = performance.now();
+    from.copy(to);
+    return 62.5 / (performance.now() - before); // 1/16 GiB, in ms.
+  });
+  return median(rates);
+}
+
 /** What the machine itself can do: to be printed with every figure. */
 export async function floors(): Promise<string> {
   const file = join(root, '.bench-floor');
@@ -213,7 +312,7 @@ export async function floors(): Promise<string> {
   unlinkSync(file);
   const trips = await loopback();
   const sorted = syncs.toSorted((a, b) => a - b);
-  return `fdatasync of 4 KiB p50 ${quantile(sorted, 0.5).toFixed(2)} ms, p99 ${quantile(sorted, 0.99).toFixed(2)} ms; loopback round trip p50 ${(trips * 1000).toFixed(0)} µs`;
+  return `fdatasync of 4 KiB p50 ${quantile(sorted, 0.5).toFixed(2)} ms, p99 ${quantile(sorted, 0.99).toFixed(2)} ms; loopback round trip p50 ${(trips * 1000).toFixed(0)} µs; worker round trip p50 ${((await workerTrip()) * 1000).toFixed(0)} µs; memory copied at ${copyGiBs().toFixed(1)} GiB/s`;
 }
 
 async function loopback(): Promise<number> {

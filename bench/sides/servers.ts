@@ -9,10 +9,14 @@ export class Servers implements AsyncDisposable {
   readonly #started = new Map<string, Promise<OwnBroker>>();
 
   async url(kind: BrokerKind, settings: readonly string[] = []): Promise<string> {
+    return (await this.broker(kind, settings)).url;
+  }
+
+  async broker(kind: BrokerKind, settings: readonly string[] = []): Promise<OwnBroker> {
     const key = [kind, ...settings].join('\n');
     const starting = this.#started.get(key) ?? startBroker(kind, { parent: this.folder, settings });
     this.#started.set(key, starting);
-    return (await starting).url;
+    return starting;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,26 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Figure } from './rows/row.ts';
+
+const file = join(import.meta.dirname, 'results.json');
+
+/** What a row gave when it was last kept. */
+export interface Result {
+  /** When, with what and on what machine. */
+  readonly on: string;
+  readonly figures: readonly Figure[];
+}
+
+export type Results = Readonly<Record<string, Result>>;
+
+/** What is kept beside the benchmarks, by row. */
+export function keptResults(): Results {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
+}
+
+/** Keeps what was measured; of rows that were not, what was kept before stays. */
+export function keepResults(measured: Results): Results {
+  const all = { ...keptResults(), ...measured };
+  writeFileSync(file, `${JSON.stringify(all, undefined, 2)}\n`);
+  return all;
+}
