@@ -41,7 +41,7 @@ if (values.smoke) {
   if (values.write) await takeBaseline(50);
   else process.exitCode = (await smoke(45)) ? 0 : 1;
 } else if (values.control) {
-  process.exitCode = (await control(10)) ? 0 : 1;
+  process.exitCode = (await control(40)) ? 0 : 1;
 } else {
   await all();
 }

@@ -9,6 +9,7 @@ import { dial as dialKafka, queueOn as kafkaQueue } from '../../test/contract/ka
 import { redisConnection, redisQueue } from '../../test/contract/redis-bench.ts';
 import { sqliteQueue } from '../../test/contract/sqlite-bench.ts';
 import { bullmqSide } from './bullmq.ts';
+import { graphileSide } from './graphile.ts';
 import type { Servers } from './servers.ts';
 import { queueSide, type Side } from './side.ts';
 
@@ -51,6 +52,7 @@ export const sides: Readonly<Record<string, (servers: Servers, setting: string |
     await queue.start();
     return queueSide(queue, () => connection.stop());
   },
+  graphile: async (servers, setting) => graphileSide(await servers.postgres(), setting),
   bullmq: async (servers, setting = 'everysec') =>
     bullmqSide(await servers.url('redis', [`appendfsync ${setting}`]), setting === 'always' ? 'disk' : 'page-cache'),
 };

@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BrokerKind, type OwnBroker, startBroker } from '../../test/support/brokers.ts';
+import { Postgres } from './postgres.ts';
 
 /** The brokers of one benchmark: one for each kind and settings, so that those who are compared work on the same. */
 export class Servers implements AsyncDisposable {
   /** On the disk of the sources and not in /tmp, which may be memory. */
   readonly folder = mkdtempSync(join(import.meta.dirname, '../..', '.bench-'));
   readonly #started = new Map<string, Promise<OwnBroker>>();
+  #postgres: Promise<Postgres> | undefined;
 
   async url(kind: BrokerKind, settings: readonly string[] = []): Promise<string> {
     return (await this.broker(kind, settings)).url;
@@ -19,9 +21,14 @@ export class Servers implements AsyncDisposable {
     return starting;
   }
 
+  async postgres(): Promise<string> {
+    this.#postgres ??= Postgres.start(this.folder);
+    return (await this.#postgres).url;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    const ended = await Promise.allSettled(this.#started.values());
-    for (const each of ended) if (each.status === 'fulfilled') await each.value.dispose();
+    const ended = await Promise.allSettled([...this.#started.values(), this.#postgres]);
+    for (const each of ended) if (each.status === 'fulfilled') await each.value?.[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
