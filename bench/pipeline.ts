@@ -8,6 +8,7 @@ import type { Provider } from '../core/contracts/provider.ts';
 import { Deadlines } from '../core/delivery/deadlines.ts';
 import { Catalog } from '../core/functions/catalog.ts';
 import { Meter } from '../core/observe/meter.ts';
+import { RecentInvocations } from '../core/observe/recent-invocations.ts';
 import { analyze } from '../core/pipeline/analyze.ts';
 import { decide } from '../core/pipeline/decide.ts';
 import { execute } from '../core/pipeline/execute.ts';
@@ -146,6 +147,7 @@ function bareServices(): PipelineServices {
     catalog,
     clock: systemClock,
     deadlines: new Deadlines(systemClock),
+    recent: new RecentInvocations(),
     tracing: undefined,
     logger: pino({ level: 'silent' }),
     meter: new Meter(new Registry()),

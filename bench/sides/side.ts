@@ -7,6 +7,7 @@ import type { Queue } from '../../core/contracts/queue.ts';
 import { PacedCredit } from '../../core/delivery/credit.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
+import { RecentInvocations } from '../../core/observe/recent-invocations.ts';
 import { plainMessage } from '../../test/support/plain-message.ts';
 
 /** Functions that run at a time, and callers that wait for their enqueue. */
@@ -55,6 +56,7 @@ export function queueSide(queue: Queue, close: () => Promise<void>): Side {
     queue,
     clock: systemClock,
     logger,
+    recent: new RecentInvocations(),
     running: new Map(),
     resultBody: 2 ** 20,
     stale: () => logger.error('a lease ran out'),

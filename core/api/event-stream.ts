@@ -47,7 +47,7 @@ export class EventStream {
 
   send(event: MillraceEvent): void {
     if (!this.#full) {
-      this.#write(text(event.type, { ...event, at: isoTime(event.at) }));
+      this.#write(eventText(event.type, { ...event, at: isoTime(event.at) }));
       return;
     }
     this.#waiting.push(event);
@@ -73,7 +73,7 @@ export class EventStream {
     const waiting = this.#waiting;
     this.#waiting = [];
     if (this.#dropped > 0) {
-      this.#write(text('dropped', { count: this.#dropped }));
+      this.#write(eventText('dropped', { count: this.#dropped }));
       this.#dropped = 0;
     }
     for (const event of waiting) this.send(event);
@@ -84,6 +84,7 @@ export class EventStream {
   }
 }
 
-function text(type: string, data: unknown): string {
+/** One message of Server-Sent Events. */
+export function eventText(type: string, data: unknown): string {
   return `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
 }

@@ -70,7 +70,7 @@ export const invocationRoutes: readonly ApiRoute[] = [
       200: { description: 'Its state now, or when it has finished within `wait`.', schema: invocationView },
       ...refusals('request.invalid', 'invocation.unknown', 'invocation.gone'),
     },
-    handle: async ({ params, query }, context) => viewOf(await recordAfter(params.id, query.wait, context)),
+    handle: async ({ params, query }, context) => viewOfRecord(await recordAfter(params.id, query.wait, context)),
   }),
   route({
     method: 'GET',
@@ -130,7 +130,7 @@ function unknownInvocation(): MillraceError {
   return new MillraceError('invocation.unknown', 'no invocation of that id is known');
 }
 
-function viewOf(record: MessageRecord): z.input<typeof invocationView> {
+export function viewOfRecord(record: MessageRecord): z.input<typeof invocationView> {
   const { id, lane, state, attempt, envelope, startedAt, finishedAt, dueAt, result, deadReason } = record;
   const errors = record.errors.map(viewOfError);
   const last = errors.at(-1);

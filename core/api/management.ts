@@ -1,12 +1,15 @@
 import { z } from 'zod';
 import { scopes } from '../contracts/route.ts';
+import { configurationRoutes } from './configuration.ts';
 import { connectionRoutes } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
 import { deploymentRoutes } from './deployments.ts';
 import { eventRoutes } from './events.ts';
+import { figureRoutes } from './figures.ts';
 import { functionRoutes } from './functions.ts';
 import { healthRoutes } from './health.ts';
+import { invocationListRoutes } from './invocation-list.ts';
 import { invocationRoutes } from './invocations.ts';
 import { logRoutes } from './logs.ts';
 import { namespaceRoutes } from './namespaces.ts';
@@ -45,6 +48,9 @@ export const apiRoutes: readonly ApiRoute[] = [
   ...connectionRoutes,
   ...connectorRoutes,
   ...eventRoutes,
+  ...figureRoutes,
+  ...invocationListRoutes,
+  ...configurationRoutes,
   openApiRoute,
   ...uiRoutes,
 ];

@@ -7,7 +7,7 @@ import { functionName, queueRow, refusals } from './schemas.ts';
 import type { ManagedQueue, ManagementServices } from './services.ts';
 import { didYouMean } from '../config/suggest.ts';
 
-type QueueRow = z.input<typeof queueRow>;
+export type QueueRow = z.input<typeof queueRow>;
 
 const tag = 'queues';
 const laneParams = z.strictObject({ name: functionName });
@@ -21,7 +21,7 @@ export const queueRoutes: readonly ApiRoute[] = [
     tag,
     summary: 'What waits, at every level: gateway waiting rooms, function lanes, work queues of providers.',
     responses: { 200: { description: 'One row a queue.', schema: z.array(queueRow) } },
-    handle: async (_input, { services }) => rowsOf(services),
+    handle: async (_input, { services }) => queueRows(services),
   }),
   pauseRoute('pause', 'Leases no more work of a function; what comes in is still accepted.'),
   pauseRoute('resume', 'Leases work of a function again.'),
@@ -59,7 +59,7 @@ async function queuesOf(lane: string, services: ManagementServices): Promise<[na
   throw new MillraceError('queue.unknown', `no function has a queue ${shown(lane)}${didYouMean(lane, known)}`);
 }
 
-async function rowsOf(services: ManagementServices): Promise<QueueRow[]> {
+export async function queueRows(services: ManagementServices): Promise<QueueRow[]> {
   const rooms = services.waitingRooms().map((room): QueueRow => ({
     ...empty,
     level: 'gateway',

@@ -7,8 +7,11 @@ import type { FunctionAuth } from '../contracts/policy.ts';
 import type { FunctionEntry, WorkQueueStats } from '../contracts/provider.ts';
 import type { Queue } from '../contracts/queue.ts';
 import type { FunctionLogs } from '../functions/logs.ts';
+import type { Problem } from '../config/problem.ts';
 import type { Load } from '../functions/scaler.ts';
 import type { MillraceEvent } from '../observe/events.ts';
+import type { Attempts } from '../observe/meter.ts';
+import type { SeenFilter, SeenInvocation } from '../observe/recent-invocations.ts';
 
 /** Calls that wait in the gateway for a slot of their function, and those that have one. */
 export interface WaitingRoomStats {
@@ -93,4 +96,10 @@ export interface ManagementServices {
   isReady(): Readiness;
   /** Attempts of a function since the gateway started; absent where nobody counts. */
   invocationCount?(name: string): number;
+  /** What came of them; undefined of a function that has had none. */
+  attempts(name: string): Attempts | undefined;
+  /** Queued invocations that this gateway has seen lately, newest first. */
+  recent(filter: SeenFilter): readonly SeenInvocation[];
+  /** What is in force, without its secrets, and what the lint says of it; undefined for who may not see all of it. */
+  configuration(): { readonly configuration: unknown; readonly findings: readonly Problem[] } | undefined;
 }

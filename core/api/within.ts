@@ -12,8 +12,8 @@ const pageSize = 100;
 
 /**
  * The same services for a caller who may see some namespaces only: what is in others is not there. So no handler can
- * forget to ask, and what is added to `ManagementServices` has to be thought of here. Connections, connectors and the
- * gateway's own events belong to no namespace; only who may see all of them sees those.
+ * forget to ask, and what is added to `ManagementServices` has to be thought of here. Connections, connectors, the
+ * gateway's own events and the configuration belong to no namespace; only who may see all of them sees those.
  */
 export function servicesWithin(reach: Reach, services: ManagementServices): ManagementServices {
   if (reach === 'all') return services;
@@ -50,6 +50,9 @@ export function servicesWithin(reach: Reach, services: ManagementServices): Mana
     isReady: () => services.isReady(),
     callers: services.callers,
     invocationCount: (name) => services.invocationCount?.(name) ?? 0,
+    attempts: (name) => (has(name) ? services.attempts(name) : undefined),
+    recent: (asked) => services.recent(asked).filter((seen) => has(seen.function)),
+    configuration: () => undefined,
   };
 
   function recordWithin<Found extends { readonly lane: string }>(record: Found | undefined): Found | undefined {

@@ -46,7 +46,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
     console.error(`millrace cannot start: ${error.message}`);
     return exitCodes.usage;
   }
-  const gateway = new Gateway(compose(config, logger, systemClock, tracing), dirname(resolve(file)));
+  const gateway = new Gateway(compose(config, logger, systemClock, tracing), dirname(resolve(file)), loaded.problems);
   const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const watch = new ConfigWatch(loaded.origin, () => reload('a file has changed'));
   let isAsked = false;

@@ -3,9 +3,11 @@ import type { Logger } from 'pino';
 import { type Clock, sleep } from '../contracts/clock.ts';
 import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
+import type { InvocationState } from '../contracts/invocation.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { endToEnd } from '../kit/headers.ts';
+import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import type { PacedCredit } from './credit.ts';
 import { attemptErrorOf } from './effects.ts';
 import { failpoint } from './failpoint.ts';
@@ -26,6 +28,7 @@ export interface LaneOptions {
   readonly logger: Logger;
   /** Leases that run, by invocation id: cancelling looks here. */
   readonly running: Map<string, Delivery>;
+  readonly recent: RecentInvocations;
   readonly resultBody: number;
   readonly stale: () => void;
 }
@@ -154,7 +157,7 @@ export class LaneSource {
 
   /** What was leased, as a delivery that has not begun. */
   #hold(lease: Lease, lane: Lane, expiresAt: number): ActiveLease {
-    const { clock, queueName, running } = this.#options;
+    const { clock, queueName, recent, running } = this.#options;
     const { message } = lease;
     const settlement: Settlement = {
       kind: 'settles',
@@ -162,7 +165,9 @@ export class LaneSource {
         pace(lane.credit, verdict, delivery, clock);
         lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
         try {
+          const end = ends[verdict.kind];
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
+          else if (end) recent.ended(message.id, end);
         } finally {
           lane.settled(delivery);
           this.#forget(active);
@@ -176,6 +181,7 @@ export class LaneSource {
     const active: ActiveLease = { lease, lane, delivery, expiresAt, begunAt: undefined, isHandedBack: false };
     this.#active.add(active);
     running.set(message.id, delivery);
+    recent.seen(message.id, message.lane);
     return active;
   }
 
@@ -243,6 +249,13 @@ function pace(credit: PacedCredit, verdict: Verdict, { startedAt }: Delivery, cl
     credit.refused(startedAt, clock.monotonic());
   }
 }
+
+/** What an invocation is after a verdict that ends it. */
+const ends: Readonly<Partial<Record<Verdict['kind'], InvocationState>>> = {
+  done: 'succeeded',
+  dead: 'dead',
+  cancelled: 'cancelled',
+};
 
 function dispositionOf(verdict: Verdict, resultBody: number): Disposition {
   switch (verdict.kind) {

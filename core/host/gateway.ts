@@ -5,6 +5,7 @@ import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
+import type { Problem } from '../config/problem.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
 import { sleep, within } from '../contracts/clock.ts';
@@ -23,6 +24,7 @@ import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { callerMetrics } from '../observe/caller-metrics.ts';
 import { functionMetrics, requestMetrics } from '../observe/function-metrics.ts';
 import { queueMetrics } from '../observe/queue-metrics.ts';
+import { RecentInvocations } from '../observe/recent-invocations.ts';
 import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
@@ -74,11 +76,14 @@ export class Gateway {
   #config: Config;
   /** What the files say. */
   #declared: Config;
+  /** What is to be said of the files. */
+  #findings: readonly Problem[];
   readonly #deployments: Deployments;
   readonly #scaler: Scaler;
   readonly #parts;
   readonly #plugins: Plugins;
   readonly #running = new Map<string, Delivery>();
+  readonly #recent = new RecentInvocations();
   readonly #sources: Sources;
   readonly #functions: Functions;
   readonly #stopAsked = new AbortController();
@@ -94,8 +99,10 @@ export class Gateway {
   #management: Server | undefined;
   #state: 'starting' | 'ready' | 'leaving' | 'stopping' | 'stopped' = 'starting';
 
-  constructor(container: DependencyContainer, baseFolder: string) {
+  /** `findings`: what reading the configuration found to say of it. */
+  constructor(container: DependencyContainer, baseFolder: string, findings: readonly Problem[] = []) {
     this.#declared = container.resolve(configToken);
+    this.#findings = findings;
     this.#config = this.#declared;
     this.#parts = {
       catalog: container.resolve(catalogToken),
@@ -114,7 +121,7 @@ export class Gateway {
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const resultBody = this.#config.gateway.limits.body;
-    this.#sources = new Sources({ ...this.#parts, running: this.#running, resultBody });
+    this.#sources = new Sources({ ...this.#parts, recent: this.#recent, running: this.#running, resultBody });
     this.#functions = new Functions(catalog, this.#plugins, logger);
     this.#callers = new GatewayCallers(this.#config.gateway, catalog, this.#parts);
     this.#callbacks = this.#callbackSender();
@@ -181,10 +188,12 @@ export class Gateway {
         ...this.#parts,
         plugins,
         invocations,
+        recent: this.#recent,
         callers: this.#callers,
         deployments: this.#deployments,
         scaler: this.#scaler,
         declared: () => this.#declared,
+        inForce: () => ({ config: this.#config, findings: this.#findings }),
         isReady: () => this.#state === 'ready',
       }),
     );
@@ -228,6 +237,7 @@ export class Gateway {
     const { reasons } = result;
     this.#reloads(result.result);
     if (result.result === 'ok') {
+      this.#findings = problems;
       logger.info({ changes: result.changes }, 'another configuration is in force');
       events.emit('config.reloaded', { reason: result.changes });
     } else {
@@ -404,6 +414,7 @@ export class Gateway {
       emit: events.emit,
       queues: this.#plugins.queues,
       running: this.#running,
+      recent: this.#recent,
       get standardRetry() {
         return inForce().standardRetry;
       },

@@ -6,7 +6,8 @@ import type {
   Readiness,
 } from '../api/services.ts';
 import { deployTarget } from '../config/deployments.ts';
-import { withoutSecrets } from '../config/redact.ts';
+import type { Problem } from '../config/problem.ts';
+import { shownConfig, withoutSecrets } from '../config/redact.ts';
 import type { Config } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -18,6 +19,7 @@ import type { Catalog } from '../functions/catalog.ts';
 import type { Scaler } from '../functions/scaler.ts';
 import type { Events } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
+import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import type { PluginInstance } from './instance.ts';
 import type { Plugins, RunningConnection, RunningConnector } from './plugins.ts';
 
@@ -29,17 +31,20 @@ export interface ManagedParts {
   readonly meter: Meter;
   readonly plugins: Plugins;
   readonly invocations: Invocations;
+  readonly recent: RecentInvocations;
   readonly deployments: DeploymentServices;
   readonly callers: ManagementServices['callers'];
   readonly scaler: Scaler;
   /** As the files say. */
   declared(): Config;
+  /** With the functions that were deployed through the API, and what was found to say of the files. */
+  inForce(): { readonly config: Config; readonly findings: readonly Problem[] };
   isReady(): boolean;
 }
 
 /** What the management API is given of the gateway. */
 export function managementServices(parts: ManagedParts): ManagementServices {
-  const { callers, catalog, clock, deployments, events, invocations, meter, plugins, scaler } = parts;
+  const { callers, catalog, clock, deployments, events, invocations, meter, plugins, recent, scaler } = parts;
   return {
     queues: plugins.queues,
     invocations,
@@ -57,6 +62,12 @@ export function managementServices(parts: ManagedParts): ManagementServices {
     load: (name) => scaler.load(name),
     events: events.all,
     invocationCount: (name) => meter.invocationCount(name),
+    attempts: (name) => meter.attempts(name),
+    recent: (filter) => recent.list(filter),
+    configuration: () => {
+      const { config, findings } = parts.inForce();
+      return { configuration: shownConfig(config), findings };
+    },
     nextId: () => createId(clock.now()),
     waitingRooms: () =>
       catalog.list().map(({ name, slots }) => ({

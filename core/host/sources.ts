@@ -15,6 +15,7 @@ import { LaneSource } from '../delivery/lanes.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Ring, unlink } from '../kit/ring.ts';
 import type { Meter } from '../observe/meter.ts';
+import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import { LaneManager } from './lane-manager.ts';
 import type { RunningConnector } from './plugins.ts';
 
@@ -23,6 +24,7 @@ export interface SourcesParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly meter: Meter;
+  readonly recent: RecentInvocations;
   /** Leases that run, by invocation id. */
   readonly running: Map<string, Delivery>;
   readonly resultBody: number;
@@ -55,9 +57,9 @@ export class Sources {
 
   /** Reads the lanes of a queue from now on. */
   addQueue(queueName: string, queue: Queue): void {
-    const { catalog, clock, logger, meter, running, resultBody } = this.#parts;
+    const { catalog, clock, logger, meter, recent, running, resultBody } = this.#parts;
     const stale = (): void => meter.stale(queueName);
-    const source = new LaneSource({ queueName, queue, clock, logger, running, resultBody, stale });
+    const source = new LaneSource({ queueName, queue, clock, logger, recent, running, resultBody, stale });
     const manager = new LaneManager(queueName, queue, source, catalog, logger);
     this.#lanes.push({ manager, source });
     source.start();

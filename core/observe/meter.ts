@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from './prometheus.ts';
 
 /** Upper bounds in seconds: a no-op on the main thread to a report that takes minutes. */
-const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+export const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /** Attempts of one function that ended with one status. */
 interface CodeMeters {
@@ -12,6 +12,18 @@ interface CodeMeters {
   readonly buckets: number[];
   count: number;
   seconds: number;
+}
+
+/** What came of the attempts of one function since the start. */
+export interface Attempts {
+  readonly running: number;
+  readonly ended: number;
+  /** Of these: with a status from 400. */
+  readonly failed: number;
+  /** That they took, all together. */
+  readonly seconds: number;
+  /** How many by `secondsBuckets`, each alone; the last one is for what is longer than any bound. */
+  readonly buckets: readonly number[];
 }
 
 interface FunctionMeters {
@@ -169,6 +181,21 @@ export class Meter {
   /** Attempts that ended since the start. */
   invocationCount(name: string): number {
     return this.#functions.get(name)?.ended ?? 0;
+  }
+
+  /** Undefined of a function that has had none. */
+  attempts(name: string): Attempts | undefined {
+    const meters = this.#functions.get(name);
+    if (!meters) return undefined;
+    const buckets = secondsBuckets.map(() => 0).concat(0);
+    let failed = 0;
+    let seconds = 0;
+    for (const [status, child] of meters.byStatus) {
+      if (status >= 400) failed += child.count;
+      seconds += child.seconds;
+      for (const [index, count] of child.buckets.entries()) buckets[index] = (buckets[index] ?? 0) + count;
+    }
+    return { running: meters.inflight, ended: meters.ended, failed, seconds, buckets };
   }
 
   /** Attempts that were begun since the start. */

@@ -18,7 +18,7 @@ import type { PipelineServices } from './stage.ts';
  * letter) by the function's policy, with the effects that follow from it, and says it to the source exactly once.
  */
 export function respond(services: PipelineServices): (delivery: Delivery) => Verdict | Promise<Verdict> {
-  const { callbackFunction, catalog, clock, limits, logger, meter, emit } = services;
+  const { callbackFunction, catalog, clock, limits, logger, meter, emit, recent } = services;
 
   return (delivery) => {
     const outcome = (delivery.outcome ??= failed(
@@ -263,7 +263,9 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const about = { id, function: name, attempt };
     switch (verdict.kind) {
       case 'accepted':
-        if (!verdict.accepted.duplicate) emit('invocation.accepted', about);
+        if (verdict.accepted.duplicate) return;
+        recent.seen(id, name);
+        emit('invocation.accepted', about);
         return;
       case 'retry':
         if (verdict.counted) meter.retried(name);

@@ -10,6 +10,7 @@ import type { CallbackFunction } from '../delivery/callback.ts';
 import type { Deadlines } from '../delivery/deadlines.ts';
 import type { Emit } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
+import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import type { Tracing } from '../observe/tracing.ts';
 import type { Logger } from 'pino';
 
@@ -30,6 +31,8 @@ export interface PipelineServices {
   readonly tracing: Tracing | undefined;
   /** Tells what happened to whoever listens; free when nobody does. */
   readonly emit: Emit;
+  /** Told of what is accepted into a queue. */
+  readonly recent: Pick<RecentInvocations, 'seen'>;
   /** For queued work whose function is not known any more. */
   readonly standardRetry: RetryPolicy;
   /** Queues that are up, by name; one that failed is missing. */

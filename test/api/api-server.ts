@@ -19,6 +19,7 @@ import { testAuthenticator } from '../support/authenticator.ts';
 import { standardRetry } from './standard-retry.ts';
 import { invocationsOf } from '../../core/host/invocations.ts';
 import type { MillraceEvent } from '../../core/observe/events.ts';
+import { RecentInvocations } from '../../core/observe/recent-invocations.ts';
 import { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
 
@@ -28,6 +29,7 @@ export interface TestApi {
   readonly server: PublicServer;
   readonly queues: ReadonlyMap<string, Queue>;
   readonly events: Subject<MillraceEvent>;
+  readonly recent: RecentInvocations;
   /** Lines that were logged. */
   readonly log: string[];
   readonly services: ManagementServices;
@@ -84,6 +86,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
     ['second', await memoryQueue()],
   ]);
   const events = new Subject<MillraceEvent>();
+  const recent = new RecentInvocations();
   const named = options.functions ?? { 'echo.openfaas-fn': undefined, 'slow.openfaas-fn': undefined };
   const functions = Object.entries(named).map(([name, auth]) => entryOf(name, auth));
   const state: TestApi['state'] = {
@@ -121,6 +124,9 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
     trigger: () => Promise.reject(new MillraceError('connector.unknown', 'there are none')),
     nextId: () => createId(Date.now()),
     isReady: () => state.ready,
+    attempts: () => undefined,
+    recent: (filter) => recent.list(filter),
+    configuration: () => ({ configuration: { functions: named }, findings: [] }),
     ...options.services,
   };
   registerManagement(server, services);
@@ -135,6 +141,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
     server,
     queues,
     events,
+    recent,
     log,
     services,
     state,

@@ -113,8 +113,10 @@ async function ask(method: string, path: string, headers: Record<string, string>
   });
   let text = JSON.stringify(answer.headers);
   answer.body.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-  // Streams of events have no end.
-  if (!path.includes('/events') && !path.includes('follow')) await new Promise((done) => answer.body.on('close', done));
+  // Streams have no end; that of figures tells all of them first.
+  const isStream = /\/events|\/figures|follow/.test(path);
+  if (!isStream) await new Promise((done) => answer.body.on('close', done));
+  else if (path.includes('/figures')) await new Promise((done) => answer.body.once('data', done));
   answer.body.on('error', () => undefined).destroy();
   said.push([`${method} ${path}`, text]);
   return answer.statusCode;

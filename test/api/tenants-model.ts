@@ -49,6 +49,7 @@ export class World implements AsyncDisposable {
   /** Ids that each was given. */
   readonly invocations: Readonly<Record<Tenant, string[]>> = { a: [], b: [] };
   readonly events: Readonly<Record<Tenant, { text: string }>> = { a: { text: '' }, b: { text: '' } };
+  readonly figures: Readonly<Record<Tenant, { text: string }>> = { a: { text: '' }, b: { text: '' } };
   /** A route whose check of namespaces is left out for tenant a, as somebody might leave it out. */
   plant: string | undefined;
 
@@ -84,7 +85,8 @@ providers:
 
   /** One of everything. */
   async #furnish(tenant: Tenant): Promise<void> {
-    void this.#listen(tenant);
+    void this.#listen(tenant, 'events');
+    void this.#listen(tenant, 'figures');
     await this.send(tenant, 'POST /system/namespaces', { path: '/system/namespaces', json: spaceOf(tenant) });
     for (const [name, image] of Object.entries({ first: 'works', second: 'fails' })) {
       const json = deploymentOf(tenant, name, image);
@@ -97,11 +99,11 @@ providers:
     await this.send(tenant, runAsync, { path: `/async-function/first.${tenant}`, json: markOf(tenant) });
   }
 
-  async #listen(tenant: Tenant): Promise<void> {
+  async #listen(tenant: Tenant, what: 'events' | 'figures'): Promise<void> {
     const headers = { authorization: `Bearer ${this.#tokens[tenant]}` };
-    const { body } = await request(`${this.#gateway.url}/system/events`, { headers });
+    const { body } = await request(`${this.#gateway.url}/system/${what}`, { headers });
     body.on('error', () => undefined); // It ends with the gateway.
-    body.on('data', (chunk: Buffer) => (this.events[tenant].text += chunk.toString()));
+    body.on('data', (chunk: Buffer) => (this[what][tenant].text += chunk.toString()));
   }
 
   /** Does what the route is asked for, and waits until nothing follows from it any more. */
@@ -207,6 +209,9 @@ export const operations: Readonly<Record<string, (target: Target) => Asked>> = {
   'GET /system/queues': () => ({ path: '/system/queues' }),
   'POST /system/queues/{name}/pause': ({ lane }) => ({ path: `/system/queues/${lane}/pause` }),
   'POST /system/queues/{name}/resume': ({ lane }) => ({ path: `/system/queues/${lane}/resume` }),
+  'GET /system/invocations': ({ lane, pick }) => ({
+    path: `/system/invocations${oneOf(pick, ['', `?function=${lane}`, '?limit=1', '?state=queued'])}`,
+  }),
   'GET /system/dead-letters': ({ lane, pick }) => ({
     path: `/system/dead-letters${oneOf(pick, ['', `?function=${lane}`, '?limit=1', '?reason=max_attempts'])}`,
   }),
@@ -281,6 +286,8 @@ export const nobodys: ReadonlySet<string> = new Set([
   'GET /system/info',
   'GET /system/openapi.json',
   'GET /system/events', // Open all the time, for each of them: `World.events`.
+  'GET /system/figures', // As above: `World.figures`.
+  'GET /system/configuration', // Of all namespaces: for neither of them.
   'GET /',
   'GET /ui/',
   'GET /ui/{file}',

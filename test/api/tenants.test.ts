@@ -100,12 +100,14 @@ describe('two tenants', () => {
 });
 
 /** Each was told of his own, and of nothing else. */
-async function expectEvents({ events, invocations }: World): Promise<void> {
+async function expectEvents({ events, figures, invocations }: World): Promise<void> {
   for (const tenant of ['a', 'b'] as const) {
     const other = otherOf(tenant);
-    await eventually(() => (events[tenant].text.includes(`.${tenant}"`) ? true : undefined));
-    expect(events[tenant].text).not.toContain(`.${other}"`);
-    for (const id of invocations[other]) expect(events[tenant].text).not.toContain(id);
+    for (const told of [events[tenant], figures[tenant]]) {
+      await eventually(() => (told.text.includes(`.${tenant}"`) ? true : undefined));
+      expect(told.text).not.toContain(`.${other}"`);
+      for (const id of invocations[other]) expect(told.text).not.toContain(id);
+    }
   }
 }
 

@@ -72,7 +72,7 @@ export async function startingGateway(
   const { config, problems } = await loadConfig(file, registry, testDefaults, environment);
   if (!config) throw new Error(problems.map(({ text }) => text).join('\n'));
   const logger = pino({ level: process.env['MILLRACE_TEST_LOG'] ?? 'silent' });
-  const gateway = new Gateway(compose(config, logger), dirname(file));
+  const gateway = new Gateway(compose(config, logger), dirname(file), problems);
   return { gateway, folder: dirname(file), registry, starting: gateway.start() };
 }
 

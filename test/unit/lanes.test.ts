@@ -4,6 +4,7 @@ import { systemClock } from '../../core/contracts/clock.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { PacedCredit } from '../../core/delivery/credit.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
+import { RecentInvocations } from '../../core/observe/recent-invocations.ts';
 import { manualClock } from '../../core/testing/manual-clock.ts';
 import { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
@@ -51,6 +52,7 @@ async function open(
     queue,
     clock: systemClock,
     logger: pino({ enabled: false }),
+    recent: new RecentInvocations(),
     running: new Map(),
     resultBody: 1000,
     stale: () => {},
@@ -113,6 +115,7 @@ async function openSlow(limit: number): Promise<{
     queue,
     clock,
     logger: pino({ enabled: false }),
+    recent: new RecentInvocations(),
     running: new Map(),
     resultBody: 1000,
     stale: () => {},
