@@ -3,6 +3,7 @@ import { scopes } from '../contracts/route.ts';
 import { configurationRoutes } from './configuration.ts';
 import { connectionRoutes } from './connections.ts';
 import { connectorRoutes } from './connectors.ts';
+import { consoleRoutes } from './console.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
 import { deploymentRoutes } from './deployments.ts';
 import { eventRoutes } from './events.ts';
@@ -18,7 +19,6 @@ import { queueRoutes } from './queues.ts';
 import { addRoutes, type ApiRoute, route } from './route.ts';
 import { secretRoutes } from './secrets.ts';
 import type { PublicServer } from './server.ts';
-import { uiRoutes } from './ui.ts';
 import type { ManagementServices } from './services.ts';
 
 let document: ReturnType<typeof openApiOf> | undefined;
@@ -52,10 +52,15 @@ export const apiRoutes: readonly ApiRoute[] = [
   ...invocationListRoutes,
   ...configurationRoutes,
   openApiRoute,
-  ...uiRoutes,
+  ...consoleRoutes,
 ];
 
-/** Adds the API to the public listener: `/invocations`, `/system`, `/healthz`, `/readyz`. */
-export function registerManagement(server: PublicServer, services: ManagementServices): void {
-  addRoutes(server, apiRoutes, services);
+/** Adds the API to the public listener: `/invocations`, `/system`, `/healthz`, `/readyz`, and the console if it is wanted. */
+export function registerManagement(
+  server: PublicServer,
+  services: ManagementServices,
+  { console: hasConsole }: { readonly console: boolean } = { console: true },
+): void {
+  const routes = hasConsole ? apiRoutes : apiRoutes.filter((entry) => !consoleRoutes.includes(entry));
+  addRoutes(server, routes, services);
 }

@@ -79,7 +79,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   watch.configure(config.gateway.reload);
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
   if (process.stdout.isTTY || process.env['MILLRACE_HINTS'] === '1')
-    console.log(whatToTry(gateway, [...config.functions.keys()]));
+    console.log(whatToTry(gateway, [...config.functions.keys()], config.gateway.console));
   isReady = true;
   if (isReloadAsked) void reload('SIGHUP');
   return ended;
@@ -142,7 +142,7 @@ function isTerminalGone(): boolean {
   }
 }
 
-function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[]): string {
+function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[], hasConsole: boolean): string {
   const name = (functions.find((candidate) => candidate.startsWith('echo')) ?? functions[0] ?? 'NAME').replace(
     /\.openfaas-fn$/,
     '',
@@ -157,5 +157,5 @@ function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[]
   what is queued           npm run millrace -- queues
   what went wrong          npm run millrace -- dead-letters list
   metrics                  curl ${managementUrl}/metrics
-`;
+${hasConsole ? `  all of it, by hand       ${url}/ui/\n` : ''}`;
 }

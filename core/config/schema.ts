@@ -115,6 +115,7 @@ const gatewaySchema = z.strictObject({
     .union([z.literal('none'), authSchema])
     .prefault('none')
     .describe('Who may do what; none only while the listener is on a loopback address.'),
+  console: z.boolean().default(true).describe('The web console at /ui/; false: it is not there.'),
   functions: z
     .strictObject({
       auth: z.enum(functionAuths).default('public').describe('Who may call a function that does not say it itself.'),

@@ -196,6 +196,7 @@ export class Gateway {
         inForce: () => ({ config: this.#config, findings: this.#findings }),
         isReady: () => this.#state === 'ready',
       }),
+      gateway,
     );
     server.serve([]);
     for (const connector of this.#config.connectors.values()) {

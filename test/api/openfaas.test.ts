@@ -191,21 +191,6 @@ describe('the API of OpenFaaS, by what faas-cli sends', () => {
     expect((await faas.send('GET', '/healthz')).status).toBe(200);
   });
 
-  it('has a page, for those who may see what is on it', async () => {
-    const { faas, url } = await startOpenFaas();
-    const root = await request(`${url}/`);
-    expect([root.statusCode, root.headers['location']]).toEqual([307, '/ui/']);
-    expect((await request(`${url}/ui/`)).statusCode).toBe(401);
-    const page = await faas.send('GET', '/ui/');
-    expect(page.text).toContain('<title>Millrace</title>');
-    expect(page.headers['content-security-policy']).toContain("default-src 'self'");
-    // What the page asks for is there, and it brings no script of its own.
-    expect(page.text).not.toMatch(/<script(?![^>]*src=)/);
-    for (const [, file] of page.text.matchAll(/(?:src|href)="([^"]+)"/g))
-      expect((await faas.send('GET', `/ui/${file}`)).status, file).toBe(200);
-    expect((await faas.send('GET', '/ui/..%2fserver.ts')).status).toBe(400);
-  });
-
   it.each([
     [{ image: 'x' }, 'service'],
     [{ service: 'Bad_Name', image: 'x' }, 'service'],

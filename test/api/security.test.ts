@@ -27,6 +27,8 @@ test('every route of the router refuses without credentials, unless it is one of
   api = await startApi({ auth: basic });
   const open = new Set([
     '/',
+    '/ui/',
+    '/ui/:file',
     '/healthz',
     '/readyz',
     '/invocations/:id',
