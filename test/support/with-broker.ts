@@ -19,14 +19,24 @@ export async function describeWithBroker(kind: BrokerKind, name: string, suite: 
 
 /** `describe` of tests that start brokers of their own by `startBroker`; without its programs, as above. */
 export async function describeWithOwnBroker(kind: BrokerKind, name: string, suite: () => void): Promise<void> {
+  await describeWithPrograms(recipes[kind], name, suite);
+}
+
+/** `describe` of tests that run these programs; without them, as above. */
+export async function describeWithPrograms(
+  wanted: Parameters<typeof programsOf>[0],
+  name: string,
+  suite: (programs: Readonly<Record<string, string>>) => void,
+): Promise<void> {
+  let programs: Readonly<Record<string, string>>;
   try {
-    await programsOf(recipes[kind]);
+    programs = await programsOf(wanted);
   } catch (error) {
     if (!(error instanceof BrokerMissing)) throw error;
     without(name, error.message);
     return;
   }
-  describe(name, suite);
+  describe(name, () => suite(programs));
 }
 
 async function ask(kind: BrokerKind): Promise<SharedBroker> {
