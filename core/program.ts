@@ -6,6 +6,7 @@ import { providers } from '../plugins/providers/index.ts';
 import { queues } from '../plugins/queues/index.ts';
 import { stores } from '../plugins/stores/index.ts';
 import { registerCommands } from './cli/commands.ts';
+import { errorJson } from './cli/command.ts';
 import type { CliContext } from './cli/context.ts';
 import { exitCodes } from './cli/exit-codes.ts';
 import { Registry } from './host/registry.ts';
@@ -22,10 +23,26 @@ const context: CliContext = {
   },
 };
 
+const isForScripts = process.argv.includes('--json');
+
 const program = new Command('millrace')
   .description('An event-driven function host.')
   .version(version)
-  .showHelpAfterError()
+  .showHelpAfterError(!isForScripts)
+  .configureOutput({
+    outputError: (text, write) =>
+      write(
+        isForScripts
+          ? `${errorJson(
+              text
+                .replace(/^error: /, '')
+                .trim()
+                .replaceAll('\n', ' '),
+              exitCodes.usage,
+            )}\n`
+          : text,
+      ),
+  })
   .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCodes.ok : exitCodes.usage));
 
 await registerCommands(program, context, process.argv[2]);

@@ -5,9 +5,10 @@ import { secretValues } from '../config/redact.ts';
 import type { Config } from '../config/schema.ts';
 import { type Probed, probe } from '../host/probe.ts';
 import { createLogger } from '../observe/log.ts';
+import { acting } from './command.ts';
 import { type CliContext, standardConfig } from './context.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
-import { colours, printable } from './output.ts';
+import { colours, printable, printJson } from './output.ts';
 
 interface CheckOptions {
   readonly json?: boolean;
@@ -23,29 +24,28 @@ Exit codes:
 `;
 
 export function registerCheck(program: Command, { registry, defaults }: CliContext): void {
-  program
+  const command = program
     .command('check')
     .description('check a configuration; exit 2 and list every problem if there is one')
     .argument('[file]', 'the configuration', standardConfig)
-    .option('--json', 'problems as JSON')
+    .option('--json', 'print JSON only')
     .option(
       '--connect',
       'dial each connection too, start and stop each queue and store that works over one, and compare what connectors need with what is there',
     )
-    .addHelpText('after', exitCodeHelp)
-    .action(async (file: string, { json, connect }: CheckOptions) => {
-      const { config, problems } = await loadConfig(file, registry, defaults);
-      if (!json) for (const { text } of problems) console.error(text);
-      if (!json && config)
-        console.log(`${file}: ok, ${config.functions.size} functions, ${config.connectors.size} connectors`);
-      const probed = connect && config ? await probeQuietly(config, file) : undefined;
-      if (!json) for (const one of probed ?? []) console.log(lineOf(one));
-      if (json) {
-        const result = { valid: config !== undefined, problems, ...(probed && { connected: probed }) };
-        console.log(JSON.stringify(result, undefined, 2));
-      }
-      process.exitCode = config ? exitCodeOf(probed ?? []) : exitCodes.usage;
-    });
+    .addHelpText('after', exitCodeHelp);
+  acting(command, async ({ json, connect }: CheckOptions, file: string) => {
+    const { config, problems } = await loadConfig(file, registry, defaults);
+    if (!json) for (const { text } of problems) console.error(text);
+    if (!json && config)
+      console.log(`${file}: ok, ${config.functions.size} functions, ${config.connectors.size} connectors`);
+    const probed = connect && config ? await probeQuietly(config, file) : undefined;
+    if (!json) for (const one of probed ?? []) console.log(lineOf(one));
+    if (json) {
+      printJson({ valid: config !== undefined, problems, ...(probed && { connected: probed }) });
+    }
+    return config ? exitCodeOf(probed ?? []) : exitCodes.usage;
+  });
 }
 
 async function probeQuietly(config: Config, file: string): Promise<readonly Probed[]> {

@@ -3,18 +3,8 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Dispatcher, request } from 'undici';
 import { messageOf } from '../contracts/errors.ts';
+import { acting, CliError } from './command.ts';
 import { exitCodeHelp, exitCodes, type ExitCode } from './exit-codes.ts';
-
-/** An end of a command that is not a bug: what to tell the user, and how the process ends. */
-export class CliError extends Error {
-  override readonly name = 'CliError';
-  readonly exitCode: ExitCode;
-
-  constructor(exitCode: ExitCode, message: string) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-}
 
 /** The options that every command of a gateway has. */
 export interface ClientOptions {
@@ -37,22 +27,31 @@ interface Asked {
   readonly body?: string | Uint8Array | Readable | undefined;
   /** How long the answer may take to begin, ms; 0 is for ever. */
   readonly patienceMs?: number;
+  /** Gives up when it aborts. */
+  readonly signal?: AbortSignal;
   /** Shows the credentials to whatever answers, which may be a function. */
   readonly authenticate?: boolean | undefined;
 }
 
 const maxErrorBytes = 65_536;
+/** What to do about an error of the API, by its code, where the message cannot say so: it does not know who asks. */
+const nextSteps: Readonly<Record<string, string>> = {
+  'request.forbidden': 'a token with that scope: `millrace token create`',
+  'function.missing': '`millrace functions` lists what is deployed',
+  'connector.unknown': '`millrace connectors` lists them',
+  'queue.unknown': '`millrace queues` lists them',
+  'dead-letter.unknown': '`millrace dead-letters list` lists them',
+  'secret.missing': '`millrace secrets` lists them',
+  'queue.full': 'see what waits with `millrace queues`',
+};
 const ownRoutes = /^\/(?:system|invocations)\//;
 
-/**
- * Adds the common options, and turns a CliError into a message and an exit code. Each `run` declares the options and
- * words that its command has been given; commander knows no types.
- */
+/** Adds the common options; for the rest see `acting`. */
 export function gatewayCommand(
   command: Command,
   run: (client: Client, options: never, ...words: never[]) => Promise<ExitCode | void>,
 ): Command {
-  return command
+  command
     .addOption(new Option('--url <url>', 'of the gateway').env('MILLRACE_URL').default('http://127.0.0.1:8080'))
     .addOption(new Option('--user <name>', 'of the gateway').env('MILLRACE_USER'))
     .option(
@@ -61,37 +60,10 @@ export function gatewayCommand(
     )
     .option('--token-file <file>', 'holds an API token, instead of user and password; or set MILLRACE_TOKEN')
     .option('--json', 'print JSON only')
-    .addHelpText('after', exitCodeHelp)
-    .action(async (...given: unknown[]) => {
-      const words = given.slice(0, -2) as never[];
-      try {
-        const options = optionsOf(command) as ClientOptions;
-        const client = await Client.of(options);
-        process.exitCode = (await run(client, options as never, ...words)) ?? exitCodes.ok;
-      } catch (error) {
-        if (!(error instanceof CliError)) throw error;
-        console.error(`millrace: ${error.message}`);
-        process.exitCode = error.exitCode;
-      }
-    });
-}
-
-/**
- * The options of a command and of the groups above it. Commander gives `queues pause x --url U` to `queues`, which knows
- * the option too: what was typed counts, wherever it landed.
- */
-function optionsOf(command: Command): unknown {
-  const options: Record<string, unknown> = {};
-  const typed = new Set<string>();
-  for (let level: Command | null = command; level; level = level.parent) {
-    for (const [name, value] of Object.entries(level.opts())) {
-      const isTyped = level.getOptionValueSource(name) === 'cli';
-      if (name in options && (!isTyped || typed.has(name))) continue;
-      options[name] = value;
-      if (isTyped) typed.add(name);
-    }
-  }
-  return options;
+    .addHelpText('after', exitCodeHelp);
+  return acting(command, async (options: ClientOptions, ...words) =>
+    run(await Client.of(options), options as never, ...words),
+  );
 }
 
 /** A gateway at the other end of HTTP. Failures are CliErrors that say what to do next. */
@@ -134,7 +106,7 @@ export class Client {
   async send(
     method: string,
     path: string,
-    { query, headers, body, patienceMs = 300_000, authenticate = ownRoutes.test(path) }: Asked = {},
+    { query, headers, body, patienceMs = 300_000, signal, authenticate = ownRoutes.test(path) }: Asked = {},
   ): Promise<Answer> {
     const asked = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(asked.map(([name, value]) => [name, String(value)])).toString();
@@ -146,6 +118,7 @@ export class Client {
         body: body ?? null,
         headersTimeout: patienceMs,
         bodyTimeout: patienceMs,
+        ...(signal && { signal }),
       });
       return { status: answer.statusCode, headers: answer.headers, body: answer.body };
     } catch (error) {
@@ -179,27 +152,39 @@ export class Client {
     return answer;
   }
 
-  /** What an unwanted answer means for the user. */
-  async failure({ status, body }: Answer): Promise<CliError> {
+  /** What an unwanted answer means for the user. `meant`: what he may have meant, to follow the gateway's words. */
+  async failure({ status, body }: Answer, meant = ''): Promise<CliError> {
     const text = await textOf(body);
-    if (status === 401) {
-      return new CliError(
-        exitCodes.unauthorized,
-        `${this.#url} wants credentials: set MILLRACE_TOKEN or --token-file; or MILLRACE_USER and MILLRACE_PASSWORD, or ` +
-          '--user and --password-file',
-      );
+    if (status === 401) return new CliError(exitCodes.unauthorized, this.#unauthorized(), { status });
+    const error = apiError(text);
+    if (!error) {
+      return new CliError(exitCodeOf(status), `${this.#url} answered ${status}${text && `: ${text.slice(0, 500)}`}`, {
+        status,
+      });
     }
-    if (status === 403) {
-      return new CliError(exitCodes.unauthorized, apiMessage(text) ?? `${this.#url} answered: ${text.slice(0, 500)}`);
-    }
-    const message = apiMessage(text) ?? `${this.#url} answered ${status}${text && `: ${text.slice(0, 500)}`}`;
-    return new CliError(status === 404 || status === 410 ? exitCodes.notFound : exitCodes.failed, message);
+    const { code, message } = error;
+    const next = nextSteps[code];
+    return new CliError(exitCodeOf(status), `${message}${meant} (${code})${next === undefined ? '' : `; ${next}`}`, {
+      status,
+      code,
+    });
+  }
+
+  #unauthorized(): string {
+    const how =
+      'by MILLRACE_TOKEN or --token-file; or a user by MILLRACE_USER and MILLRACE_PASSWORD, or --user and --password-file';
+    return this.#authorization === undefined
+      ? `${this.#url} wants credentials: give a token (\`millrace token create\` makes one, and says where it goes) ${how}`
+      : `${this.#url} does not take these credentials: give others ${how}`;
   }
 
   #unreachable(error: unknown): CliError {
     const { code } = error as { readonly code?: unknown };
     if (code === 'ECONNREFUSED') {
-      return new CliError(exitCodes.unreachable, `nothing listens on ${this.#url}: is \`npm start\` running?`);
+      return new CliError(
+        exitCodes.unreachable,
+        `nothing listens on ${this.#url}: is the gateway running? Start it with \`millrace serve\`, or say where it is by --url or MILLRACE_URL`,
+      );
     }
     if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
       return new CliError(exitCodes.unreachable, `the host of ${this.#url} is not known: check --url or MILLRACE_URL`);
@@ -230,11 +215,16 @@ async function textOf(body: Answer['body']): Promise<string> {
   return text;
 }
 
-function apiMessage(text: string): string | undefined {
+function apiError(text: string): { readonly code: string; readonly message: string } | undefined {
   try {
     const { error } = JSON.parse(text) as { error?: { code?: unknown; message?: unknown } };
-    return typeof error?.message === 'string' ? `${error.message} (${String(error.code)})` : undefined;
+    return typeof error?.message === 'string' ? { code: String(error.code), message: error.message } : undefined;
   } catch {
     return undefined; // Not JSON: the caller shows it as it is.
   }
+}
+
+function exitCodeOf(status: number): ExitCode {
+  if (status === 403) return exitCodes.unauthorized;
+  return status === 404 || status === 410 ? exitCodes.notFound : exitCodes.failed;
 }

@@ -1,22 +1,19 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../config/load.ts';
 import { shownConfig } from '../config/redact.ts';
+import { acting } from './command.ts';
+import { configuration } from './configuration.ts';
 import { type CliContext, standardConfig } from './context.ts';
-import { exitCodes } from './exit-codes.ts';
+import { printJson } from './output.ts';
 
-export function registerConfigShow(program: Command, { registry, defaults }: CliContext): void {
-  const config = program.command('config').description('look at a configuration');
-  config
+export function registerConfigShow(program: Command, context: CliContext): void {
+  const show = program
+    .command('config')
+    .description('look at a configuration')
     .command('show')
     .description('print it as it is understood, defaults and environment included, without its secrets')
     .argument('[file]', 'the configuration', standardConfig)
-    .action(async (file: string) => {
-      const { config: loaded, problems } = await loadConfig(file, registry, defaults);
-      for (const { text } of problems) console.error(text);
-      if (!loaded) {
-        process.exitCode = exitCodes.usage;
-        return;
-      }
-      console.log(JSON.stringify(shownConfig(loaded), undefined, 2));
-    });
+    .option('--json', 'print JSON only: what is wrong, too');
+  acting(show, async ({ json }: { json?: boolean }, file: string) => {
+    printJson(shownConfig(await configuration(file, context, { json })));
+  });
 }

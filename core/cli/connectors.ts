@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type ClientOptions, gatewayCommand } from './client.ts';
 import { colours, printable, printJson, table } from './output.ts';
 
-interface ConnectorRow {
+export interface ConnectorRow {
   readonly name: string;
   readonly kind: string;
   readonly state: string;

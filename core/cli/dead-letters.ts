@@ -1,9 +1,11 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
+import { deadReason } from '../api/schemas.ts';
 import { messageOf } from '../contracts/errors.ts';
-import { CliError, type Client, type ClientOptions, gatewayCommand } from './client.ts';
+import { type Client, type ClientOptions, gatewayCommand } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { parseHeader } from './invoke.ts';
 import { colours, printable, printJson, table } from './output.ts';
@@ -78,8 +80,8 @@ export function registerDeadLetters(program: Command): void {
 
 function withFilter(command: Command): Command {
   return command
-    .option('--function <name>', 'only of this function')
-    .option('--reason <reason>', 'only: max_attempts, permanent, crashed, expired, unroutable, loop, unreadable');
+    .option('--function <function>', 'only of this function')
+    .addOption(new Option('--reason <reason>', 'only of those that died of it').choices(deadReason.options));
 }
 
 async function list(

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { type Client, CliError, type ClientOptions, gatewayCommand } from './client.ts';
+import { type Client, type ClientOptions, gatewayCommand } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes } from './exit-codes.ts';
-import { printable } from './output.ts';
+import { printable, printJson } from './output.ts';
 import { type AskedDeployment, readStack } from './stack.ts';
 
 interface StackOptions extends ClientOptions {
@@ -16,24 +17,28 @@ export function registerDeploy(program: Command): void {
     .description('deploy the functions of a stack file of OpenFaaS')
     .option('-f, --file <stack>', 'the stack file', 'stack.yaml')
     .option('--filter <text>', 'only functions with this in their name');
-  gatewayCommand(deploy, async (client, { file, filter = '' }: StackOptions) => {
+  gatewayCommand(deploy, async (client, { file, filter = '', json }: StackOptions) => {
     const functions = (await readStack(file, process.env)).filter(({ service }) => service.includes(filter));
     if (functions.length === 0) throw new CliError(exitCodes.usage, `${file}: no function to deploy`);
+    const deployed: { readonly function: string; readonly created: boolean }[] = [];
     for (const one of functions) {
       const created = await deployOne(client, one);
-      console.log(`${printable(nameOf(one))}: ${created ? 'deployed' : 'deployed anew'}`);
+      deployed.push({ function: nameOf(one), created });
+      if (!json) console.log(`${printable(nameOf(one))}: ${created ? 'deployed' : 'deployed anew'}`);
     }
+    if (json) printJson(deployed);
   });
 
   const remove = program
     .command('remove')
     .description('remove functions that were deployed so')
     .argument('<function...>', 'NAME or NAME.NAMESPACE');
-  gatewayCommand(remove, async (client, _options: ClientOptions, names: readonly string[]) => {
+  gatewayCommand(remove, async (client, { json }: ClientOptions, names: readonly string[]) => {
     for (const name of names) {
       await client.ok('DELETE', '/system/functions', jsonOf({ functionName: name }));
-      console.log(`${printable(name)}: removed; what is queued for it stays`);
+      if (!json) console.log(`${printable(name)}: removed; what is queued for it stays`);
     }
+    if (json) printJson({ removed: names });
   });
 
   const scale = program
@@ -41,12 +46,13 @@ export function registerDeploy(program: Command): void {
     .description('ask for so many replicas of a function')
     .argument('<function>')
     .argument('<replicas>');
-  gatewayCommand(scale, async (client, _options: ClientOptions, name: string, replicas: string) => {
+  gatewayCommand(scale, async (client, { json }: ClientOptions, name: string, replicas: string) => {
     if (!/^\d{1,4}$/.test(replicas))
       throw new CliError(exitCodes.usage, `replicas: expected a whole number, got ${replicas}`);
     const asked = jsonOf({ serviceName: name, replicas: Number(replicas) });
     await client.ok('POST', `/system/scale-function/${encodeURIComponent(name)}`, asked);
-    console.log(`${printable(name)}: asked for ${replicas}`);
+    if (json) printJson({ function: name, replicas: Number(replicas) });
+    else console.log(`${printable(name)}: asked for ${replicas}`);
   });
 }
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { type ClientOptions, gatewayCommand } from './client.ts';
+import { type Client, type ClientOptions, gatewayCommand } from './client.ts';
 import { colours, count, printable, printJson, table } from './output.ts';
 
-interface FunctionView {
+export interface FunctionView {
   readonly name: string;
   readonly namespace: string;
   readonly state: string;
@@ -21,7 +21,7 @@ export function registerFunctions(program: Command): void {
     const functions = await client.json<FunctionView[]>('GET', '/system/functions');
     if (json) return printJson(functions);
     if (functions.length === 0) {
-      console.log('no functions yet: add one under `functions:` in config/millrace.yaml');
+      console.log('no functions yet: add one under `functions:` of the configuration, or see `millrace deploy --help`');
       return;
     }
     const rows = functions.map((view) => [
@@ -35,4 +35,10 @@ export function registerFunctions(program: Command): void {
     ]);
     console.log(table(['function', 'state', 'replicas', 'calls', 'queue', 'provider', 'module'], rows));
   });
+}
+
+/** `name.namespace` of each that is deployed. */
+export async function functionNames(client: Client, asked: { readonly signal?: AbortSignal } = {}): Promise<string[]> {
+  const functions = await client.json<FunctionView[]>('GET', '/system/functions', asked);
+  return functions.map(({ name, namespace }) => `${name}.${namespace}`);
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { parseDuration } from '../config/units.ts';
-import { type Answer, CliError, type Client, type ClientOptions, gatewayCommand, isRefusal } from './client.ts';
+import { type Answer, type Client, type ClientOptions, gatewayCommand, isRefusal } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { colours, printable, printJson, table } from './output.ts';
 
@@ -20,9 +21,8 @@ export interface InvocationView {
   readonly replayOf?: string;
 }
 
-interface GetOptions extends ClientOptions {
+interface WaitOptions extends ClientOptions {
   readonly wait?: string;
-  readonly result?: boolean;
 }
 
 /** The gateway waits no longer than this in one request. */
@@ -34,16 +34,22 @@ export function registerInvocations(program: Command): void {
     .command('get')
     .description('show what became of an invocation; exit 1 if it failed')
     .argument('<id>')
-    .option('--wait <duration>', 'wait until it has finished, at most so long: 30s')
-    .option('--result', "print the function's answer instead of the state");
-  gatewayCommand(get, async (client, options: GetOptions, id: string) => {
-    const waitMs = durationOption('--wait', options.wait) ?? 0;
-    if (options.result) return printResult(await resultOf(client, id, waitMs), options.json);
-    const view = await stateOf(client, id, waitMs);
-    if (options.json) printJson(view);
+    .option('--wait <duration>', 'wait until it has finished, at most so long: 30s');
+  gatewayCommand(get, async (client, { wait, json }: WaitOptions, id: string) => {
+    const view = await stateOf(client, id, durationOption('--wait', wait) ?? 0);
+    if (json) printJson(view);
     else console.log(describe(view));
     return ['dead', 'expired', 'cancelled'].includes(view.state) ? exitCodes.failed : exitCodes.ok;
   });
+
+  const result = group
+    .command('result')
+    .description("print the function's own answer; exit 1 if its status is 400 or more")
+    .argument('<id>')
+    .option('--wait <duration>', 'wait until there is one, at most so long: 30s');
+  gatewayCommand(result, async (client, { wait, json }: WaitOptions, id: string) =>
+    printResult(await resultOf(client, id, durationOption('--wait', wait) ?? 0), json),
+  );
 
   const cancel = group
     .command('cancel')
@@ -70,7 +76,7 @@ export async function resultOf(client: Client, id: string, waitMs: number): Prom
     if (performance.now() >= deadline) {
       throw new CliError(
         exitCodes.failed,
-        `it has not finished yet; ask again: millrace invocations get ${printable(id)} --result --wait 5m`,
+        `it has not finished yet; ask again: millrace invocations result ${printable(id)} --wait 5m`,
       );
     }
     await answer.body.dump();

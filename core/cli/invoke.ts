@@ -2,9 +2,12 @@ import { type Command, Option } from 'commander';
 import { createReadStream } from 'node:fs';
 import { access } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { didYouMean } from '../config/suggest.ts';
 import { messageOf } from '../contracts/errors.ts';
-import { type Answer, CliError, type Client, type ClientOptions, gatewayCommand, isRefusal } from './client.ts';
+import { type Answer, type Client, type ClientOptions, gatewayCommand, isRefusal } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { functionNames } from './functions.ts';
 import { durationOption, printResult, resultOf } from './invocations.ts';
 import { printable, printJson } from './output.ts';
 
@@ -22,13 +25,23 @@ interface InvokeOptions extends ClientOptions {
   readonly auth?: boolean;
 }
 
+interface FunctionCall {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string | string[]>>;
+  readonly body: string | Uint8Array | Readable | undefined;
+  /** Answered 202, and run later. */
+  readonly queued: boolean;
+  /** Shows the function's gate the credentials. */
+  readonly authenticate?: boolean | undefined;
+}
+
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'];
 
 export function registerInvoke(program: Command): void {
   const command = program
     .command('invoke')
     .description('call a function and print its answer')
-    .argument('<name>', 'NAME or NAME.NAMESPACE; a path and a query may follow: echo/orders?all=1')
+    .argument('<function>', 'NAME or NAME.NAMESPACE; a path and a query may follow: echo/orders?all=1')
     .option('-d, --data <text>', 'the body')
     .option('-f, --file <file>', 'a file with the body; - reads standard input')
     .addOption(new Option('-X, --method <method>', 'HTTP method').choices(methods).default('POST'))
@@ -47,23 +60,11 @@ export function registerInvoke(program: Command): void {
 }
 
 async function invoke(client: Client, options: InvokeOptions, name: string): Promise<ExitCode> {
-  if (!/^[-a-zA-Z_0-9.]+(?:[/?].*)?$/.test(name)) {
-    throw new CliError(exitCodes.usage, `expected NAME or NAME.NAMESPACE, got ${JSON.stringify(name)}`);
-  }
   const waitMs = durationOption('--wait', options.wait);
   const queued = options.async === true || waitMs !== undefined;
-  const headers = headersOf(options, queued);
-  const body = await bodyOf(options);
-  const answer = await client.send(options.method, `/function/${name}`, {
-    headers: queued ? { ...headers, 'x-invoke-mode': 'async' } : headers,
-    body,
-    authenticate: options.auth,
-    patienceMs: 0, // The function's timeout is the gateway's business.
-  });
-  if (isRefusal(answer) && answer.status === 401 && !options.auth) {
-    throw new CliError(exitCodes.unauthorized, `function ${name} takes a token: add --auth, and give one (--help)`);
-  }
-  if (isRefusal(answer) && answer.status >= 400) throw await client.failure(answer);
+  const { method, auth } = options;
+  const call = { method, headers: headersOf(options, queued), body: await bodyOf(options), queued, authenticate: auth };
+  const answer = await callFunction(client, name, call);
   if (!queued || answer.status !== 202) return printResult(answer, options.json);
   const accepted = acceptedOf(answer);
   await answer.body.dump();
@@ -71,6 +72,44 @@ async function invoke(client: Client, options: InvokeOptions, name: string): Pro
   if (options.json) printJson(accepted);
   else console.log(`${accepted.id}\n${accepted.location}`);
   return exitCodes.ok;
+}
+
+/**
+ * The answer to a call, whatever its status.
+ *
+ * @throws CliError for what the gateway itself refused, with what to do about it.
+ */
+export async function callFunction(
+  client: Client,
+  name: string,
+  { method = 'POST', headers = {}, body, queued, authenticate = false }: FunctionCall,
+): Promise<Answer> {
+  if (!/^[-a-zA-Z_0-9.]+(?:[/?].*)?$/.test(name)) {
+    throw new CliError(exitCodes.usage, `expected NAME or NAME.NAMESPACE, got ${JSON.stringify(name)}`);
+  }
+  // Without a type, an HTTP function would have to guess.
+  const type = typeof body === 'string' && { 'content-type': looksLikeJson(body) ? 'application/json' : 'text/plain' };
+  const answer = await client.send(method, `/function/${name}`, {
+    headers: { ...type, ...headers, ...(queued && { 'x-invoke-mode': 'async' }) },
+    body,
+    authenticate,
+    patienceMs: 0, // The function's timeout is the gateway's business.
+  });
+  if (!isRefusal(answer) || answer.status < 400) return answer;
+  if (answer.status === 401 && !authenticate) {
+    const advice = `call it with \`millrace invoke ${name} --auth\`, and give one (\`millrace invoke --help\`)`;
+    throw new CliError(exitCodes.unauthorized, `function ${name} takes a token: ${advice}`);
+  }
+  throw await refusalOf(client, answer, name);
+}
+
+/** What the gateway said, and of a function that is missing the name that may have been meant. */
+async function refusalOf(client: Client, answer: Answer, name: string): Promise<CliError> {
+  if (answer.status !== 404) return client.failure(answer);
+  const asked = /^[^/?]*/.exec(name)?.[0] ?? '';
+  const known = await functionNames(client).catch(() => []); // Who may call need not be allowed to list.
+  const candidates = asked.includes('.') ? known : known.map((full) => full.replace(/\.[^.]*$/, ''));
+  return client.failure(answer, didYouMean(asked, candidates));
 }
 
 function acceptedOf({ headers }: Answer): { id: string; callId: string; location: string; durability: string } {
@@ -104,9 +143,6 @@ function headersOf(options: InvokeOptions, queued: boolean): Record<string, stri
     if (!queued) throw new CliError(exitCodes.usage, `${option} is for queued work: add --async or --wait`);
     headers[header] = value;
   }
-  // Without a type, an HTTP function would have to guess.
-  if (options.data !== undefined)
-    headers['content-type'] ??= looksLikeJson(options.data) ? 'application/json' : 'text/plain';
   return headers;
 }
 

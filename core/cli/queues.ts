@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, type ClientOptions, gatewayCommand } from './client.ts';
 import { age, colours, count, printable, printJson, table } from './output.ts';
 
-interface QueueRow {
+export interface QueueRow {
   readonly level: 'gateway' | 'function' | 'provider';
   readonly name: string;
   readonly queue?: string;

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
-import { CliError, type Client } from './client.ts';
+import type { Client } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { colours, printable, printJson } from './output.ts';
 import { ProgressBar } from './progress-bar.ts';

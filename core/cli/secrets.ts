@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
-import { CliError, type ClientOptions, gatewayCommand } from './client.ts';
+import { messageOf } from '../contracts/errors.ts';
+import { type ClientOptions, gatewayCommand } from './client.ts';
+import { CliError } from './command.ts';
 import { jsonOf } from './deploy.ts';
 import { exitCodes } from './exit-codes.ts';
 import { printable, printJson, table } from './output.ts';
@@ -40,16 +42,18 @@ export function registerSecrets(program: Command): void {
       .description(`${description}; the value from --from-file, or from standard input`)
       .argument('<name>')
       .option('--from-file <file>', 'holds the value, which is taken as it is');
-    gatewayCommand(command, async (client, { namespace = '', fromFile }: SecretOptions, name: string) => {
+    gatewayCommand(command, async (client, { namespace = '', fromFile, json }: SecretOptions, name: string) => {
       const rawValue = (await valueFrom(fromFile)).toString('base64');
       await client.ok(method, '/system/secrets', jsonOf({ name, namespace, rawValue }));
-      console.log(`${printable(name)}: ${action}d`);
+      if (json) printJson({ name, namespace, action });
+      else console.log(`${printable(name)}: ${action}d`);
     });
   }
   const remove = group.command('remove').description('remove a secret').argument('<name>');
-  gatewayCommand(remove, async (client, { namespace = '' }: SecretOptions, name: string) => {
+  gatewayCommand(remove, async (client, { namespace = '', json }: SecretOptions, name: string) => {
     await client.ok('DELETE', '/system/secrets', jsonOf({ name, namespace }));
-    console.log(`${printable(name)}: removed`);
+    if (json) printJson({ name, namespace, action: 'remove' });
+    else console.log(`${printable(name)}: removed`);
   });
 }
 
@@ -57,7 +61,7 @@ async function valueFrom(file: string | undefined): Promise<Buffer> {
   try {
     if (file !== undefined) return await readFile(file);
   } catch (error) {
-    throw new CliError(exitCodes.usage, `--from-file: ${(error as Error).message}`);
+    throw new CliError(exitCodes.usage, `--from-file: ${messageOf(error)}`);
   }
   // What a person or `echo` ends the line with is no part of it.
   return Buffer.from((await buffer(process.stdin)).toString('latin1').replace(/\r?\n$/, ''), 'latin1');

@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { messageOf } from '../contracts/errors.ts';
-import { CliError } from './client.ts';
+import { CliError } from './command.ts';
 import { exitCodes } from './exit-codes.ts';
 
 /** What YAML may hold where OpenFaaS wants a text: faas-cli takes numbers and booleans as they are spelled. */

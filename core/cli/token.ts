@@ -1,19 +1,21 @@
 import type { Command } from 'commander';
 import { createToken, digestOf } from '../auth/token.ts';
+import { acting } from './command.ts';
 import { printJson } from './output.ts';
 
 export function registerToken(program: Command): void {
-  const command = program.command('token').description('API tokens');
-  command
+  const create = program
+    .command('token')
+    .description('API tokens')
     .command('create')
     .description('make a token, and what the configuration says of it')
-    .option('--json', 'print JSON only')
-    .action(({ json }: { json?: boolean }) => {
-      const token = createToken();
-      const hash = `sha256:${digestOf(token)}`;
-      if (json) printJson({ token, hash });
-      else console.log(instructions(token, hash));
-    });
+    .option('--json', 'print JSON only');
+  acting(create, ({ json }: { json?: boolean }) => {
+    const token = createToken();
+    const hash = `sha256:${digestOf(token)}`;
+    if (json) printJson({ token, hash });
+    else console.log(instructions(token, hash));
+  });
 }
 
 function instructions(token: string, hash: string): string {

@@ -191,7 +191,7 @@ describe('millrace plan', () => {
     expect(out).not.toContain('functions.b');
     expect(readFileSync(old, 'utf8')).toContain('a: {');
     expect(await plan(old, old)).toMatchObject({ code: 0, out: 'nothing changes\n' });
-    const json = await plan(old, wanted, '--output', 'json');
+    const json = await plan(old, wanted, '--json');
     expect(JSON.parse(json.out)).toMatchObject({
       valid: true,
       needsRestart: [],
@@ -218,7 +218,7 @@ describe('millrace plan', () => {
     const { code, err } = await plan(old, wanted);
     expect(code).toBe(2);
     expect(err).toMatch(/new\.yaml:2:\d+.*nonsense/);
-    const json = await plan(old, wanted, '--output', 'json');
+    const json = await plan(old, wanted, '--json');
     expect(JSON.parse(json.out)).toMatchObject({
       valid: false,
       problems: [{ path: expect.stringContaining('nonsense') }],

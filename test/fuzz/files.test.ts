@@ -3,7 +3,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect } from 'vitest';
-import { CliError } from '../../core/cli/client.ts';
+import { CliError } from '../../core/cli/command.ts';
 import { readStack } from '../../core/cli/stack.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { parseTree } from '../../core/config/tree.ts';

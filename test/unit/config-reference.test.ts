@@ -7,13 +7,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { registerCheck } from '../../core/cli/check.ts';
-import { registerConfigShow } from '../../core/cli/config-show.ts';
+import { registerCommands } from '../../core/cli/commands.ts';
 import type { CliContext } from '../../core/cli/context.ts';
-import { registerGenerate } from '../../core/cli/generate.ts';
-import { registerPlugins } from '../../core/cli/plugins.ts';
-import { registerSchema } from '../../core/cli/schema.ts';
-import { registerToken } from '../../core/cli/token.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { generatedFiles, jsonSchema } from '../../core/config/reference.ts';
 import { unwrapped } from '../../core/config/issues.ts';
@@ -292,10 +287,7 @@ describe('the command', () => {
     vi.spyOn(console, 'error').mockImplementation((text: unknown) => void (printed.err += `${String(text)}\n`));
     process.exitCode = 0;
     const program = new Command('millrace').exitOverride();
-    for (const register of [registerCheck, registerSchema, registerPlugins, registerConfigShow, registerGenerate]) {
-      register(program, context());
-    }
-    registerToken(program);
+    await registerCommands(program, context(), words[0]);
     await program.parseAsync(words, { from: 'user' });
     return { ...printed, code: process.exitCode };
   }
