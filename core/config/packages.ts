@@ -20,6 +20,11 @@ export function missingPackages({ packages = [] }: Pick<PluginDefinition, 'packa
   return `needs ${needs.join(' and ')}, which Millrace does not bring: ${installing(wrong.map(({ name }) => name))}`;
 }
 
+/** The versions of these that Millrace works with, as a package.json has them. */
+export function peerVersions(packages: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(packages.map((name) => [name, ranges[name] ?? '*']));
+}
+
 /** `npm install mqtt@5.16.0`. */
 export function installing(packages: readonly string[]): string {
   const wanted = packages.map((name) => (ranges[name] === undefined ? name : `${name}@${ranges[name]}`));

@@ -10,11 +10,12 @@ import type { Connector, Credit } from '../contracts/connector.ts';
 import {
   type ConnectorHost,
   defineConnection,
+  defineConnector,
   defineProvider,
   type PluginDefinition,
   type QueueDefinition,
 } from '../contracts/definition.ts';
-import type { Delivery, Verdict } from '../contracts/delivery.ts';
+import { Delivery, type Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Outcome } from '../contracts/invocation.ts';
 import type { Queue } from '../contracts/queue.ts';
@@ -53,11 +54,10 @@ export async function rehearse(
   standIns: StandIns,
   logger: Logger,
 ): Promise<TestResult> {
-  const connector = config.connectors.get(test.connector);
-  if (!connector?.messages) {
-    const text = connector
-      ? `connector "${test.connector}" is of kind ${connector.kind}, which brings no messages`
-      : `no connector "${test.connector}"`;
+  const connector = test.connector === undefined ? caller() : config.connectors.get(test.connector);
+  if (!connector) return { name: test.name, differences: [`no connector "${test.connector}"`] };
+  if (!connector.messages && test.call === undefined) {
+    const text = `connector "${connector.name}" is of kind ${connector.kind}, which brings no messages: test its function by \`call\``;
     return { name: test.name, differences: [text] };
   }
   const stage = new Stage(test, config.gateway.namespace);
@@ -178,6 +178,10 @@ class Stage {
     const { signal } = new AbortController();
     await credit.take(signal);
     const { promise, resolve } = Promise.withResolvers<Verdict>();
+    if (this.#test.call !== undefined) {
+      subscriber.next(callOf(this.#test.call, input, resolve));
+      return promise;
+    }
     const message = {
       topic: input.topic,
       id: input.id ?? String(index + 1),
@@ -273,6 +277,25 @@ class Stage {
     };
     return { ...definition, create };
   }
+}
+
+/** A source of calls, as a schedule or a caller is one. */
+function caller(): ConnectorConfig {
+  const definition = defineConnector({
+    kind: 'test',
+    summary: 'Calls a function.',
+    config: z.looseObject({}),
+    examples: [{}],
+    create: () => {
+      throw new Error('the stage plays it');
+    },
+  });
+  return { ...pluginOf('test', definition), enabled: true, credit: 1, messages: undefined };
+}
+
+function callOf(name: string, { headers, body }: TestInput, resolve: (verdict: Verdict) => void): Delivery {
+  const asked = { function: name, method: 'POST', path: '', query: '', headers: { ...headers }, body: bytesFrom(body) };
+  return new Delivery('test', { ...asked, mode: 'async' }, { kind: 'replies', settle: resolve });
 }
 
 function replaced(
