@@ -12,6 +12,7 @@ interface CommandFile {
 /** The commands in the order of the help. */
 const files: readonly CommandFile[] = [
   { words: ['init'], load: async () => (await import('./init.ts')).registerInit },
+  { words: ['dev'], load: async () => (await import('./dev.ts')).registerDev },
   { words: ['serve'], load: async () => (await import('./serve.ts')).registerServe },
   { words: ['check'], load: async () => (await import('./check.ts')).registerCheck },
   { words: ['test'], load: async () => (await import('./test.ts')).registerTest },

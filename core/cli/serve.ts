@@ -3,6 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { secretValues, withoutSecrets } from '../config/redact.ts';
+import type { Config } from '../config/schema.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { systemClock } from '../contracts/clock.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
@@ -10,24 +11,37 @@ import { plantedBug } from '../delivery/failpoint.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
-import { createLogger } from '../observe/log.ts';
+import { createLogger, type LogOptions } from '../observe/log.ts';
 import { asksForTraces, type Tracing, tracingOf } from '../observe/tracing.ts';
 import { version } from '../version.ts';
-import type { CliContext } from './context.ts';
-import { exitCodes } from './exit-codes.ts';
+import { type CliContext, standardConfig } from './context.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
 
 export function registerServe(program: Command, context: CliContext): void {
   program
     .command('serve')
     .description('run the gateway')
-    .option('-c, --config <file>', 'the configuration', 'config/millrace.yaml')
+    .option('-c, --config <file>', 'the configuration', standardConfig)
     .action(async ({ config }: { config: string }) => {
-      process.exitCode = await serve(config, context);
+      process.exitCode = await serve(config, context, { onReady: sayWhatToTry });
     });
 }
 
+/** How a gateway shows itself to whoever has started it. */
+export interface Showing {
+  /** Instead of what the configuration says. */
+  readonly logs?: Pick<LogOptions, 'format' | 'write'>;
+  /** Files are watched whatever the configuration says. */
+  readonly watch?: boolean;
+  readonly onReady: (gateway: Gateway, config: Config) => void;
+}
+
 /** Runs until a signal asks it to stop; returns the exit code. */
-async function serve(file: string, context: CliContext): Promise<number> {
+export async function serve(
+  file: string,
+  context: CliContext,
+  { logs, watch: watches, onReady }: Showing,
+): Promise<ExitCode> {
   const loaded = await loadConfig(file, context.registry, context.defaults);
   for (const problem of loaded.problems) console.error(problem.text);
   const { config } = loaded;
@@ -36,7 +50,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
   const secrets = new Set(secretValues(config));
   let tracing: Tracing | undefined;
   const about = asksForTraces(process.env) ? (id: string): object | undefined => tracing?.about(id) : undefined;
-  const logger = createLogger({ format, level, secrets, ...(about && { about }) });
+  const logger = createLogger({ format, level, secrets, ...(about && { about }), ...logs });
   if (plantedBug !== undefined)
     logger.error({ bug: plantedBug }, 'MILLRACE_PLANT: this gateway has a bug, for tests only');
   try {
@@ -47,7 +61,7 @@ async function serve(file: string, context: CliContext): Promise<number> {
     return exitCodes.usage;
   }
   const gateway = new Gateway(compose(config, logger, systemClock, tracing), dirname(resolve(file)), loaded.problems);
-  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  const { promise: ended, resolve: end } = Promise.withResolvers<ExitCode>();
   const watch = new ConfigWatch(loaded.origin, () => reload('a file has changed'));
   let isAsked = false;
   let reloading: Promise<void> | undefined;
@@ -76,10 +90,9 @@ async function serve(file: string, context: CliContext): Promise<number> {
     }
     throw error;
   }
-  watch.configure(config.gateway.reload);
+  configureWatch(config);
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
-  if (process.stdout.isTTY || process.env['MILLRACE_HINTS'] === '1')
-    console.log(whatToTry(gateway, [...config.functions.keys()], config.gateway.console));
+  onReady(gateway, config);
   isReady = true;
   if (isReloadAsked) void reload('SIGHUP');
   return ended;
@@ -103,8 +116,12 @@ async function serve(file: string, context: CliContext): Promise<number> {
       // What was one before may still be in use.
       for (const secret of now.config ? secretValues(now.config) : []) secrets.add(secret);
       const { result } = await gateway.reload(now);
-      if (result === 'ok' && now.config) watch.configure(now.config.gateway.reload);
+      if (result === 'ok' && now.config) configureWatch(now.config);
     }
+  }
+
+  function configureWatch({ gateway: { reload: asked } }: Config): void {
+    watch.configure(watches ? { ...asked, watch: true } : asked);
   }
 
   function stop(signal: NodeJS.Signals): void {
@@ -142,12 +159,17 @@ function isTerminalGone(): boolean {
   }
 }
 
-function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[], hasConsole: boolean): string {
-  const name = (functions.find((candidate) => candidate.startsWith('echo')) ?? functions[0] ?? 'NAME').replace(
+function sayWhatToTry(
+  { url, managementUrl }: Gateway,
+  { functions, gateway: { console: hasConsole } }: Config,
+): void {
+  if (!process.stdout.isTTY && process.env['MILLRACE_HINTS'] !== '1') return;
+  const names = [...functions.keys()];
+  const name = (names.find((candidate) => candidate.startsWith('echo')) ?? names[0] ?? 'NAME').replace(
     /\.openfaas-fn$/,
     '',
   );
-  return `
+  console.log(`
   Millrace ${version} listens on ${url}
 
   call a function          curl ${url}/function/${name} -d 'hello'
@@ -157,5 +179,5 @@ function whatToTry({ url, managementUrl }: Gateway, functions: readonly string[]
   what is queued           npm run millrace -- queues
   what went wrong          npm run millrace -- dead-letters list
   metrics                  curl ${managementUrl}/metrics
-${hasConsole ? `  all of it, by hand       ${url}/ui/\n` : ''}`;
+${hasConsole ? `  all of it, by hand       ${url}/ui/\n` : ''}`);
 }

@@ -1,20 +1,28 @@
 import pino, { type Logger } from 'pino';
 import { formsOf } from '../config/redact.ts';
-import { prettyLine } from './pretty.ts';
+import { prettyLine, shortLine } from './pretty.ts';
 
 export interface LogOptions {
-  /** `auto`: for people on a terminal, JSON elsewhere. */
-  readonly format: 'auto' | 'json' | 'pretty';
+  /** `auto`: `pretty` on a terminal, JSON elsewhere. `short`: a line for people. */
+  readonly format: 'auto' | 'json' | 'pretty' | 'short';
   readonly level: string;
   /** Values that never appear in a line, wherever they come from. More may be added while it is in use. */
   readonly secrets: ReadonlySet<string>;
   /** Adds to a line what is known of the invocation or call that it names. */
   readonly about?: (idOrCallId: string) => object | undefined;
+  /** Where the lines go instead of standard output. */
+  readonly write?: (text: string) => void;
 }
 
+const formats: Readonly<Record<'json' | 'pretty' | 'short', (line: string) => string>> = {
+  json: (line) => line,
+  pretty: (line) => prettyLine(line),
+  short: (line) => shortLine(line, process.stdout.isTTY && !process.env['NO_COLOR']),
+};
+
 /** The process's logger: JSON lines on standard output, one event a line, the message constant and the data in fields. */
-export function createLogger({ format, level, secrets, about }: LogOptions): Logger {
-  const pretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
+export function createLogger({ format, level, secrets, about, write = toStandardOutput }: LogOptions): Logger {
+  const show = formats[format === 'auto' ? (process.stdout.isTTY ? 'pretty' : 'json') : format];
   let hidden: readonly string[] = [];
   let known = -1;
   const destination = {
@@ -26,7 +34,7 @@ export function createLogger({ format, level, secrets, about }: LogOptions): Log
       }
       let shown = line;
       for (const form of hidden) if (shown.includes(form)) shown = shown.replaceAll(form, '[redacted]');
-      process.stdout.write(pretty ? prettyLine(shown) : shown);
+      write(show(shown));
     },
   };
   const mixin = about && {
@@ -38,4 +46,8 @@ export function createLogger({ format, level, secrets, about }: LogOptions): Log
     },
   };
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, ...mixin }, destination);
+}
+
+function toStandardOutput(text: string): void {
+  process.stdout.write(text);
 }

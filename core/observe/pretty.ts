@@ -16,8 +16,7 @@ const levels: Readonly<Record<number, readonly [string, Style]>> = {
 export function prettyLine(line: string, coloured = !process.env['NO_COLOR']): string {
   const entry = entryOf(line);
   if (!entry) return line;
-  const paint = (style: Style, text: string): string =>
-    coloured ? styleText(style, text, { validateStream: false }) : text;
+  const paint = painter(coloured);
   const { level, time, msg, ...fields } = entry;
   const [word, style] = levels[Number(level)] ?? [`LEVEL ${String(level)}`, 'white'];
   const at = typeof time === 'string' ? `[${time.slice(11, 23)}] ` : '';
@@ -25,6 +24,27 @@ export function prettyLine(line: string, coloured = !process.env['NO_COLOR']): s
     ([name, value]) => `    ${paint('magenta', printable(name))}: ${textOf(value)}\n`,
   );
   return `${at}${paint(style, word)}: ${paint('cyan', printable(typeof msg === 'string' ? msg : ''))}\n${shown.join('')}`;
+}
+
+/** The same in one line, for who develops a function and watches: fields follow the message; only a stack has lines of its own. */
+export function shortLine(line: string, coloured = !process.env['NO_COLOR']): string {
+  const entry = entryOf(line);
+  if (!entry) return line;
+  const paint = painter(coloured);
+  const { level, time, msg, err, ...fields } = entry;
+  const [word, style] = levels[Number(level)] ?? [`LEVEL ${String(level)}`, 'white'];
+  const at = typeof time === 'string' ? paint('gray', time.slice(11, 23)) : '';
+  const shown = Object.entries(fields).map(([name, value]) => {
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    return paint('gray', ` ${printable(name)}=${printable(text).replaceAll('\n', ' ')}`);
+  });
+  const message = printable(typeof msg === 'string' ? msg : '');
+  const error = err === undefined ? '' : `    ${textOf(err).trim()}\n`;
+  return `${at} ${paint(style, word.padEnd(5))} ${message}${shown.join('')}\n${error}`;
+}
+
+function painter(coloured: boolean): (style: Style, text: string) => string {
+  return (style, text) => (coloured ? styleText(style, text, { validateStream: false }) : text);
 }
 
 /** Undefined for what is no entry any more: a secret that was taken out may have been a piece of its syntax. */
