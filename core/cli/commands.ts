@@ -22,6 +22,7 @@ const files: readonly CommandFile[] = [
   { words: ['token'], load: async () => (await import('./token.ts')).registerToken },
   { words: ['config'], load: async () => (await import('./config-show.ts')).registerConfigShow },
   { words: ['generate'], load: async () => (await import('./generate.ts')).registerGenerate },
+  { words: ['top'], load: async () => (await import('./top.ts')).registerTop },
   { words: ['functions'], load: async () => (await import('./functions.ts')).registerFunctions },
   { words: ['deploy', 'remove', 'scale'], load: async () => (await import('./deploy.ts')).registerDeploy },
   { words: ['secrets'], load: async () => (await import('./secrets.ts')).registerSecrets },
