@@ -1,7 +1,7 @@
-import type { Command } from 'commander';
-import type { CliContext } from './context.ts';
+import { Command } from 'commander';
+import type { CliContext, TreeContext } from './context.ts';
 
-type Register = (program: Command, context: CliContext) => void;
+type Register = (program: Command, context: TreeContext) => void;
 
 interface CommandFile {
   /** The words that it takes, as they come first on the command line. */
@@ -33,6 +33,7 @@ const files: readonly CommandFile[] = [
   { words: ['connectors'], load: async () => (await import('./connectors.ts')).registerConnectors },
   { words: ['queues'], load: async () => (await import('./queues.ts')).registerQueues },
   { words: ['dead-letters'], load: async () => (await import('./dead-letters.ts')).registerDeadLetters },
+  { words: ['completion', 'names'], load: async () => (await import('./completion.ts')).registerCompletion },
 ];
 
 /**
@@ -43,5 +44,11 @@ export async function registerCommands(program: Command, context: CliContext, wo
   const named = files.filter(({ words }) => word !== undefined && words.includes(word));
   const chosen = named.length > 0 ? named : files;
   const registers = await Promise.all(chosen.map(({ load }) => load()));
-  for (const register of registers) register(program, context);
+  for (const register of registers) register(program, { ...context, tree: () => commandTree(context) });
+}
+
+async function commandTree(context: CliContext): Promise<Command> {
+  const program = new Command('millrace');
+  await registerCommands(program, context, undefined);
+  return program;
 }

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import type { ConfigDefaults } from '../config/load.ts';
 import type { Registry } from '../host/registry.ts';
 
@@ -5,6 +6,12 @@ import type { Registry } from '../host/registry.ts';
 export interface CliContext {
   readonly registry: Registry;
   readonly defaults: ConfigDefaults;
+}
+
+/** And to those that tell of all the others. */
+export interface TreeContext extends CliContext {
+  /** Every command, in the order of the help. */
+  readonly tree: () => Promise<Command>;
 }
 
 /** Where the configuration is unless the command line says otherwise. */
