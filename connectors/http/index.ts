@@ -20,5 +20,6 @@ export default defineConnector({
       ],
     },
   ],
+  inFront: (config) => (config.functions ? { ...config, routes: [] } : undefined),
   create: (config, host) => new HttpConnector(config, host),
 });

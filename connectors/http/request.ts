@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
-import { type BlockList, isIPv6, type Socket } from 'node:net';
+import { type BlockList, isIP, isIPv6, type Socket } from 'node:net';
 import { Transform, type Readable } from 'node:stream';
-import { hopByHop } from '../../core/kit/headers.ts';
+import { conveyedCaller } from '../../core/kit/caller.ts';
+import { hopByHop, nominated } from '../../core/kit/headers.ts';
 
 /** What a proxy tells of the caller before it. Only those that are trusted may. */
 const told = [
@@ -47,14 +48,12 @@ const peers = new WeakMap<Socket, Peer>();
  */
 export function forwardedHeaders(request: IncomingMessage, trusted: BlockList): Record<string, string | string[]> {
   const received = request.headers as Record<string, string | string[]>;
-  const connection = received['connection'];
-  const named = typeof connection === 'string' && connection.toLowerCase() !== 'keep-alive' ? connection : undefined;
-  const nominated = named?.split(',').map((name) => name.trim().toLowerCase());
-  const peer = peerOf(request.socket, trusted);
+  const named = nominated(request.headers.connection);
+  const peer = peerOf(request, trusted);
   // Copied, not deleted from: deleting makes an object a slow one for everything that follows.
   const headers: Record<string, string | string[]> = {};
   for (const name in received) {
-    if (dropped.has(name) || nominated?.includes(name) || (!peer.isTrusted && byProxies.has(name))) continue;
+    if (dropped.has(name) || named?.includes(name) || (!peer.isTrusted && byProxies.has(name))) continue;
     const value = received[name];
     if (value === undefined) continue;
     if (name === '__proto__') Object.defineProperty(headers, name, { value, enumerable: true });
@@ -66,16 +65,22 @@ export function forwardedHeaders(request: IncomingMessage, trusted: BlockList): 
   return headers;
 }
 
-/** Asked of the system once a connection. */
-function peerOf(socket: Socket, trusted: BlockList): Peer {
+/** Asked of the system once a connection. One over which another process passes calls on has those of many. */
+function peerOf(request: IncomingMessage, trusted: BlockList): Peer {
+  const { socket } = request;
   let peer = peers.get(socket);
   if (peer === undefined) {
-    const { remoteAddress: address, remotePort } = socket;
-    const isTrusted = address !== undefined && trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
-    peer = { name: `${address}:${remotePort}`, isTrusted };
+    const conveyed = conveyedCaller(request);
+    if (conveyed) return peerAt(conveyed.address, conveyed.port, trusted);
+    peer = peerAt(socket.remoteAddress, socket.remotePort, trusted);
     peers.set(socket, peer);
   }
   return peer;
+}
+
+function peerAt(address: string | undefined, port: number | undefined, trusted: BlockList): Peer {
+  const isTrusted = isIP(address ?? '') !== 0 && trusted.check(address ?? '', isIPv6(address ?? '') ? 'ipv6' : 'ipv4');
+  return { name: `${address}:${port}`, isTrusted };
 }
 
 /** The stream, ended with an error once more than `maxBytes` have come. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { CallerLimits } from '../config/schema.ts';
+import type { CallerLimits } from '../config/caller-limits.ts';
 
 /** Why a connection was refused or ended. */
 export type ConnectionEnd = 'connections' | 'address' | 'idle' | 'slow';

@@ -1,7 +1,9 @@
+import { chmodSync } from 'node:fs';
 import type { RequestListener, Server, ServerResponse } from 'node:http';
+import type { ListenOptions } from 'node:net';
 import { createServer, STATUS_CODES } from '../kit/http.ts';
 import type { Duplex } from 'node:stream';
-import type { CallerLimits } from '../config/schema.ts';
+import type { CallerLimits } from '../config/caller-limits.ts';
 import { CallerConnections } from './caller-connections.ts';
 import { errorBody } from './error-reply.ts';
 import { faultOf } from './message-check.ts';
@@ -40,13 +42,24 @@ export function createListener(
   return server;
 }
 
-/** Rejects when the address cannot be had. */
-export function listening(server: Server, host: string, port: number): Promise<void> {
+/** Rejects when the address cannot be had. `reusePort`: together with others that say so. */
+export function listen(server: Server, host: string, port: number, reusePort = false): Promise<Server> {
+  return listening(server, { host, port, reusePort });
+}
+
+/** On a socket of the file system, for the user of this process only. */
+export async function listenWithin(server: Server, path: string): Promise<Server> {
+  await listening(server, { path });
+  chmodSync(path, 0o600);
+  return server;
+}
+
+function listening(server: Server, options: ListenOptions): Promise<Server> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host, port }, () => {
+    server.listen(options, () => {
       server.off('error', reject);
-      resolve();
+      resolve(server);
     });
   });
 }

@@ -2,14 +2,15 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Authenticator } from '../auth/authenticator.ts';
-import { callerLimits, type CallerLimits } from '../config/schema.ts';
+import { callerLimits, type CallerLimits } from '../config/caller-limits.ts';
 import { errorCodes } from '../contracts/errors.ts';
 import type { Route } from '../contracts/route.ts';
+import { takePassedTarget } from '../kit/caller.ts';
 import type { Requested } from '../observe/function-metrics.ts';
 import { CallerConnections, type ConnectionEnd } from './caller-connections.ts';
 import { errorBody, replyNotFound, replyWithError } from './error-reply.ts';
 import { apiGuard, type Guard } from './guard.ts';
-import { closed, createListener, listening } from './listener.ts';
+import { closed, createListener, listen, listenWithin } from './listener.ts';
 import { Reply } from './reply.ts';
 import { setReach } from './route-auth.ts';
 import { type FoundRoute, OwnRoutes, type RouteTable, routeTable } from './route-table.ts';
@@ -28,6 +29,14 @@ export interface PublicServerOptions {
   readonly limits?: CallerLimits | undefined;
   /** Told of each connection that was one too many, or too slow. */
   readonly ended?: ((reason: ConnectionEnd) => void) | undefined;
+  /** Takes the requests that are for another process of the gateway: true for those. */
+  readonly elsewhere?: ((request: IncomingMessage, response: ServerResponse) => boolean) | undefined;
+}
+
+/** Where a listener is to listen. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
 }
 
 /**
@@ -47,6 +56,8 @@ export class PublicServer {
   #guard: Guard;
   #table: RouteTable = routeTable([]);
   #servers: readonly Server[] = [];
+  /** Where other processes of the gateway pass on what came to them. */
+  #inner: Server | undefined;
 
   constructor(options: PublicServerOptions) {
     this.#options = options;
@@ -64,8 +75,18 @@ export class PublicServer {
 
   /** Undefined while it does not listen. */
   get address(): AddressInfo | undefined {
-    const bound = this.#servers[0]?.address();
-    return typeof bound === 'object' ? (bound ?? undefined) : undefined;
+    return this.#addresses[0];
+  }
+
+  /** Of each of its listeners. */
+  get listensAt(): readonly ListenAddress[] {
+    return this.#addresses.map(({ address, port }) => ({ host: address, port }));
+  }
+
+  get #addresses(): readonly AddressInfo[] {
+    return this.#servers
+      .map((server) => server.address())
+      .filter((bound) => typeof bound === 'object' && bound !== null);
   }
 
   /**
@@ -82,20 +103,36 @@ export class PublicServer {
     this.#guard = apiGuard(authenticator, this.#options.listenHost);
   }
 
-  /** `localhost` has two addresses, where the machine has both. */
-  async listen(host: string, port: number): Promise<void> {
-    const server = this.#listener();
-    await listening(server, host, port);
+  /** `localhost` has two addresses, where the machine has both. `isShared`: other processes listen there as well. */
+  async listen(host: string, port: number, isShared = false): Promise<void> {
+    const server = await this.#listening(host, port, isShared);
     this.#servers = [server];
     const bound = this.address;
     if (host !== 'localhost' || !bound) return;
-    const other = this.#listener();
     try {
-      await listening(other, bound.family === 'IPv6' ? '127.0.0.1' : '::1', bound.port);
+      const other = await this.#listening(bound.family === 'IPv6' ? '127.0.0.1' : '::1', bound.port, isShared);
       this.#servers = [server, other];
     } catch {
       // The machine has no such address, or somebody else has the port there.
     }
+  }
+
+  /** Listens beside another process of the gateway, which has made sure that the port is its own. */
+  async join(addresses: readonly ListenAddress[]): Promise<void> {
+    this.#servers = await Promise.all(addresses.map(({ host, port }) => listen(this.#listener(), host, port, true)));
+  }
+
+  /** Takes on the socket at `path` what other processes pass on, with the words of where it came from. */
+  async listenWithin(path: string): Promise<void> {
+    // They have looked at the bounds of callers already; what they add to a head is where it came from.
+    const limits = { ...this.#limits, ...unbounded, headerBytes: this.#limits.headerBytes + 1024 };
+    const server = createListener((request, response) => {
+      if (!takePassedTarget(request)) return void response.destroy(); // No process of ours.
+      // `Connection: close` is meant for the caller. Closed here, with a body still coming, it would take the answer along.
+      response.prependListener('finish', () => ((response as { _last?: boolean })._last = false));
+      this.#answer(request, response);
+    }, limits);
+    this.#inner = await listenWithin(server, path);
   }
 
   /** Connections are taken as before, and each is closed after its next answer, which says so. */
@@ -114,6 +151,21 @@ export class PublicServer {
     for (const server of this.#servers) server.closeAllConnections();
   }
 
+  /** Nobody passes anything on any more. */
+  closeWithin(): void {
+    this.#inner?.close();
+    this.#inner?.closeAllConnections();
+  }
+
+  /** A port that is shared would be shared with a stranger, too: so it is first made sure that there is none. */
+  async #listening(host: string, port: number, isShared: boolean): Promise<Server> {
+    if (!isShared) return listen(this.#listener(), host, port);
+    const alone = await listen(this.#listener(), host, port);
+    const { port: own } = alone.address() as AddressInfo;
+    await closed(alone);
+    return listen(this.#listener(), host, own, true);
+  }
+
   #listener(): Server {
     return createListener((request, response) => this.#answer(request, response), this.#limits, this.#connections);
   }
@@ -122,6 +174,7 @@ export class PublicServer {
     if (this.#closing.signal.aborted) response.setHeader('connection', 'close');
     let found: FoundRoute | undefined;
     try {
+      if (this.#options.elsewhere?.(request, response)) return;
       found = this.#table.find(request.method ?? '', request.url ?? '');
       if (!found) return replyNotFound(response);
       const { route, scopes, countedAs, isCall } = found.store;
@@ -157,6 +210,15 @@ export class PublicServer {
     replyWithError(response, error, this.#options.logger, route?.path);
   }
 }
+
+/** Of processes of our own. */
+const unbounded = {
+  connections: Infinity,
+  connectionsPerAddress: Infinity,
+  headers: 4000,
+  idle: 2 ** 31,
+  bodyTime: 2 ** 31,
+};
 
 /** As cheaply as can be: its body is not looked at. */
 function refuseLate(response: ServerResponse): void {

@@ -14,6 +14,7 @@ const files: readonly CommandFile[] = [
   { words: ['init'], load: async () => (await import('./init.ts')).registerInit },
   { words: ['dev'], load: async () => (await import('./dev.ts')).registerDev },
   { words: ['serve'], load: async () => (await import('./serve.ts')).registerServe },
+  { words: ['front'], load: async () => (await import('./front.ts')).registerFront },
   { words: ['check'], load: async () => (await import('./check.ts')).registerCheck },
   { words: ['test'], load: async () => (await import('./test.ts')).registerTest },
   { words: ['plan'], load: async () => (await import('./plan.ts')).registerPlan },

@@ -159,10 +159,7 @@ function isTerminalGone(): boolean {
   }
 }
 
-function sayWhatToTry(
-  { url, managementUrl }: Gateway,
-  { functions, gateway: { console: hasConsole } }: Config,
-): void {
+function sayWhatToTry({ url, managementUrl }: Gateway, { functions, gateway: { console: hasConsole } }: Config): void {
   if (!process.stdout.isTTY && process.env['MILLRACE_HINTS'] !== '1') return;
   const names = [...functions.keys()];
   const name = (names.find((candidate) => candidate.startsWith('echo')) ?? names[0] ?? 'NAME').replace(

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { problem, type Source } from './issues.ts';
+import { processesOf } from './processes.ts';
 import type { Problem } from './problem.ts';
 import type { Config, FunctionConfig } from './schema.ts';
 import { didYouMean } from './suggest.ts';
@@ -18,6 +19,7 @@ export interface Declared {
 export function crossCheck(config: Config, declared: Declared): Problem[] {
   return [
     ...listeners(config, declared),
+    ...processes(config, declared),
     ...callers(config, declared),
     ...queuesOf(config, declared),
     ...targets(config, declared),
@@ -44,6 +46,21 @@ function listeners({ gateway }: Config, { source }: Declared): Problem[] {
     problems.push(problem(['gateway', 'listen', 'host'], text, source));
   }
   return problems;
+}
+
+/** A port can be shared, and a bound shared out, only where there is enough of it. */
+function processes({ gateway }: Config, { source }: Declared): Problem[] {
+  const count = processesOf(gateway.processes);
+  if (count === 1) return [];
+  if (process.platform === 'win32' || process.platform === 'darwin') {
+    const text = `${count} processes cannot share a port on ${process.platform}: it has no SO_REUSEPORT that balances. Use 1`;
+    return [problem(['gateway', 'processes'], text, source)];
+  }
+  return (['connections', 'connectionsPerAddress'] as const).flatMap((key) => {
+    const text = `${gateway.limits.http[key]} cannot be shared out to ${count} processes (gateway.processes)`;
+    const path = ['gateway', 'limits', 'http', key];
+    return gateway.limits.http[key] < count ? [problem(path, text, source)] : [];
+  });
 }
 
 /** A function that asks for what nobody can have is not called by anybody, which is what `event-only` says. */

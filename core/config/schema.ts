@@ -5,6 +5,7 @@ import type { Deployment } from '../contracts/deployment.ts';
 import { functionAuths, type FunctionPolicy, type RetryPolicy, type ScalePolicy } from '../contracts/policy.ts';
 import type { MessageSettings } from './messages.ts';
 import { type AuthConfig, authSchema } from './auth.ts';
+import { callerLimits } from './caller-limits.ts';
 import { type ConfigTest, testSchema } from './tests.ts';
 import { bytes, dnsLabel, duration, maxConcurrency, secret, timeLimit } from './units.ts';
 
@@ -65,34 +66,6 @@ function isReachable(entry: string): boolean {
 
 const port = z.int().min(0).max(65_535);
 
-/** What holds for those who call over HTTP. */
-export const callerLimits = z
-  .strictObject({
-    connections: z.int().min(1).max(1_000_000).default(10_000).describe('Open at once; one more is answered 503.'),
-    connectionsPerAddress: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .default(5000)
-      .describe('Open at once of one address; one more is answered 429. A load balancer is one address.'),
-    headers: z.int().min(16).max(2000).default(100).describe('Headers of one request; more are answered 431.'),
-    headerBytes: bytes('16KiB')
-      .refine((size) => size >= 1024 && size <= 2 ** 20, 'expected between 1KiB and 1MiB')
-      .describe('The first line of a request and its headers.'),
-    headerTime: timeLimit('10s').describe('How long these may take to come; then it is answered 408.'),
-    idle: timeLimit('15s').describe(
-      'A body that stops coming for so long ends its connection; so does an answer that is not taken.',
-    ),
-    bodyTime: timeLimit('60s').describe(
-      'How long a body may take to come, and an answer to be taken, with a second more for each KiB of it.',
-    ),
-    turn: timeLimit('1s').describe(
-      'When the gateway has been at calls for so long without a pause, those that wait behind them are answered 503.',
-    ),
-  })
-  .prefault({})
-  .describe('Connections of callers. What is slower than this is ended.');
-
 const gatewaySchema = z.strictObject({
   listen: z
     .strictObject({
@@ -108,6 +81,13 @@ const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe('Metrics and health, apart from the public port.'),
+  processes: z
+    .union([z.literal('auto'), z.int().min(1).max(256)])
+    .default(1)
+    .describe(
+      'Processes that share the public listener; `auto`: as many as there are processors. One is the gateway as ever, with ' +
+        'its queues; the others answer synchronous calls of public functions with one `url`, and pass all else on to it.',
+    ),
   namespace: dnsLabel
     .default('openfaas-fn')
     .describe('Namespace of functions that name none; OpenFaaS clients expect this one.'),
@@ -359,7 +339,6 @@ export const rootSchema = z.strictObject({
 });
 
 export type RootConfig = z.output<typeof rootSchema>;
-export type CallerLimits = z.output<typeof callerLimits>;
 export type GatewayConfig = Omit<RootConfig['gateway'], 'auth' | 'callbacks'> & {
   readonly auth: 'none' | AuthConfig;
   readonly callbacks: Omit<RootConfig['gateway']['callbacks'], 'retry'> & { readonly retry: RetryPolicy };

@@ -153,6 +153,11 @@ export interface ConnectorDefinition<Schema extends z.ZodType = z.ZodType> exten
   /** The patterns of topics that it takes, as far as they stand in the configuration. */
   topics?(config: z.output<Schema>): readonly string[];
   readonly lint?: ConnectorLint<z.output<Schema>> | undefined;
+  /**
+   * Only where it answers `/function/NAME`: its settings for the other processes of a gateway that has several, which answer
+   * nothing else of it.
+   */
+  inFront?(config: z.output<Schema>): z.output<Schema> | undefined;
   /** No I/O here: it starts in `start`. */
   create(config: z.output<Schema>, host: ConnectorHost): Connector;
 }
@@ -174,6 +179,11 @@ export interface ProviderDefinition<
   readonly functionConfig: FunctionSchema;
   /** It can be told how many replicas a function has; `cpu`: and knows what they use. */
   readonly scaling?: { readonly cpu: boolean } | undefined;
+  /**
+   * Whether each process of a gateway can run that function by itself, as if there were no others: nothing of it is counted,
+   * shared out or kept by the provider.
+   */
+  inFront?(config: z.output<FunctionSchema>): boolean;
   /** It can take what is deployed through the API: its own keys of such a function. */
   deployment?(deployment: Deployment): z.input<FunctionSchema>;
   create(config: z.output<Schema>, host: ProviderHost): Provider;

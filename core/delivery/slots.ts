@@ -26,12 +26,15 @@ export interface SlotWait {
 export class FunctionSlots {
   #limit: number;
   #running = 0;
+  #lent = 0;
   #waiting = 0;
   #held = 0;
   #turn = 0;
   readonly #clock: Clock;
   /** A binary heap by rank; who has left stays until reached, so leaving is cheap. */
   readonly #heap = new Heap<Waiter>((a, b) => a.rank < b.rank || (a.rank === b.rank && a.turn < b.turn));
+  /** Called when somebody has to wait, or there are fewer than before, while some are lent. */
+  onShort: (() => void) | undefined;
 
   constructor(limit: number, clock: Clock) {
     this.#limit = limit;
@@ -48,6 +51,28 @@ export class FunctionSlots {
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Those that another process of the gateway has. */
+  get lent(): number {
+    return this.#lent;
+  }
+
+  /** Those that nobody has, and nobody waits for. */
+  get free(): number {
+    return this.#waiting > 0 ? 0 : Math.max(0, this.#limit - this.#running - this.#lent);
+  }
+
+  /** Up to so many of the free ones go to another process, which owes them; returns how many. */
+  lend(count: number): number {
+    const lent = Math.min(count, this.free);
+    this.#lent += lent;
+    return lent;
+  }
+
+  takeBack(count: number): void {
+    this.#lent -= count;
+    this.#serve();
   }
 
   /** Callers that wait for the function itself to be ready. */
@@ -71,7 +96,7 @@ export class FunctionSlots {
   }
 
   tryAcquire(): boolean {
-    if (this.#running >= this.#limit || this.#waiting > 0) return false;
+    if (this.#running + this.#lent >= this.#limit || this.#waiting > 0) return false;
     this.#running++;
     return true;
   }
@@ -94,6 +119,7 @@ export class FunctionSlots {
       },
     });
     this.#serve();
+    if (this.#lent > 0 && this.#waiting > 0) this.onShort?.();
     return {
       granted: promise,
       leave: () => {
@@ -113,10 +139,11 @@ export class FunctionSlots {
   resize(limit: number): void {
     this.#limit = limit;
     this.#serve();
+    if (this.#lent > 0 && this.#running + this.#lent > limit) this.onShort?.();
   }
 
   #serve(): void {
-    while (this.#running < this.#limit && this.#heap.size > 0) {
+    while (this.#running + this.#lent < this.#limit && this.#heap.size > 0) {
       if (this.#heap.pop()?.offer()) this.#running++;
     }
   }

@@ -1,11 +1,13 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { listening } from '../api/listener.ts';
+import { listen } from '../api/listener.ts';
+import type { ConnectionEnd } from '../api/caller-connections.ts';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
+import { processesOf, shareOf } from '../config/processes.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
 import { sleep, within } from '../contracts/clock.ts';
@@ -18,7 +20,9 @@ import {
   createCallbackSender,
   type CallbackSender,
 } from '../delivery/callback.ts';
+import type { CreditPool } from '../delivery/credit.ts';
 import { planted } from '../delivery/failpoint.ts';
+import { Fronts } from '../fronts/fronts.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { callerMetrics } from '../observe/caller-metrics.ts';
@@ -28,7 +32,6 @@ import { RecentInvocations } from '../observe/recent-invocations.ts';
 import { reloadMetrics, type ReloadOutcome } from '../observe/reload-metrics.ts';
 import { pipeline } from '../pipeline/pipeline.ts';
 import { product } from '../version.ts';
-import type { PipelineServices } from '../pipeline/stage.ts';
 import { GatewayCallers } from './callers.ts';
 import type { DependencyContainer } from './container.ts';
 import { Deployments } from './deployments.ts';
@@ -37,6 +40,7 @@ import { Functions } from './functions.ts';
 import { invocationsOf } from './invocations.ts';
 import { connectionsOf, managementServices } from './management-services.ts';
 import { managementServer } from './management-server.ts';
+import { pipelineServices } from './pipeline-services.ts';
 import { Plugins } from './plugins.ts';
 import { Sources } from './sources.ts';
 import {
@@ -51,8 +55,6 @@ import {
   tracingToken,
 } from './tokens.ts';
 
-/** Keeps the pipeline's dedup of `Idempotency-Key`, ms. */
-const idempotencyWindowMs = 86_400_000;
 /** What a plugin has at least to hand back what it holds, however late it is. */
 const stopMs = 2000;
 
@@ -82,6 +84,7 @@ export class Gateway {
   readonly #scaler: Scaler;
   readonly #parts;
   readonly #plugins: Plugins;
+  readonly #baseFolder: string;
   readonly #running = new Map<string, Delivery>();
   readonly #recent = new RecentInvocations();
   readonly #sources: Sources;
@@ -96,11 +99,14 @@ export class Gateway {
   /** The last of the reloads and deployments that were asked for. */
   #exchanging: Promise<unknown> = Promise.resolve();
   #server: PublicServer | undefined;
+  /** The other processes that answer in front of this one; undefined where there are none. */
+  #fronts: Fronts | undefined;
   #management: Server | undefined;
   #state: 'starting' | 'ready' | 'leaving' | 'stopping' | 'stopped' = 'starting';
 
   /** `findings`: what reading the configuration found to say of it. */
   constructor(container: DependencyContainer, baseFolder: string, findings: readonly Problem[] = []) {
+    this.#baseFolder = baseFolder;
     this.#declared = container.resolve(configToken);
     this.#findings = findings;
     this.#config = this.#declared;
@@ -168,16 +174,22 @@ export class Gateway {
     for (const one of started) if (one.status === 'rejected') throw one.reason;
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, this.#running);
+    const processes = processesOf(gateway.processes);
+    const connectionEnded = callerMetrics(this.#parts.metrics);
     const server = new PublicServer({
       authenticator: this.#callers.authenticator,
       logger: this.#parts.logger,
       listenHost: gateway.listen.host,
       requested: requestMetrics(this.#parts.metrics, this.#parts.meter),
-      limits: gateway.limits.http,
-      ended: callerMetrics(this.#parts.metrics),
+      limits: shareOf(gateway.limits.http, processes),
+      ended: connectionEnded,
     });
     this.#server = server;
-    const refresh = queueMetrics(this.#parts.metrics, plugins.queues);
+    if (processes > 1) this.#fronts = this.#frontsOf(processes, connectionEnded);
+    const refreshQueues = queueMetrics(this.#parts.metrics, plugins.queues);
+    const refresh = async (): Promise<void> => {
+      await Promise.all([refreshQueues(), this.#fronts?.refresh()]);
+    };
     functionMetrics(this.#parts.metrics, this.#parts.catalog);
     connectionMetrics(this.#parts.metrics, () => connectionsOf(plugins));
     const { metrics, logger } = this.#parts;
@@ -195,6 +207,7 @@ export class Gateway {
         declared: () => this.#declared,
         inForce: () => ({ config: this.#config, findings: this.#findings }),
         isReady: () => this.#state === 'ready',
+        fronts: () => this.#fronts,
       }),
       gateway,
     );
@@ -205,11 +218,28 @@ export class Gateway {
     this.#functions.deployCallbacks(gateway, this.#callbacks);
     this.#config = withDeployed(this.#declared, await this.#deployments.load());
     for (const config of this.#config.functions.values()) await this.#functions.deploy(config);
-    this.#sources.start(pipeline(this.#pipelineServices()));
+    const services = pipelineServices({
+      ...this.#parts,
+      config: () => this.#config,
+      callers: this.#callers,
+      queues: plugins.queues,
+      running: this.#running,
+      recent: this.#recent,
+      wake: (entry) => this.#scaler.wake(entry),
+      checkCallback: (url) => (this.#ownFunction(url) ? undefined : this.#callbacks.check(url)),
+      callbackFunction: (url) => this.#callbackFunction(url),
+      stopping: () => this.#state === 'stopping',
+    });
+    this.#sources.start(pipeline(services));
     for (const [name, queue] of plugins.queues) this.#sources.addQueue(name, queue);
     for (const running of plugins.connectors) this.#sources.addConnector(running);
-    await server.listen(gateway.listen.host, gateway.listen.port);
-    await listening(this.#management, gateway.management.host, gateway.management.port);
+    await server.listen(gateway.listen.host, gateway.listen.port, this.#fronts !== undefined);
+    if (this.#fronts) {
+      await server.listenWithin(this.#fronts.path);
+      this.#fronts.take(this.#config);
+      await this.#fronts.start(server.listensAt);
+    }
+    await listen(this.#management, gateway.management.host, gateway.management.port);
     this.#state = 'ready';
     this.#deployments.follow();
     this.#scaler.start();
@@ -290,11 +320,15 @@ export class Gateway {
       logger: this.#parts.logger,
       signal: this.#stopAsked.signal,
     };
+    // While it changes, and until they know of it, everything is answered here.
+    await this.#fronts?.hold();
     try {
       await new Exchange(this.#config, config, changes, parts).run(() => this.#inForce(config, changes, server));
     } catch (error) {
       // A client library's own words may hold what it was given.
       throw new MillraceError(codeOf(error), withoutSecrets(messageOf(error), config));
+    } finally {
+      this.#fronts?.take(this.#config);
     }
   }
 
@@ -332,25 +366,31 @@ export class Gateway {
     if (this.#state === 'ready') {
       this.#state = 'leaving';
       this.#server?.leave();
+      this.#fronts?.leave();
       await sleep(this.#config.gateway.shutdown.notice);
     }
     this.#state = 'stopping';
     const deadline = clock.monotonic() + drainMs;
     const left = (): number => Math.max(0, deadline - clock.monotonic());
     this.#sources.leaveAll();
+    const inFront = this.#fronts?.close();
     const closed = this.#server?.close(); // Idle connections end now; those with a call in flight, after its answer.
     const drained = Promise.all([
       ...this.#plugins.connectors.map(({ credit }) => credit.whenIdle()),
       this.#sources.whenIdle(),
+      inFront,
     ]);
     if (!(await within(drained, left()))) {
       logger.warn({ inFlight: this.#running.size }, 'the drain deadline has passed: handing back what still runs');
       this.#sources.abort();
       this.#server?.closeAllConnections();
+      await this.#fronts?.stop();
       await within(drained, 5000);
     }
     await within(Promise.resolve(closed), Math.min(1000, left() + 100));
     this.#server?.closeAllConnections();
+    await this.#fronts?.stop();
+    this.#server?.closeWithin();
     for (const { instance, connector } of this.#plugins.connectors)
       await instance.stop((ms) => connector.stop(ms), Math.max(left(), stopMs));
     this.#sources.stop();
@@ -361,6 +401,17 @@ export class Gateway {
     await this.#parts.tracing?.stop();
     deadlines.stop();
     this.#state = 'stopped';
+  }
+
+  #frontsOf(processes: number, connectionEnded: (reason: ConnectionEnd) => void): Fronts {
+    const credits = (): CreditPool | undefined =>
+      this.#plugins.connectors.find(({ instance }) => instance.name === this.#fronts?.connector)?.credit;
+    return new Fronts(processes - 1, this.#config, {
+      ...this.#parts,
+      baseFolder: this.#baseFolder,
+      connectionEnded,
+      inFlight: credits,
+    });
   }
 
   #ending(): boolean {
@@ -398,46 +449,6 @@ export class Gateway {
       running.instance.fail(error);
       await plugins.dropConnector(running, 0);
     }
-  }
-
-  #pipelineServices(): PipelineServices {
-    const { catalog, clock, deadlines, events, logger, meter, tracing } = this.#parts;
-    const { limits } = this.#config.gateway;
-    const inForce = (): Config => this.#config;
-    const callers = this.#callers;
-    return {
-      catalog,
-      clock,
-      deadlines,
-      logger,
-      meter,
-      tracing,
-      emit: events.emit,
-      queues: this.#plugins.queues,
-      running: this.#running,
-      recent: this.#recent,
-      get standardRetry() {
-        return inForce().standardRetry;
-      },
-      get functionAuth() {
-        return callers.standardAuth;
-      },
-      get authenticator() {
-        return callers.authenticator;
-      },
-      limits: {
-        asyncBody: limits.asyncBody,
-        resultBody: limits.body,
-        waiting: limits.waiting,
-        depth: limits.depth,
-        dedupWindowMs: idempotencyWindowMs,
-      },
-      waitingRoom: { now: 0 },
-      wake: (entry) => this.#scaler.wake(entry),
-      checkCallback: (url) => (this.#ownFunction(url) ? undefined : this.#callbacks.check(url)),
-      callbackFunction: (url) => this.#callbackFunction(url),
-      stopping: () => this.#state === 'stopping',
-    };
   }
 }
 

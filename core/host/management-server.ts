@@ -4,7 +4,7 @@ import type { Registry } from 'prom-client';
 import { replyNotFound, replyWithError } from '../api/error-reply.ts';
 import { createListener } from '../api/listener.ts';
 import { Reply } from '../api/reply.ts';
-import { callerLimits } from '../config/schema.ts';
+import { callerLimits } from '../config/caller-limits.ts';
 
 /** The management listener: metrics and health, apart from the public port and never on it. */
 export function managementServer(

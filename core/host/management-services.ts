@@ -15,6 +15,7 @@ import type { Triggered } from '../contracts/connector.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import { createId } from '../delivery/ids.ts';
+import type { Fronts } from '../fronts/fronts.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import type { Scaler } from '../functions/scaler.ts';
 import type { Events } from '../observe/events.ts';
@@ -35,6 +36,8 @@ export interface ManagedParts {
   readonly deployments: DeploymentServices;
   readonly callers: ManagementServices['callers'];
   readonly scaler: Scaler;
+  /** The processes in front of this one. */
+  fronts(): Fronts | undefined;
   /** As the files say. */
   declared(): Config;
   /** With the functions that were deployed through the API, and what was found to say of the files. */
@@ -73,7 +76,7 @@ export function managementServices(parts: ManagedParts): ManagementServices {
       catalog.list().map(({ name, slots }) => ({
         function: name,
         waiting: slots.waiting + slots.held,
-        running: slots.running,
+        running: slots.running + (parts.fronts()?.running(name) ?? 0),
         oldestAgeMs: slots.oldestAgeMs(),
       })),
     workQueues: () =>
@@ -83,7 +86,7 @@ export function managementServices(parts: ManagedParts): ManagementServices {
     connectors: () =>
       plugins.instances
         .filter(({ type }) => type === 'connector')
-        .map((instance) => connectorView(instance, plugins.connectors))
+        .map((instance) => connectorView(instance, plugins.connectors, parts.fronts()))
         .map(plainly),
     connections: () => connectionsOf(plugins).map(plainly),
     trigger: (name, slots) => trigger(plugins.connectors, name, slots),
@@ -137,19 +140,24 @@ async function trigger(
 }
 
 /** A connector as `/system/connectors` shows it. */
-function connectorView(instance: PluginInstance, connectors: readonly RunningConnector[]): ConnectorStats {
+function connectorView(
+  instance: PluginInstance,
+  connectors: readonly RunningConnector[],
+  fronts: Fronts | undefined,
+): ConnectorStats {
+  const inFront = fronts?.connector === instance.name ? fronts : undefined;
   const running = connectors.find((candidate) => candidate.instance === instance);
   const health = running && instance.attempt(() => running.connector.health());
   return {
     name: instance.name,
     kind: instance.kind,
     state: instance.state === 'running' ? (health?.state ?? instance.state) : instance.state,
-    inFlight: running?.inFlight ?? 0,
+    inFlight: (running?.inFlight ?? 0) + (inFront?.inFlight ?? 0),
     credit: running?.credit.limit ?? 0,
     lag: health?.lag,
     lastError: instance.error ?? health?.lastError,
     reconnects: health?.reconnects ?? 0,
-    settled: running?.settled ?? 0,
+    settled: (running?.settled ?? 0) + (inFront?.settled ?? 0),
   };
 }
 

@@ -14,6 +14,12 @@ export const hopByHop: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
+/** The headers that `Connection` says are for this hop only, in lower case; undefined where it names none. */
+export function nominated(connection: string | undefined): readonly string[] | undefined {
+  if (connection === undefined || connection.toLowerCase() === 'keep-alive') return undefined;
+  return connection.split(',').map((name) => name.trim().toLowerCase());
+}
+
 /** What a header may be called (RFC 9110 §5.6.2). */
 export const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 

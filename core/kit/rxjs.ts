@@ -8,5 +8,6 @@ export { filter } from 'rxjs/internal/operators/filter';
 export { map } from 'rxjs/internal/operators/map';
 export { mergeAll } from 'rxjs/internal/operators/mergeAll';
 export { takeUntil } from 'rxjs/internal/operators/takeUntil';
+export { tap } from 'rxjs/internal/operators/tap';
 export type { Subscriber } from 'rxjs/internal/Subscriber';
 export type { OperatorFunction } from 'rxjs/internal/types';

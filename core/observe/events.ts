@@ -1,4 +1,4 @@
-import { Subject, type Observable } from '../kit/rxjs.ts';
+import { Observable, Subject } from '../kit/rxjs.ts';
 import type { Clock } from '../contracts/clock.ts';
 
 /** What happens in the gateway, as `/system/events` tells it. */
@@ -47,11 +47,27 @@ export class Events {
   readonly all: Observable<MillraceEvent>;
   readonly #subject = new Subject<MillraceEvent>();
   readonly #clock: Clock;
+  /** Told when the first listener comes, and when the last one has gone. */
+  onWatched: ((isWatched: boolean) => void) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.all = this.#subject.asObservable();
+    this.all = new Observable((listener) => {
+      if (!this.#subject.observed) this.onWatched?.(true);
+      const listening = this.#subject.subscribe(listener);
+      return () => {
+        listening.unsubscribe();
+        if (!this.#subject.observed) this.onWatched?.(false);
+      };
+    });
   }
+
+  get isWatched(): boolean {
+    return this.#subject.observed;
+  }
+
+  /** Passes on what another process of the gateway tells. */
+  readonly relay = (event: MillraceEvent): void => this.#subject.next(event);
 
   readonly emit: Emit = (type, details) => {
     if (this.#subject.observed) this.#subject.next({ type, at: this.#clock.now(), ...details });

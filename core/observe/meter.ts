@@ -26,6 +26,18 @@ export interface Attempts {
   readonly buckets: readonly number[];
 }
 
+/** What the attempts of one function came to since it was told last, in another process of the gateway. */
+export interface MeterNews {
+  readonly name: string;
+  readonly started: number;
+  readonly byStatus: readonly {
+    readonly status: number;
+    readonly buckets: readonly number[];
+    readonly seconds: number;
+    readonly byMethod: Readonly<Record<string, number>>;
+  }[];
+}
+
 interface FunctionMeters {
   readonly byStatus: Map<number, CodeMeters>;
   started: number;
@@ -146,12 +158,7 @@ export class Meter {
     const meters = this.#of(name);
     meters.inflight--;
     meters.ended++;
-    let child = meters.byStatus.get(status);
-    if (!child) {
-      const buckets = secondsBuckets.map(() => 0).concat(0);
-      child = { code: String(status), untold: {}, buckets, count: 0, seconds: 0 };
-      meters.byStatus.set(status, child);
-    }
+    const child = codeOf(meters, status);
     const seconds = durationMs / 1000;
     let bucket = 0;
     while (bucket < secondsBuckets.length && seconds > (secondsBuckets[bucket] ?? Infinity)) bucket++;
@@ -159,6 +166,46 @@ export class Meter {
     child.count++;
     child.seconds += seconds;
     child.untold[method] = (child.untold[method] ?? 0) + 1;
+  }
+
+  /** What has been counted since this was asked last, for another process to `add`: nothing of it is told here any more. */
+  takeNews(): MeterNews[] {
+    const news = [...this.#functions].map(([name, { started, byStatus }]) => ({
+      name,
+      started,
+      byStatus: [...byStatus].map(([status, { buckets, seconds, untold }]) => ({
+        status,
+        buckets,
+        seconds,
+        byMethod: untold,
+      })),
+    }));
+    this.#functions.clear();
+    return news;
+  }
+
+  /** What another process has counted. */
+  add({ name, started, byStatus }: MeterNews): void {
+    const meters = this.#of(name);
+    meters.started += started;
+    meters.inflight += started;
+    for (const { status, buckets, seconds, byMethod } of byStatus) {
+      const child = codeOf(meters, status);
+      for (const [index, count] of buckets.entries()) {
+        child.buckets[index] = (child.buckets[index] ?? 0) + count;
+        child.count += count;
+        meters.ended += count;
+        meters.inflight -= count;
+      }
+      child.seconds += seconds;
+      for (const [method, count] of Object.entries(byMethod))
+        child.untold[method] = (child.untold[method] ?? 0) + count;
+    }
+  }
+
+  /** So many attempts broke off with the process that ran them: they run no more, and nothing came of them. */
+  lost(name: string, count: number): void {
+    this.#of(name).inflight -= count;
   }
 
   /** Attempts that ended since this was asked last. */
@@ -243,6 +290,16 @@ export class Meter {
     }
     return meters;
   }
+}
+
+function codeOf({ byStatus }: FunctionMeters, status: number): CodeMeters {
+  let child = byStatus.get(status);
+  if (!child) {
+    const buckets = secondsBuckets.map(() => 0).concat(0);
+    child = { code: String(status), untold: {}, buckets, count: 0, seconds: 0 };
+    byStatus.set(status, child);
+  }
+  return child;
 }
 
 /** The histogram `gateway_functions_seconds`, made of the plain numbers when it is asked for. */

@@ -16,12 +16,12 @@ const failuresOf = (results: readonly CaseResult[]) =>
   results.flatMap(({ name, failure }) => (failure === undefined ? [] : [`${name}: ${failure}`]));
 
 describe('the conformance suite of asynchronous calls', () => {
-  it('holds on Millrace, on its embedded queue', { timeout: 180_000 }, async () => {
+  it('holds on Millrace, on its embedded queue, in two processes', { timeout: 180_000 }, async () => {
     const [port = 0] = await freePorts(1);
     const probe = (name: string): string =>
       `  ${name}: { provider: worker, module: ${join(import.meta.dirname, '../conformance/probe.ts')}, env: { SINK: "http://127.0.0.1:${port}/function/run" }, invoke: { retry: quick } }\n`;
     const running = await testGateway(`
-gateway: { listen: { port: 0 }, management: { port: 0 }, callbacks: { allow: [127.0.0.1], retry: { backoff: { initial: 100ms } } } }
+gateway: { processes: 2, listen: { port: 0 }, management: { port: 0 }, callbacks: { allow: [127.0.0.1], retry: { backoff: { initial: 100ms } } } }
 policies: { retry: { quick: { backoff: { initial: 100ms } } } }
 queues: { default: { kind: sqlite, path: ./queue.db } }
 providers: { worker: { kind: worker } }

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { apiRoutes } from '../../core/api/management.ts';
 import { PublicServer } from '../../core/api/server.ts';
-import { callerLimits } from '../../core/config/schema.ts';
+import { callerLimits } from '../../core/config/caller-limits.ts';
 import type { AuthConfig } from '../../core/config/auth.ts';
 import { testAuthenticator } from '../support/authenticator.ts';
 import { rawExchange, startApi, type TestApi } from './api-server.ts';

@@ -76,10 +76,17 @@ export async function startingGateway(
   return { gateway, folder: dirname(file), registry, starting: gateway.start() };
 }
 
+/** Has every test's gateway answer by so many processes: `MILLRACE_TEST_PROCESSES=3 npx vitest run …`. */
+const processes = process.env['MILLRACE_TEST_PROCESSES'];
+
 function write(folder: string, yaml: string, plugins: readonly string[]): string {
   const file = join(folder, 'millrace.yaml');
   const ports = yaml.includes('gateway:') ? '' : 'gateway: { listen: { port: 0 }, management: { port: 0 } }\n';
-  writeFileSync(file, `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`);
+  const text = `plugins: [${plugins.join(', ')}]\n${ports}${yaml}`;
+  writeFileSync(
+    file,
+    processes === undefined ? text : text.replace('gateway: {', `gateway: { processes: ${processes},`),
+  );
   return file;
 }
 

@@ -122,6 +122,7 @@ describe('no shell is given what others say', () => {
     expect(having(/from 'node:child_process'/)).toEqual([
       'plugins/providers/process/group.ts',
       'plugins/providers/process/reaper.ts',
+      'core/fronts/front-process.ts',
     ]);
     expect(having(/from 'node:vm'/)).toEqual([]);
   });

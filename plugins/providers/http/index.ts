@@ -8,5 +8,7 @@ export default defineProvider({
   config: httpProviderConfig,
   functionConfig: httpFunction,
   examples: [{}, { connections: 32, connectTimeout: '1s', keepAlive: '10s' }],
+  // Which of several upstreams has the fewest calls, and which is well, is known where all calls of the function go.
+  inFront: ({ url, health, ready }) => url !== undefined && !health && !ready,
   create: (config, host) => new HttpProvider(config, host),
 });
