@@ -4,6 +4,8 @@ export interface Execution {
   readonly function: string;
   readonly attempt: number;
   readonly event: 'start' | 'end';
+  /** Which gateway of the fleet ran it, where its function can know. */
+  readonly place?: string | undefined;
 }
 
 /** An invocation that was answered with 202. */

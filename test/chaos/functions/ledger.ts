@@ -9,5 +9,6 @@ export function write(
   { function: name, attempt }: { function: string; attempt: number },
   event: 'start' | 'end',
 ): void {
-  appendFileSync(process.env['LEDGER'] ?? '', `${JSON.stringify({ callId, function: name, attempt, event })}\n`);
+  const line = { callId, function: name, attempt, event, place: process.env['PLACE'] };
+  appendFileSync(process.env['LEDGER'] ?? '', `${JSON.stringify(line)}\n`);
 }
