@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import type { RequestListener, Server, ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
+import type { AddressInfo, ListenOptions } from 'node:net';
 import { createServer, STATUS_CODES } from '../kit/http.ts';
 import type { Duplex } from 'node:stream';
 import type { CallerLimits } from '../config/caller-limits.ts';
@@ -115,4 +115,10 @@ function refuse(response: ServerResponse, fault: number | 'distrusted'): void {
 
 function refusalBody(status: number): string {
   return JSON.stringify(errorBody('request.invalid', STATUS_CODES[status] ?? ''));
+}
+
+/** Empty where nothing listens, or on no port. */
+export function urlOf(address: AddressInfo | string | null | undefined): string {
+  if (!address || typeof address === 'string') return '';
+  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
 }

@@ -1,6 +1,5 @@
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { listen } from '../api/listener.ts';
+import { listen, urlOf } from '../api/listener.ts';
 import type { ConnectionEnd } from '../api/caller-connections.ts';
 import { PublicServer } from '../api/server.ts';
 import { registerManagement } from '../api/management.ts';
@@ -460,9 +459,4 @@ function codeOf(error: unknown): ErrorCode {
 /** What stands in the files goes first. */
 function withDeployed(declared: Config, deployed: ReadonlyMap<string, FunctionConfig>): Config {
   return deployed.size === 0 ? declared : { ...declared, functions: new Map([...deployed, ...declared.functions]) };
-}
-
-function urlOf(address: AddressInfo | string | null | undefined): string {
-  if (!address || typeof address === 'string') return '';
-  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
 }
