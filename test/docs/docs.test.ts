@@ -18,11 +18,11 @@ const paths = [
 const overNats = ['docs/start.md'];
 const folders: string[] = [];
 
-async function works(path: string, places: Readonly<Record<string, string>> = {}): Promise<void> {
+async function works(path: string, signal: AbortSignal, places: Readonly<Record<string, string>> = {}): Promise<void> {
   const page = readPage(root, path);
   const folder = readersFolder();
   folders.push(folder);
-  expect([...brokenLinks(page, find), ...(await examine(page, folder, places))]).toEqual([]);
+  expect([...brokenLinks(page, find), ...(await examine(page, folder, { places, signal }))]).toEqual([]);
 }
 
 function find(path: string): Page | 'a file' | undefined {
@@ -34,15 +34,19 @@ function find(path: string): Page | 'a file' | undefined {
 await describeWithBroker('nats', 'each page over NATS', (url) => {
   const { hostname, port } = new URL(url);
   const places = { '127.0.0.1:4222': `${hostname}:${port}`, '127.0.0.1/4222': `${hostname}/${port}` };
-  it.each(overNats)('%s: every block of it works, and every link leads somewhere', { timeout: 120_000 }, (path) =>
-    works(path, places),
+  it.for(overNats)(
+    '%s: every block of it works, and every link leads somewhere',
+    { timeout: 120_000 },
+    (path, { signal }) => works(path, signal, places),
   );
 });
 
 describe('each page', () => {
   const others = paths.filter((path) => !overNats.includes(path));
-  it.each(others)('%s: every block of it works, and every link leads somewhere', { timeout: 120_000 }, (path) =>
-    works(path),
+  it.for(others)(
+    '%s: every block of it works, and every link leads somewhere',
+    { timeout: 120_000 },
+    (path, { signal }) => works(path, signal),
   );
   it('has TypeScript that compiles', { timeout: 120_000 }, async () => {
     expect(await typeErrorsIn(folders)).toBe('');
@@ -80,12 +84,21 @@ describe('a page that is wrong is found out:', () => {
       `${fenced('sh', 'echo 1 and 2')}${fenced('text output', '1 and 3')}`,
       /^2: wrote something else .*1 and 2/s,
     ],
+    'an output that nothing writes': [
+      `${fenced('sh not-run: never', 'x')}${fenced('text output', 'y')}`,
+      /^6: is the output of nothing/,
+    ],
     'a block of which nobody knows what it is': [fenced('', 'x'), /^2: nobody knows/],
     'a word that means nothing': [fenced('sh not-run', 'x'), /^2: nobody knows/],
   };
-  it.each(Object.entries(wrong))('%s', { timeout: 60_000 }, async (_name, [text, problem]) => {
-    const found = await examine({ path: 'docs/planted.md', text }, readersFolder());
+  it.for(Object.entries(wrong))('%s', { timeout: 60_000 }, async ([, [text, problem]], { signal }) => {
+    const found = await examine({ path: 'docs/planted.md', text }, readersFolder(), { signal });
     expect(found).toEqual([expect.stringMatching(problem)]);
+  });
+  it('a command that does not end, which ends with its test', { timeout: 60_000 }, async () => {
+    const page = { path: 'docs/planted.md', text: fenced('sh', 'echo begun\nsleep 1000') };
+    const found = await examine(page, readersFolder(), { signal: AbortSignal.timeout(500) });
+    expect(found).toEqual([expect.stringMatching(/^2: ended with 1: sleep 1000/)]);
   });
   it('links that lead nowhere', () => {
     const links = '[a](none.md) [b](#none) [c](auth.md#none) `[d](none.md)`\n# One `two`, three\n[e](#one-two-three)';
@@ -95,10 +108,10 @@ describe('a page that is wrong is found out:', () => {
       '1: auth.md#none: docs/auth.md has no heading of that name',
     ]);
   });
-  it('TypeScript that does not compile', { timeout: 60_000 }, async () => {
+  it('TypeScript that does not compile', { timeout: 60_000 }, async ({ signal }) => {
     const folder = readersFolder();
     const text = fenced('ts', "import { defineQueues } from 'millrace';");
-    expect(await examine({ path: 'docs/planted.md', text }, folder)).toEqual([]);
+    expect(await examine({ path: 'docs/planted.md', text }, folder, { signal })).toEqual([]);
     expect(await typeErrorsIn([folder])).toContain(
       'block-2.ts(1,10): error TS2724: \'"millrace"\' has no exported member',
     );

@@ -46,15 +46,17 @@ export function readersFolder(): string {
 export async function examine(
   page: Page,
   folder: string,
-  places: Readonly<Record<string, string>> = {},
+  { places = {}, signal }: { readonly places?: Readonly<Record<string, string>>; readonly signal: AbortSignal },
 ): Promise<readonly string[]> {
   const { blocks, problems } = blocksOf(page);
   if (problems.length > 0) return problems;
   const found: string[] = [];
-  await using shell = new Shell(folder, places);
+  await using shell = new Shell(folder, places, signal);
   for (const [index, block] of blocks.entries()) {
     const next = blocks[index + 1];
     const shown = next?.language === 'text' && next.word === 'output' ? next.text : undefined;
+    if (shown !== undefined && (block.language !== 'sh' || block.word === 'not-run'))
+      found.push(`${next?.line}: is the output of nothing that is run`);
     const problem = await problemOf(block, { page, folder, shell, shown });
     if (problem === undefined) continue;
     found.push(`${block.line}: ${problem}`);

@@ -31,12 +31,14 @@ export class Shell implements AsyncDisposable {
   readonly #answers: AsyncIterator<string>;
   readonly #places: Readonly<Record<string, string>>;
   #served: Served | undefined;
+  /** The gateway that was started last, whether or not it has become ready. */
+  #starting: number | undefined;
   /** The id that was seen last: what `ID` of the next command means. */
   #id: string | undefined;
   #count = 0;
 
-  /** `places`: addresses of the pages, and what they are here. */
-  constructor(folder: string, places: Readonly<Record<string, string>>) {
+  /** `places`: addresses of the pages, and what they are here. Everything ends when `signal` aborts. */
+  constructor(folder: string, places: Readonly<Record<string, string>>, signal: AbortSignal) {
     this.#folder = folder;
     this.#places = places;
     mkdirSync(join(folder, '.ran'), { recursive: true });
@@ -50,6 +52,7 @@ export class Shell implements AsyncDisposable {
     if (!this.#bash.stdin || !this.#bash.stdout) throw new Error('bash has no pipes');
     this.#answers = createInterface({ input: this.#bash.stdout })[Symbol.asyncIterator]();
     this.#bash.stdin.write(profile);
+    signal.addEventListener('abort', () => this.#kill(), { once: true });
   }
 
   /** Runs the commands of a block one after another, up to the first that fails. */
@@ -71,6 +74,7 @@ export class Shell implements AsyncDisposable {
     const before = await this.run(commands.slice(0, -1).join(''));
     if (before.code !== 0) return before;
     const { code: pid } = await this.#one(this.here(commands.at(-1) ?? ''), '&');
+    this.#starting = pid;
     const log = join(this.#folder, '.ran', `${this.#count}.log`);
     for (;;) {
       const output = readFileSync(log, 'utf8');
@@ -95,8 +99,13 @@ export class Shell implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    // With whatever it still runs.
-    if (this.#bash.pid !== undefined) process.kill(-this.#bash.pid, 'SIGKILL');
+    this.#kill();
+  }
+
+  /** With whatever it still runs. */
+  #kill(): void {
+    for (const group of [this.#starting, this.#bash.pid])
+      if (group !== undefined && isAlive(group)) process.kill(-group, 'SIGKILL');
   }
 
   /** The code is the process where it is left running. */
