@@ -351,7 +351,7 @@ await describeWithBrowser('the console in Chromium', (browser) => {
     await page.evaluate(`document.querySelector('main label').replaceWith(document.createElement('input'))`);
     expect(await barriersOf(page)).toEqual([expect.stringContaining('label ')]);
     expect(problems).toEqual([]);
-  });
+  }, 90_000);
 
   it('is usable with 10,000 functions', async () => {
     const named = Array.from({ length: 10_000 }, (_, index) => [`f${index}.openfaas-fn`, undefined] as const);
