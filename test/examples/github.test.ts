@@ -11,7 +11,7 @@ const secrets = { push: 'p1', issues: 'i1' };
 let example: Example;
 beforeAll(async () => {
   example = await Example.start('github', { PUSH_SECRET: secrets.push, ISSUES_SECRET: secrets.issues });
-});
+}, 60_000);
 afterAll(() => example[Symbol.asyncDispose]());
 
 /** As GitHub sends an event to a hook; signed with the hook's secret unless another signature is given. */

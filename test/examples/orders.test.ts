@@ -55,5 +55,5 @@ await describeWithBroker('kafka', 'orders', (brokers) => {
     await example.replay(letter?.id, 'samples/mended.json');
     await expect.poll(() => of('a', shipped()), patient).toEqual(['a-1', 'a-2', 'a-4', 'a-3']);
     expect(await example.letters()).toEqual([]);
-  }, 90_000);
+  }, 120_000);
 });

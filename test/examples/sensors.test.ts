@@ -74,5 +74,5 @@ await describeWithOwnBroker('mqtt', 'sensors', () => {
     await expect.poll(() => countOf(example, '8'), patient).toBe(1000);
     await expect.poll(() => example.letters(), patient).toHaveLength(3);
     expect(await countOf(example, '7')).toBe(239);
-  }, 90_000);
+  }, 120_000);
 });

@@ -9,7 +9,7 @@ const broken = await readFile(fileOf('thumbnails', 'samples/broken.png'));
 let example: Example;
 beforeAll(async () => {
   example = await Example.start('thumbnails');
-});
+}, 60_000);
 afterAll(() => example[Symbol.asyncDispose]());
 
 const upload = (body: Uint8Array<ArrayBuffer>, headers = {}): Promise<Response> =>

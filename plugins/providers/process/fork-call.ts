@@ -211,8 +211,13 @@ export class ForkCall implements CallWatcher {
   }
 }
 
-/** What a program says last tells why it failed: of a traceback the exception. A dead letter keeps that much of it. */
+/**
+ * What a program says last tells why it failed, of a traceback the exception: so that line goes first, where a list shows it,
+ * and then as much as a dead letter keeps of all.
+ */
 function withReason(ending: string, output: Buffer): string {
   const said = output.subarray(-1000).toString().trim();
-  return said === '' ? ending : `${ending}: ${said}`;
+  if (said === '') return ending;
+  const last = said.slice(said.lastIndexOf('\n') + 1);
+  return last === said ? `${ending}: ${said}` : `${ending}: ${last}\n${said}`;
 }
