@@ -1,7 +1,6 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { createId } from '../../core/delivery/ids.ts';
-import { answer, body, concurrency, parallel, type Side } from './side.ts';
+import { answer, body, concurrency, parallel, probed, type Side } from './side.ts';
 
 /** BullMQ as its documentation has it, on that Redis. It keeps what is done, as we do. */
 export async function bullmqSide(url: string, durability: Side['durability']): Promise<Side> {
@@ -32,19 +31,12 @@ export async function bullmqSide(url: string, durability: Side['durability']): P
     durability,
     accept: (count) => parallel(count, () => queue.add('job', payload)),
     drain: (count) => work(count, () => {}, concurrency),
-    latencies: async (count) => {
-      const found: number[] = [];
-      let sentAt = 0;
-      const done = work(count, () => void found.push(performance.now() - sentAt), 1);
-      for (let round = 0; round < count; round++) {
-        while (found.length < round) await wait(1);
-        await wait(5);
-        sentAt = performance.now();
-        await queue.add('job', payload);
-      }
-      await done;
-      return found;
-    },
+    latencies: (count) =>
+      probed(
+        count,
+        (began) => work(count, began, 1),
+        () => queue.add('job', payload),
+      ),
     close: () => queue.close(),
   };
 }

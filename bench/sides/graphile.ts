@@ -1,7 +1,6 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { Logger, makeWorkerUtils, run } from 'graphile-worker';
 import { createId } from '../../core/delivery/ids.ts';
-import { body, concurrency, parallel, type Side } from './side.ts';
+import { body, concurrency, parallel, probed, type Side } from './side.ts';
 
 /** What its documentation advises for throughput: jobs are fetched, and told to be done, many at once. */
 const batched = { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 };
@@ -38,19 +37,12 @@ export async function graphileSide(url: string, setting: string | undefined): Pr
     durability: 'disk',
     accept: (count) => parallel(count, () => utils.addJob('job', payload)),
     drain: (count) => work(count, () => {}, concurrency),
-    latencies: async (count) => {
-      const found: number[] = [];
-      let sentAt = 0;
-      const done = work(count, () => void found.push(performance.now() - sentAt), 1);
-      for (let round = 0; round < count; round++) {
-        while (found.length < round) await wait(1);
-        await wait(5);
-        sentAt = performance.now();
-        await utils.addJob('job', payload);
-      }
-      await done;
-      return found;
-    },
+    latencies: (count) =>
+      probed(
+        count,
+        (began) => work(count, began, 1),
+        () => utils.addJob('job', payload),
+      ),
     close: async () => {
       await utils.withPgClient((client) => client.query(`drop schema ${schema} cascade`));
       await utils.release();

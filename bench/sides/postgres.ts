@@ -33,7 +33,9 @@ export class Postgres implements AsyncDisposable {
     const args = ['-D', data, '-h', '127.0.0.1', '-p', String(port), '-k', '', '-c', 'log_min_messages=fatal'];
     const server = spawn(join(programs, 'postgres'), args, options);
     process.once('exit', () => server.kill('SIGQUIT'));
-    while (spawnSync(join(programs, 'pg_isready'), ['-h', '127.0.0.1', '-p', String(port)]).status !== 0) {
+    while (
+      spawnSync(join(programs, 'pg_isready'), ['-h', '127.0.0.1', '-p', String(port), '-U', 'bench']).status !== 0
+    ) {
       if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`);
       await wait(100);
     }

@@ -40,6 +40,25 @@ export async function parallel(count: number, work: () => Promise<unknown>): Pro
   );
 }
 
+/** From each `add` to the begin of its run, one after another, ms. `work` resolves when all have run. */
+export async function probed(
+  count: number,
+  work: (began: () => void) => Promise<void>,
+  add: () => Promise<unknown>,
+): Promise<number[]> {
+  const found: number[] = [];
+  let sentAt = 0;
+  const done = work(() => void found.push(performance.now() - sentAt));
+  for (let round = 0; round < count; round++) {
+    while (found.length < round) await wait(1);
+    await wait(5);
+    sentAt = performance.now();
+    await add();
+  }
+  await done;
+  return found;
+}
+
 const done: Verdict = {
   kind: 'done',
   outcome: { status: 200, headers: {}, body: answer, durationMs: 0, failure: undefined, error: undefined },
