@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ import { KubernetesProvider } from '../plugins/providers/kubernetes/provider.ts'
 import { atRest } from '../test/chaos/ledgers.ts';
 import { startBroker } from '../test/support/brokers.ts';
 import { FakeCluster } from '../test/support/kube/fake-cluster.ts';
+import { childrenOf } from '../test/support/processes.ts';
 import { recordingHost } from '../test/support/provider-host.ts';
 import { load, median, startProgram, startSubject, type Subject } from './measure.ts';
 import { circumstances } from './page.ts';
@@ -31,20 +32,6 @@ function cpuOf(pid: number): number {
   const [, rest = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
   const fields = rest.split(' ');
   return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-function childrenOf(pid: number): number[] {
-  const isChild = (id: string): boolean =>
-    /^\d+$/.test(id) && readFileSync(`/proc/${id}/stat`, 'utf8').split(') ')[1]?.split(' ')[1] === String(pid);
-  return readdirSync('/proc')
-    .filter((id) => {
-      try {
-        return isChild(id);
-      } catch {
-        return false; // It has ended meanwhile.
-      }
-    })
-    .map(Number);
 }
 
 async function gatewayOf(name: string, yaml: string): Promise<Subject> {
@@ -72,7 +59,7 @@ functions: { echo: { url: "${upstream.url}", invoke: { concurrency: 256, waiting
   const costs: number[][][] = gateways.map(() => []);
   for (let round = -1; round < 4; round++) {
     for (const [index, gateway] of gateways.entries()) {
-      const pids = [gateway.child.pid ?? 0, ...childrenOf(gateway.child.pid ?? 0)];
+      const pids = [gateway.child.pid ?? 0, ...childrenOf(gateway.child.pid ?? 0).map(({ pid }) => pid)];
       const before = pids.map(cpuOf);
       const { requests } = await load(gateway, '/function/echo', body, 200, 8000);
       const each = pids.map((pid, at) => ((cpuOf(pid) - (before[at] ?? 0)) * 1000) / requests);

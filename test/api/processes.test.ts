@@ -1,7 +1,6 @@
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -10,7 +9,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type GatewayProcess, startGateway, stopGateway } from '../support/gateway-process.ts';
 import { eventually } from '../support/gateway.ts';
 import { bodyOf, type RunningServer, serve } from '../support/http-functions.ts';
-import { times, saw } from '../support/promise.ts';
+import { childrenOf, isRunning } from '../support/processes.ts';
+import { saw, times } from '../support/promise.ts';
 import { sendRaw } from '../support/raw-client.ts';
 
 /** Answers who it is, and lets calls of `/slow` wait until they are let go. */
@@ -97,19 +97,11 @@ async function started(text: string, env: Record<string, string> = {}) {
   return { ...gateway, file };
 }
 
-/** Those that run and were started by that process. */
-function childrenOf(pid: number | undefined): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((child) => {
-      try {
-        const [, state, parent] = / ([A-Z]) (\d+) /.exec(readFileSync(`/proc/${child}/stat`, 'utf8')) ?? [];
-        return Number(parent) === pid && state !== 'Z';
-      } catch {
-        return false; // It has ended meanwhile.
-      }
-    });
+/** The processes in front of that gateway. */
+function frontsOf({ child }: GatewayProcess): number[] {
+  return childrenOf(child.pid ?? 0)
+    .map(({ pid }) => pid)
+    .filter(isRunning);
 }
 
 async function metric({ management }: GatewayProcess, name: string): Promise<number> {
@@ -213,12 +205,11 @@ describe('a gateway of several processes', { timeout: 120_000 }, () => {
     const echo = new Callers(gateway, '/function/echo', 24);
     const queued = new Callers(gateway, '/async-function/echo', 4);
     await echo.more(200);
-    const [victim = 0] = childrenOf(gateway.child.pid);
-    const fronts = (): number => childrenOf(gateway.child.pid).length;
+    const [victim = 0] = frontsOf(gateway);
     process.kill(victim, 'SIGKILL');
     await echo.more(200);
     await eventually(async () => ((await metric(gateway, 'millrace_fronts')) === 2 ? true : undefined));
-    expect(fronts()).toBe(2);
+    expect(frontsOf(gateway)).toHaveLength(2);
     await queued.stop();
     await echo.stop();
     expect([...echo.statuses.keys(), ...queued.statuses.keys()]).toEqual([200, 202]);
@@ -237,18 +228,11 @@ describe('a gateway of several processes', { timeout: 120_000 }, () => {
 
   it('ends as a whole when its owner is killed', async () => {
     const gateway = await started(configuration(first));
-    const fronts = childrenOf(gateway.child.pid);
+    const fronts = frontsOf(gateway);
     expect(fronts).toHaveLength(2);
     gateway.child.kill('SIGKILL');
     await gateway.ended;
-    const isThere = (pid: number): boolean => {
-      try {
-        return !/ Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-      } catch {
-        return false;
-      }
-    };
-    await eventually(() => (fronts.some(isThere) ? undefined : true));
+    await eventually(() => (fronts.some(isRunning) ? undefined : true));
   });
 
   it('takes up another configuration in all of them at once, without a call lost (P24)', async ({ task }) => {
