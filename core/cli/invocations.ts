@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseDuration } from '../config/units.ts';
+import { invocationStates } from '../contracts/invocation.ts';
 import { type Answer, type Client, type ClientOptions, gatewayCommand, isRefusal } from './client.ts';
 import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
@@ -21,6 +22,13 @@ export interface InvocationView {
   readonly replayOf?: string;
 }
 
+interface ListOptions extends ClientOptions {
+  readonly function?: string;
+  readonly state?: string;
+  readonly limit: string;
+  readonly cursor?: string;
+}
+
 interface WaitOptions extends ClientOptions {
   readonly wait?: string;
 }
@@ -30,6 +38,15 @@ const longPollMs = 30_000;
 
 export function registerInvocations(program: Command): void {
   const group = program.command('invocations').description('look at queued invocations, or cancel them');
+  const listing = group
+    .command('list')
+    .description('those that the gateway has accepted or run lately, newest first')
+    .option('--function <function>', 'only of this function')
+    .addOption(new Option('--state <state>', 'only those in it').choices(invocationStates))
+    .option('--limit <count>', 'at most so many', '50')
+    .option('--cursor <cursor>', 'the next page, as the last one named it');
+  gatewayCommand(listing, list);
+
   const get = group
     .command('get')
     .description('show what became of an invocation; exit 1 if it failed')
@@ -61,6 +78,25 @@ export function registerInvocations(program: Command): void {
     else
       console.log(answer.state === 'running' ? `${printable(id)} is being aborted` : `${printable(id)} is cancelled`);
   });
+}
+
+async function list(client: Client, { json, function: name, ...options }: ListOptions): Promise<void> {
+  const { state, limit, cursor } = options;
+  const query = { function: name, state, limit, cursor };
+  const page = await client.json<{ items: InvocationView[]; cursor?: string }>('GET', '/system/invocations', { query });
+  if (json) return printJson(page);
+  // A page may be empty though others follow: those that it looked at are in other states.
+  if (page.items.length === 0 && page.cursor === undefined) return console.log('no such invocations');
+  const rows = page.items.map((one) => [
+    one.id,
+    printable(one.function),
+    one.state,
+    one.attempt,
+    one.acceptedAt,
+    printable(one.error?.message ?? '', 60),
+  ]);
+  console.log(table(['id', 'function', 'state', 'attempt', 'accepted', 'last error'], rows));
+  if (page.cursor !== undefined) console.log(colours.dim(`\nmore: --cursor ${page.cursor}`));
 }
 
 /** The function's answer as soon as there is one; a CliError when there is none in time. */

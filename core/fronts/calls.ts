@@ -1,5 +1,4 @@
 import type { Logger } from 'pino';
-import { Registry as Metrics } from 'prom-client';
 import { tap } from '../kit/rxjs.ts';
 import type { OwnRoutes } from '../api/route-table.ts';
 import { Authenticator } from '../auth/authenticator.ts';
@@ -16,6 +15,7 @@ import type { Registry } from '../host/registry.ts';
 import { Sources } from '../host/sources.ts';
 import type { Events } from '../observe/events.ts';
 import type { Meter } from '../observe/meter.ts';
+import { Registry as Metrics } from '../observe/prometheus.ts';
 import { RecentInvocations } from '../observe/recent-invocations.ts';
 import type { Tracing } from '../observe/tracing.ts';
 import { pipeline } from '../pipeline/pipeline.ts';

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { Registry as Metrics } from 'prom-client';
 import type { ConnectionEnd } from '../api/caller-connections.ts';
 import { PublicServer } from '../api/server.ts';
 import { Authenticator } from '../auth/authenticator.ts';
@@ -13,6 +12,7 @@ import type { Registry } from '../host/registry.ts';
 import { Events } from '../observe/events.ts';
 import { createLogger } from '../observe/log.ts';
 import { Meter } from '../observe/meter.ts';
+import { Registry as Metrics } from '../observe/prometheus.ts';
 import { type Tracing, tracingOf } from '../observe/tracing.ts';
 import { version } from '../version.ts';
 import { Borrower } from './borrower.ts';

@@ -62,6 +62,7 @@ describe('--json', () => {
     schema: 'what it prints is JSON',
     completion: 'what it prints is a script',
     generate: 'writes files of the repository, and is no command for users',
+    front: 'is started by the gateway, and is no command for users',
   };
 
   it('is an option of every command that prints', () => {
@@ -139,6 +140,7 @@ describe('--json', () => {
       'secrets remove': ['key'],
       logs: ['echo'],
       invoke: ['echo'],
+      'invocations list': ['--state', 'queued'],
       'invocations get': [waiting.id],
       'invocations result': [ended.id],
       'invocations cancel': [waiting.id],
@@ -209,7 +211,7 @@ describe('docs/cli.md', () => {
   it('has every command that is not hidden, with all of its options', () => {
     const page = cliPage(tree);
     for (const [words, command] of commandsOf(tree)) {
-      const isHidden = ['generate', 'names'].includes(words);
+      const isHidden = ['front', 'generate', 'names'].includes(words);
       expect(page.includes(`## \`millrace ${words}`), words).toBe(!isHidden);
       for (const { flags } of isHidden ? [] : command.options) expect(page).toContain(`| \`${flags}\` |`);
     }
