@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { judge, leastRounds, limit, type Verdict } from './gate.ts';
 import { drained, echoModule, post, startGateway } from './gateway.ts';
@@ -17,6 +18,8 @@ const warmUpCount = 10_000;
 interface Baseline {
   readonly commit: string;
   readonly measured: string;
+  /** What ratios of CPU depend on: the processor, how many of them, and Node. */
+  readonly machine: string;
   /** CPU of ours ÷ CPU of a bare server, by case. */
   readonly ratios: Readonly<Record<string, number>>;
 }
@@ -24,13 +27,18 @@ interface Baseline {
 /**
  * Has a call, an accept or a drain become dearer since the baseline? A case is CPU per request next to that of a bare server
  * in the same round, so that neither the machine nor what else it does decides. Rounds, five at least, go on until each case is clear, or
- * the time is up. What is not clear then passes: a gate that cries wolf is soon turned off. Resolves with whether it holds.
+ * the time is up. What is not clear then passes: a gate that cries wolf is soon turned off. On a machine of another kind than the
+ * baseline's all is told and nothing judged. Resolves with whether it holds.
  */
 export async function smoke(seconds: number): Promise<boolean> {
   const baseline = JSON.parse(readFileSync(baselineFile, 'utf8')) as Baseline;
   const found = await rounds(seconds, (so) => judged(so, baseline).every(({ state }) => state !== 'unclear'));
   console.log(`CPU next to ${baseline.commit}, on ${circumstances()}:`);
   if (!judged(found, baseline, tell).some(({ state }) => state === 'regressed')) return true;
+  if (baseline.machine !== machine()) {
+    console.log(`Not judged: the baseline is of ${baseline.machine}, and this is ${machine()}.`);
+    return true;
+  }
   console.error(`More than ${limit} × the baseline. \`node --cpu-prof core/main.ts serve\` tells where the time goes.`);
   console.error('If it must be so, take it as the baseline with `npm run bench -- --smoke --write`, and say why.');
   return false;
@@ -41,7 +49,7 @@ export async function takeBaseline(seconds: number): Promise<void> {
   const found = await rounds(seconds, () => false);
   const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
   const ratios = Object.fromEntries([...found].map(([name, all]) => [name, Number(median(all).toFixed(3))]));
-  const baseline: Baseline = { commit, measured: circumstances().replaceAll('\n', ' '), ratios };
+  const baseline: Baseline = { commit, measured: circumstances().replaceAll('\n', ' '), machine: machine(), ratios };
   writeFileSync(baselineFile, `${JSON.stringify(baseline, undefined, 2)}\n`);
   console.log(baseline);
 }
@@ -64,6 +72,11 @@ export async function control(seconds: number): Promise<boolean> {
   const isSeen = verdict().state === 'regressed';
   console.log(isSeen ? 'The planted work was seen.' : 'The planted work was not seen: this gate sees nothing.');
   return isSeen;
+}
+
+function machine(): string {
+  const all = cpus();
+  return `${all.length} × ${all[0]?.model}, Node ${process.versions.node.split('.')[0]}`;
 }
 
 /** Runs rounds of all cases until `isEnough`, or the time is up. */
