@@ -90,6 +90,8 @@ const ours: ReadonlySet<string> = new Set([
   'x-invocation-id',
   'x-start-time',
   'x-duration-seconds',
+  // With it the page of a function could take over the console, and every other function, in the browser of who opens it.
+  'service-worker-allowed',
 ]);
 
 function answerHeaders(from: Headers, product: string): HeaderList {

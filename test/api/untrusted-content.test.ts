@@ -20,6 +20,7 @@ beforeAll(async () => {
     ['first', 'second'].map((name) =>
       serve(async (incoming, response) => {
         const body = await bodyOf(incoming);
+        response.setHeader('service-worker-allowed', '/');
         if (incoming.url === '/bomb') response.setHeader('content-encoding', 'gzip').end(bomb);
         else response.end(`${name} ${incoming.url} ${body.length} ${String(incoming.headers['content-encoding'])}`);
       }),
@@ -51,6 +52,14 @@ const functions = [
   ['bb', 'first', '/ab'],
   ['b-a', 'second', '/a/'],
 ] as const;
+
+describe('a page that a function answers', () => {
+  it('cannot take over the console, which has the same address, by a service worker', async () => {
+    const { statusCode, headers, body } = await request(`${running.url}/function/plain/worker.js`);
+    expect([statusCode, await body.text()]).toEqual([200, 'first /worker.js 0 undefined']);
+    expect(headers).not.toHaveProperty('service-worker-allowed');
+  });
+});
 
 describe('where a call goes (GHSA-v574-6498-x57v, CVE-2026-55602)', () => {
   it('depends on its function alone, whatever joins to the same text', async () => {
