@@ -97,8 +97,17 @@ export class Cluster implements KafkaDriver {
         if (typeOf(cause) !== 'TOPIC_ALREADY_EXISTS') throw cause;
       }
     });
-    // A broker may hear of it a little later than the controller.
-    await this.#settled(() => this.#ask((broker) => broker.metadata([topic])), 'UNKNOWN_TOPIC_OR_PARTITION');
+    // Brokers hear of it a little later than the controller, and whichever leads a partition may be the last to.
+    const unheard = 'UNKNOWN_TOPIC_OR_PARTITION';
+    await this.#settled(() => this.#ask((broker) => broker.metadata([topic])), unheard);
+    for (let partition = 0; partition < partitions; partition++) {
+      const made = this.open(topic, partition);
+      try {
+        await this.#settled(() => made.bounds(), unheard);
+      } finally {
+        made.close();
+      }
+    }
   }
 
   async deleteTopic(topic: string): Promise<void> {
