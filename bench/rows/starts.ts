@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
 import { echoModule, startGateway } from '../gateway.ts';
-import { cpuMs, median, medianInterval, type Subject } from '../measure.ts';
+import { processStatus } from '../../test/support/processes.ts';
+import { cpuMs, median, medianInterval } from '../measure.ts';
 import type { Bench, Figure, Row } from './row.ts';
 
 const threaded = (count: number): string =>
@@ -73,7 +73,7 @@ export const idle: Row = {
     const [cpuBefore, startedAt] = [cpuMs(subject.pid), performance.now()];
     await wait(30_000);
     const share = ((cpuMs(subject.pid) - cpuBefore) / (performance.now() - startedAt)) * 100;
-    const rss = rssMb(subject);
+    const rss = (processStatus(subject.pid, 'VmRSS') * 1024) / 1e6;
     await subject.stop();
     return [
       {
@@ -85,8 +85,3 @@ export const idle: Row = {
     ];
   },
 };
-
-function rssMb({ pid }: Subject): number {
-  const [, kib] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return (Number(kib) * 1024) / 1e6;
-}

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { Pool } from 'undici';
+import { processStatus } from '../../test/support/processes.ts';
 import { startGateway } from '../gateway.ts';
 import { compare, cpuMs, type Load, startProgram, startSubject, type Subject } from '../measure.ts';
 import { compared, type Row } from './row.ts';
@@ -36,8 +36,7 @@ function* pieces(): Generator<Buffer> {
 }
 
 function peakRssMib({ pid }: Subject): number {
-  const [, kib] = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) / 1024;
+  return processStatus(pid, 'VmHWM') / 1024;
 }
 
 export const streaming: Row = {

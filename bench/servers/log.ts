@@ -1,7 +1,7 @@
 import { fdatasync, openSync, write } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
+import { listenReady } from './ready.ts';
 
 /** The least that a durable accept can be: what it gets is in a file and synced, together with what came meanwhile. */
 const file = openSync(process.argv[2] ?? '', 'a');
@@ -30,7 +30,4 @@ const server = createServer((request, response) => {
   });
 });
 server.keepAliveTimeout = 60_000;
-server.listen(0, '127.0.0.1', () => {
-  const { port } = server.address() as AddressInfo;
-  console.log(JSON.stringify({ msg: 'ready', url: `http://127.0.0.1:${port}` }));
-});
+listenReady(server);

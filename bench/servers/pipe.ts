@@ -1,6 +1,6 @@
 import { createServer, request as call, Agent } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { pipeline } from 'node:stream/promises';
+import { listenReady } from './ready.ts';
 
 /** The least that a proxy of large bodies can be: two pipes. */
 const agent = new Agent({ keepAlive: true });
@@ -12,7 +12,4 @@ const server = createServer((request, response) => {
   });
   void pipeline(request, forwarded);
 });
-server.listen(0, '127.0.0.1', () => {
-  const { port } = server.address() as AddressInfo;
-  console.log(JSON.stringify({ msg: 'ready', url: `http://127.0.0.1:${port}` }));
-});
+listenReady(server);

@@ -1,5 +1,5 @@
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { listenReady } from './ready.ts';
 
 /** What the proxies stand in front of: gives back what it gets. */
 const server = createServer((request, response) => {
@@ -11,7 +11,4 @@ const server = createServer((request, response) => {
   });
 });
 server.keepAliveTimeout = 60_000;
-server.listen(0, '127.0.0.1', () => {
-  const { port } = server.address() as AddressInfo;
-  console.log(JSON.stringify({ msg: 'ready', url: `http://127.0.0.1:${port}` }));
-});
+listenReady(server);
