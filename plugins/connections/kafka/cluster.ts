@@ -98,12 +98,10 @@ export class Cluster implements KafkaDriver {
       }
     });
     // Brokers hear of it a little later than the controller, and whichever leads a partition may be the last to.
-    const unheard = 'UNKNOWN_TOPIC_OR_PARTITION';
-    await this.#settled(() => this.#ask((broker) => broker.metadata([topic])), unheard);
     for (let partition = 0; partition < partitions; partition++) {
       const made = this.open(topic, partition);
       try {
-        await this.#settled(() => made.bounds(), unheard);
+        await this.#settled(() => made.bounds(), 'UNKNOWN_TOPIC_OR_PARTITION');
       } finally {
         made.close();
       }
