@@ -1,7 +1,7 @@
-import { createInterface } from 'node:readline';
 import type { Client } from './client.ts';
 import { CliError } from './command.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { linesIn } from './line-reader.ts';
 import { colours, printable, printJson } from './output.ts';
 import { ProgressBar } from './progress-bar.ts';
 
@@ -76,7 +76,7 @@ export async function replayByFilter(
   let bar: ProgressBar | undefined;
   let end: Extract<Line, { done: true }> | undefined;
   try {
-    for await (const text of createInterface({ input: answer.body })) {
+    for await (const text of linesIn(answer.body)) {
       const line = JSON.parse(text) as Line;
       bar ??= progressBar(line.total);
       bar?.update(line.replayed + (line.done ? line.failed.length : line.failures));
