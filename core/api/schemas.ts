@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { parseDuration } from '../config/units.ts';
 import { errorCodes, type ErrorCode } from '../contracts/errors.ts';
 import { type DeadReason, invocationStates } from '../contracts/invocation.ts';
+import { functionNamePattern } from '../kit/names.ts';
 import type { ResponseDocument } from './route.ts';
 
 const deadReasons = [
@@ -19,7 +20,7 @@ export const functionName = z
   .string()
   .min(1)
   .max(190)
-  .regex(/^[-a-zA-Z_0-9][-a-zA-Z_0-9.]*$/, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
+  .regex(functionNamePattern, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
   .meta({ examples: ['echo', 'echo.openfaas-fn'] });
 
 /** `?namespace=`: faas-cli sends an empty one when it was given none. */
