@@ -5,6 +5,9 @@ export interface Sample {
   readonly rssMiB: number;
   /** After a garbage collection. */
   readonly heapMiB: number;
+  /** What V8 holds for that heap, and what lies outside of it: where resident memory moves and this does not, it is of another thread. */
+  readonly committedMiB: number;
+  readonly externalMiB: number;
   readonly descriptors: number;
   readonly threads: number;
   readonly timers: number;

@@ -33,6 +33,8 @@ describe('the verdict', () => {
       atMs: (index * minute) / 2,
       rssMiB: 200 + (index % 7),
       heapMiB: 40,
+      committedMiB: 60,
+      externalMiB: 8,
       descriptors: 80 + (index % 3),
       threads: 12,
       timers: 10,

@@ -70,11 +70,13 @@ export async function soak({ ms, everyMs, leak, told }: SoakOptions): Promise<re
       const after = usage(gateway);
       const { latencies, calls } = load.taken();
       const sorted = latencies.toSorted((a, b) => a - b);
-      const { active, heapBytes } = (await (await request(`${gateway.url}/resources`)).body.json()) as Resources;
+      const { active, ...memory } = (await (await request(`${gateway.url}/resources`)).body.json()) as Resources;
       const sample: Sample = {
         atMs: now - begun,
         rssMiB: after.rssMiB,
-        heapMiB: heapBytes / 2 ** 20,
+        heapMiB: memory.heapBytes / 2 ** 20,
+        committedMiB: memory.committedBytes / 2 ** 20,
+        externalMiB: memory.externalBytes / 2 ** 20,
         descriptors: after.descriptors,
         threads: after.threads,
         timers: active['Timeout'] ?? 0,
@@ -223,7 +225,7 @@ if (import.meta.main) {
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   const told = (sample: Sample): void =>
     say(
-      `${(sample.atMs / 60_000).toFixed(1).padStart(6)} min  RSS ${sample.rssMiB.toFixed(0)} MiB  heap ${sample.heapMiB.toFixed(1)} MiB  ` +
+      `${(sample.atMs / 60_000).toFixed(1).padStart(6)} min  RSS ${sample.rssMiB.toFixed(0)} MiB  heap ${sample.heapMiB.toFixed(1)} of ${sample.committedMiB.toFixed(0)} MiB, external ${sample.externalMiB.toFixed(0)}  ` +
         `${sample.descriptors} descriptors  ${sample.threads} threads  ${sample.timers} timers  ` +
         `p99 ${sample.p99Ms.toFixed(1)} ms  CPU ${Math.round(100 * sample.cpu)} %  ${sample.calls} calls`,
     );

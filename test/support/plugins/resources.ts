@@ -11,6 +11,10 @@ export interface Resources {
   /** By their kind, as Node calls them: Timeout, TCPSocketWrap, FSReqCallback, … */
   readonly active: Readonly<Record<string, number>>;
   readonly heapBytes: number;
+  /** What V8 holds of memory for the heap of the main thread, used or not. */
+  readonly committedBytes: number;
+  /** Of the main thread, outside of that heap. */
+  readonly externalBytes: number;
 }
 
 setFlagsFromString('--expose-gc');
@@ -27,7 +31,13 @@ function look(): Resources {
   collect();
   const active = new Map<string, number>();
   for (const kind of process.getActiveResourcesInfo()) active.set(kind, (active.get(kind) ?? 0) + 1);
-  return { active: Object.fromEntries(active), heapBytes: process.memoryUsage().heapUsed };
+  const { heapUsed, heapTotal, external } = process.memoryUsage();
+  return {
+    active: Object.fromEntries(active),
+    heapBytes: heapUsed,
+    committedBytes: heapTotal,
+    externalBytes: external,
+  };
 }
 
 /** Tells how the process of its gateway is, and leaks where it is asked to. */
