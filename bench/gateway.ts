@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
 import { startSubject, type Subject } from './measure.ts';
+import { profileArguments } from './profile.ts';
 
 const root = join(import.meta.dirname, '..');
 /** The function of most rows: gives back what it gets. */
@@ -33,7 +34,7 @@ ${parts.functions}
 observability: { logs: { format: json, level: info } }
 ${parts.more ?? ''}`,
   );
-  return startSubject(['core/main.ts', 'serve', '--config', file], parts.env);
+  return startSubject([...profileArguments(name), 'core/main.ts', 'serve', '--config', file], parts.env);
 }
 
 export async function post(subject: Subject, path: string): Promise<void> {

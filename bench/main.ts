@@ -1,16 +1,19 @@
 /**
- * `npm run bench -- [--only ROW,ROW] [--write] [--peer URL [--peer-pid PID]] [--quick]`: measures, prints, and with `--write` keeps what it measured in
+ * `npm run bench -- [--only ROW,ROW] [--write] [--profile] [--peer URL [--peer-pid PID]] [--quick]`: measures, prints, and with `--write` keeps what it measured in
  * bench/results.json and docs/benchmarks.md, where other rows stay as they are. Rows are those of bench/rows/index.ts, and
  * `proxy`, `queues` and `connectors`, which have sections of their own; all of them unless `--only` says. `--peer` puts any gateway
- * beside ours, whose function echo is at that URL (bench/proxy.ts). `--quick` is for trying a row: a fifth of the time.
+ * beside ours, whose function echo is at that URL (bench/proxy.ts). `--quick` is for trying a row: a fifth of the time. `--profile`
+ * looks where the gateways of the rows spend their time (`node --cpu-prof`) instead of how much: quick, and the figures are not kept.
  * `npm run bench -- --smoke [--write]` is the gate of bench/smoke.ts, and takes its baseline; `--control` shows that it can fail.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { floors } from './measure.ts';
 import { circumstances, writePage } from './page.ts';
+import { profileInto, topFrames } from './profile.ts';
 import { keepResults, type Result } from './results.ts';
 import { rows } from './rows/index.ts';
 import { type Bench, type Figure, NotMeasured, type Row } from './rows/row.ts';
@@ -23,6 +26,7 @@ const { values } = parseArgs({
     'peer-pid': { type: 'string' },
     write: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
     smoke: { type: 'boolean', default: false },
     control: { type: 'boolean', default: false },
   },
@@ -37,6 +41,10 @@ const sections: Readonly<Record<string, readonly string[]>> = {
 
 // The load comes from core 1; what is measured is on core 0.
 execFileSync('taskset', ['-acp', '1', String(process.pid)], { stdio: 'ignore' });
+if (values.profile) {
+  values.quick = true;
+  profileInto(mkdtempSync(join(tmpdir(), 'millrace-profiles-')));
+}
 if (values.smoke) {
   if (values.write) await takeBaseline(50);
   else process.exitCode = (await smoke(45)) ? 0 : 1;
@@ -56,7 +64,7 @@ async function all(): Promise<void> {
   if (chosen.length > 0) await measureRows(chosen);
   for (const [name, quick] of Object.entries(sections)) {
     if (!names.includes(name)) continue;
-    const args = [...(values.write ? ['--write'] : []), ...(values.quick ? quick : [])];
+    const args = [...(values.write && !values.profile ? ['--write'] : []), ...(values.quick ? quick : [])];
     if (name === 'proxy' && values.peer !== undefined) {
       args.push('--peer', values.peer);
       if (values['peer-pid'] !== undefined) args.push('--peer-pid', values['peer-pid']);
@@ -65,6 +73,7 @@ async function all(): Promise<void> {
       cwd: root,
       stdio: 'inherit',
     });
+    if (values.profile) keep({ [name]: { frames: tellFrames(name) } });
   }
 }
 
@@ -73,20 +82,30 @@ async function measureRows(chosen: readonly Row[]): Promise<void> {
   const bench: Bench = { home, blockMs: values.quick ? 1500 : 5000, pairs: values.quick ? 3 : 6 };
   const floor = await floors();
   console.log(floor);
-  const found: Record<string, readonly Figure[]> = {};
+  const found: Record<string, Partial<Result>> = {};
   for (const row of chosen) {
     const figures = await figuresOf(row, bench);
-    found[row.name] = figures;
     for (const { what, figure, bar, met } of figures)
       console.log(
         `${row.name}: ${what}: ${figure} (bar ${bar}: ${met === undefined ? 'none' : met ? 'met' : 'MISSED'})`,
       );
+    found[row.name] = values.profile ? { frames: tellFrames(row.name) } : { figures };
   }
   rmSync(home, { recursive: true });
-  if (!values.write) return;
   const on = `${circumstances().replaceAll('\n', ' ')}. ${floor}`;
-  const measured = Object.entries(found).map(([name, figures]) => [name, { on, figures }] as const);
-  writePage(page(keepResults(Object.fromEntries(measured))));
+  keep(values.profile ? found : Object.fromEntries(Object.entries(found).map(([name, one]) => [name, { on, ...one }])));
+}
+
+/** Where the gateways of a row spent their time. */
+function tellFrames(name: string): Readonly<Record<string, readonly string[]>> {
+  const frames = topFrames();
+  for (const [gateway, lines] of Object.entries(frames))
+    console.log(`${name}: the gateway \`${gateway}\` was in\n  ${lines.join('\n  ')}`);
+  return frames;
+}
+
+function keep(found: Readonly<Record<string, Partial<Result>>>): void {
+  if (values.write) writePage(page(keepResults(found)));
 }
 
 async function figuresOf({ name, measure }: Row, bench: Bench): Promise<readonly Figure[]> {
@@ -122,5 +141,18 @@ where the worse end meets it. Any unexpected answer voids the run. Queue files l
 | row | what | figure | bar | | on |
 |---|---|---|---|---|---|
 ${lines.join('\n')}
+
+## Where the time goes
+
+Of each row that was profiled (\`npm run bench -- --profile --write\`, every 0.5 ms, all threads): the frames at the top of the
+stack most often, of the time in which a thread was not idle.
+
+${framesOf(results).join('\n')}
 `;
+}
+
+function framesOf(results: Readonly<Record<string, Result>>): string[] {
+  return Object.entries(results).flatMap(([row, { frames = {} }]) =>
+    Object.entries(frames).map(([gateway, lines]) => `- \`${row}\`, its gateway \`${gateway}\`: ${lines.join('; ')}.`),
+  );
 }

@@ -18,6 +18,7 @@ import {
   type Target,
 } from './measure.ts';
 import { circumstances, writeSection } from './page.ts';
+import { profileArguments } from './profile.ts';
 import { compared, NotMeasured } from './rows/row.ts';
 
 /**
@@ -81,7 +82,7 @@ functions: { echo: { url: "${upstream.url}", invoke: { concurrency: 128, waiting
 observability: { logs: { format: json, level: info } }
 `,
   );
-  return startSubject(['core/main.ts', 'serve', '--config', file]);
+  return startSubject([...profileArguments('proxy'), 'core/main.ts', 'serve', '--config', file]);
 }
 
 async function goProxy(): Promise<Subject> {

@@ -1,8 +1,8 @@
 /**
- * What the embedded queue does in a second: `node bench/queue.ts [backlog]`. Prints one line a figure. The backlog
- * (default 1,000,000) is enqueued into a second lane before the second round, which must be no slower than the first.
+ * What the embedded queue does in a second, empty, and then behind and beside a backlog (default 1,000,000), which must make
+ * it no slower: `node bench/queue.ts [backlog] [cycle]`. Tells what it does on stderr, and what it found in one line of JSON ({@link Growth}).
  */
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { sleep, systemClock } from '../core/contracts/clock.ts';
@@ -11,6 +11,7 @@ import type { NewMessage } from '../core/contracts/queue.ts';
 import { createId } from '../core/delivery/ids.ts';
 import { sqliteConfig } from '../plugins/queues/sqlite/index.ts';
 import { SqliteQueue } from '../plugins/queues/sqlite/queue.ts';
+import { quantile } from './measure.ts';
 
 const backlog = Number(process.argv[2] ?? 1_000_000);
 const cycle = Number(process.argv[3] ?? 100_000);
@@ -92,52 +93,66 @@ async function drain(queue: SqliteQueue, lane: string, count: number): Promise<v
   });
 }
 
+/** Of one second; of an empty queue, and of lanes behind and beside the backlog. */
+interface Rates {
+  readonly enqueue: number[];
+  readonly drain: number[];
+}
+
+export interface Growth {
+  readonly backlog: number;
+  readonly empty: Rates;
+  readonly behind: Rates;
+  readonly beside: Rates;
+  /** Of resident memory, of all threads, for an item of the backlog. */
+  readonly bytesPerItem: number;
+  /** From opening the file to the first lease. */
+  readonly readyMs: number;
+}
+
 function report(name: string, count: number, ms: number, latencies: number[] = []): number {
   const perSecond = Math.round((count / ms) * 1000);
   const sorted = latencies.toSorted((a, b) => a - b);
-  const quantile = (q: number): string => (sorted[Math.floor(sorted.length * q)] ?? 0).toFixed(1);
-  const tail = sorted.length > 0 ? `  p50 ${quantile(0.5)} ms, p99 ${quantile(0.99)} ms` : '';
-  console.log(`${name.padEnd(44)} ${String(perSecond).padStart(8)}/s${tail}`);
+  const tail =
+    sorted.length > 0
+      ? `  p50 ${quantile(sorted, 0.5).toFixed(1)} ms, p99 ${quantile(sorted, 0.99).toFixed(1)} ms`
+      : '';
+  console.error(`${name.padEnd(44)} ${String(perSecond).padStart(8)}/s${tail}`);
   return perSecond;
 }
 
-async function measure(queue: SqliteQueue, lane: string, what: string): Promise<void> {
+async function measure(queue: SqliteQueue, lane: string, what: string, rates: Rates): Promise<void> {
   let start = performance.now();
   const latencies = await enqueue(queue, lane, cycle);
-  report(`enqueue, 64 in flight, ${what}`, cycle, performance.now() - start, latencies);
+  rates.enqueue.push(report(`enqueue, 64 in flight, ${what}`, cycle, performance.now() - start, latencies));
   start = performance.now();
   await drain(queue, lane, cycle);
-  report(`lease and ack, 4 × 32, ${what}`, cycle, performance.now() - start);
+  rates.drain.push(report(`lease and ack, 4 × 32, ${what}`, cycle, performance.now() - start));
 }
 
+const [empty, behind, beside] = [0, 1, 2].map((): Rates => ({ enqueue: [], drain: [] })) as [Rates, Rates, Rates];
 let queue = await open();
 await enqueue(queue, 'warm', 5000);
 await drain(queue, 'warm', 5000);
-for (let round = 0; round < 3; round++) await measure(queue, 'busy', 'empty');
-if (backlog > 0) {
-  const before = process.memoryUsage().rss;
-  const start = performance.now();
-  for (let done = 0; done < backlog; done += 500) {
-    await queue.enqueue(Array.from({ length: 500 }, () => message('busy')));
-  }
-  report('enqueue by 500', backlog, performance.now() - start);
-  const grown = (process.memoryUsage().rss - before) / 2 ** 20;
-  console.log(`memory grown by ${grown.toFixed(0)} MiB, file ${(statSync(path).size / 2 ** 20).toFixed(0)} MiB`);
-  // A gigabyte that the system has still to write would be measured as if it were ours.
-  await sleep(10_000);
-  for (let round = 0; round < 3; round++) {
-    await measure(queue, 'busy', `behind ${backlog}`);
-    await measure(queue, 'other', `beside ${backlog}`);
-  }
-  const stopping = performance.now();
-  await queue.stop(60_000);
-  console.log(`stop ${(performance.now() - stopping).toFixed(0)} ms`);
-  const opening = performance.now();
-  queue = await open();
-  console.log(`start with ${backlog} queued: ${(performance.now() - opening).toFixed(0)} ms`);
-  const first = performance.now();
-  await queue.lease('busy', 1, { ttlMs: 30_000, waitMs: 0, signal });
-  console.log(`first lease ${(performance.now() - first).toFixed(0)} ms later`);
+for (let round = 0; round < 3; round++) await measure(queue, 'busy', 'empty', empty);
+const before = process.memoryUsage().rss;
+const start = performance.now();
+for (let done = 0; done < backlog; done += 500) {
+  await queue.enqueue(Array.from({ length: 500 }, () => message('busy')));
+}
+report('enqueue by 500', backlog, performance.now() - start);
+const bytesPerItem = (process.memoryUsage().rss - before) / backlog;
+// A gigabyte that the system has still to write would be measured as if it were ours.
+await sleep(10_000);
+for (let round = 0; round < 3; round++) {
+  await measure(queue, 'busy', `behind ${backlog}`, behind);
+  await measure(queue, 'other', `beside ${backlog}`, beside);
 }
 await queue.stop(60_000);
+const opening = performance.now();
+queue = await open();
+await queue.lease('busy', 1, { ttlMs: 30_000, waitMs: 0, signal });
+const readyMs = performance.now() - opening;
+await queue.stop(60_000);
 rmSync(folder, { recursive: true });
+console.log(JSON.stringify({ backlog, empty, behind, beside, bytesPerItem, readyMs } satisfies Growth));

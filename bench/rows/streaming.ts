@@ -56,7 +56,7 @@ export const streaming: Row = {
       pairs,
     );
     const grownMib = peakRssMib(ours) - idleMib;
-    for (const subject of [ours, peer, upstream]) subject.child.kill('SIGKILL');
+    for (const subject of [ours, peer, upstream]) await subject.stop();
     const what = 'bodies of 100 MiB there and back, against a bare pipe (CPU-ms and ms are for a GiB and a body)';
     return [
       compared(what, result, '≤ 1.2 ×', 1.2),
