@@ -17,7 +17,7 @@ export interface Expiring extends Linked {
  */
 export class Deadlines {
   readonly #clock: Clock;
-  readonly #ticks = new Map<number, Ring>();
+  readonly #ticks = new Map<number, Ring<Expiring>>();
   /** The first tick that has not been looked at. */
   #next: number;
   #timer: NodeJS.Timeout | undefined;
@@ -58,8 +58,7 @@ export class Deadlines {
       const tick = this.#ticks.get(this.#next);
       if (!tick) continue;
       this.#ticks.delete(this.#next);
-      while (tick.next !== tick) {
-        const item = tick.next as Expiring;
+      for (let item = tick.first; item; item = tick.first) {
         this.forget(item);
         item.expire();
       }

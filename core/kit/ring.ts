@@ -16,6 +16,11 @@ export class Ring<Item extends Linked = Linked> implements Linked {
     return items;
   }
 
+  /** The one that came before all others in it. */
+  get first(): Item | undefined {
+    return this.next === this ? undefined : (this.next as Item);
+  }
+
   add(item: Item): void {
     const last = this.previous;
     item.previous = last;

@@ -1,10 +1,11 @@
 import type { AttemptError, LaneStats, NewMessage } from '../../../core/contracts/queue.ts';
+import type { Linked } from '../../../core/contracts/delivery.ts';
 import { Heap } from '../../../core/kit/heap.ts';
 
 export type WaitState = 'ready' | 'blocked' | 'delayed' | 'leased';
 
 /** A message that has not ended. Times are monotonic ms, but for `startedAt` and `dueAt`. */
-export interface Stored {
+export interface Stored extends Linked {
   readonly message: NewMessage;
   readonly sequence: number;
   /** Who goes first: the time at which it was (to be) ready, less what its priority is worth. */
@@ -40,8 +41,8 @@ export class MemoryLane {
   );
   /** Unsettled messages of each order key, oldest first; only the first one may move. */
   readonly #keys = new Map<string, Stored[]>();
-  readonly #members = new Set<Stored>();
   readonly #waiters = new Set<() => void>();
+  #size = 0;
   #bytes = 0;
 
   constructor(name: string) {
@@ -49,11 +50,11 @@ export class MemoryLane {
   }
 
   get size(): number {
-    return this.#members.size;
+    return this.#size;
   }
 
   add(stored: Stored): void {
-    this.#members.add(stored);
+    this.#size++;
     this.#counts[stored.state]++;
     this.#bytes += stored.message.body.byteLength;
     const { orderKey } = stored.message;
@@ -84,15 +85,16 @@ export class MemoryLane {
   next(): Stored | undefined {
     for (let entry = this.#ready.pop(); entry; entry = this.#ready.pop()) {
       const { stored, epoch } = entry;
-      if (this.#members.has(stored) && stored.state === 'ready' && stored.epoch === epoch) return stored;
+      if (stored.state === 'ready' && stored.epoch === epoch) return stored;
     }
     return undefined;
   }
 
   /** Takes out what has ended; returns the one that may move now in its place. */
   remove(stored: Stored): Stored | undefined {
-    this.#members.delete(stored);
+    this.#size--;
     this.#counts[stored.state]--;
+    stored.epoch++;
     this.#bytes -= stored.message.body.byteLength;
     const { orderKey } = stored.message;
     const line = orderKey === undefined ? undefined : this.#keys.get(orderKey);
@@ -134,7 +136,7 @@ export class MemoryLane {
   stats(now: number, dead: number): LaneStats {
     let oldest = now;
     for (const { stored, epoch } of this.#ready.values()) {
-      if (stored.state === 'ready' && stored.epoch === epoch && this.#members.has(stored)) {
+      if (stored.state === 'ready' && stored.epoch === epoch) {
         oldest = Math.min(oldest, stored.readySince);
       }
     }

@@ -17,8 +17,10 @@ import type {
   SettleResult,
   StoredResult,
 } from '../../../core/contracts/queue.ts';
+import { Ring, unlink } from '../../../core/kit/ring.ts';
 import type { memoryConfig } from './index.ts';
 import { MemoryDeadLetters } from './dead-letters.ts';
+import { Known } from './known.ts';
 import { MemoryLane, type Stored } from './lane.ts';
 import { Timeline } from './timeline.ts';
 
@@ -28,17 +30,6 @@ export interface MemoryFaults {
   readonly skipAttemptCount?: boolean;
   readonly releaseKeyOnRetry?: boolean;
 }
-
-interface Finished {
-  readonly record: MessageRecord;
-  /** Undefined once it has outlived its lifetime. */
-  result: StoredResult | 'expired' | undefined;
-  /** Monotonic ms: it is forgotten then. */
-  readonly until: number;
-}
-
-/** How long it is remembered that there was an invocation whose result is gone, ms. */
-const tombstoneMs = 86_400_000;
 
 /**
  * The executable specification of a queue. Everything happens between two turns of the event loop, so each operation is
@@ -51,10 +42,9 @@ export class MemoryQueue implements Queue {
   readonly #clock: Clock;
   readonly #faults: MemoryFaults;
   readonly #lanes = new Map<string, MemoryLane>();
-  readonly #messages = new Map<string, Stored>();
-  /** In the order of their ends. */
-  readonly #finished = new Map<string, Finished>();
-  #resultBytes = 0;
+  readonly #known: Known;
+  /** By their ttl, so that the first of each is the next of it to run out. */
+  readonly #leases = new Map<number, Ring<Stored>>();
   readonly #dedup = new Map<string, { readonly id: string; readonly until: number }>();
   readonly #watchers = new Map<string, Set<() => void>>();
   readonly #timeline: Timeline;
@@ -67,10 +57,11 @@ export class MemoryQueue implements Queue {
     this.#clock = clock;
     this.#faults = faults;
     this.#timeline = new Timeline(clock);
+    this.#known = new Known(config.remember, clock, this.#timeline);
     this.deadLetters = new MemoryDeadLetters({
       open: () => this.#catchUp(),
       accept: (message) => this.#accept(message),
-      envelopeOf: (id) => (this.#messages.get(id)?.message ?? this.#remembered(id)?.record)?.envelope,
+      envelopeOf: (id) => (this.#known.stored(id)?.message ?? this.#known.finished(id))?.envelope,
     });
   }
 
@@ -149,23 +140,22 @@ export class MemoryQueue implements Queue {
 
   async find(id: string): Promise<MessageRecord | undefined> {
     this.#catchUp();
-    const finished = this.#remembered(id);
-    if (finished) return { ...finished.record, result: finished.result };
-    const stored = this.#messages.get(id);
+    const finished = this.#known.finished(id);
+    if (finished) return finished;
+    const stored = this.#known.stored(id);
     return stored && this.#recordOf(stored, stateOf(stored));
   }
 
   async finished(id: string, signal: AbortSignal): Promise<MessageRecord | undefined> {
     this.#catchUp();
-    if (this.#messages.has(id) && !signal.aborted) await this.#ended(id, signal);
-    const finished = this.#remembered(id);
-    return finished && { ...finished.record, result: finished.result };
+    if (this.#known.stored(id) && !signal.aborted) await this.#ended(id, signal);
+    return this.#known.finished(id);
   }
 
   async cancel(id: string): Promise<CancelResult> {
     this.#catchUp();
-    const stored = this.#messages.get(id);
-    if (!stored) return this.#remembered(id) ? 'finished' : 'unknown';
+    const stored = this.#known.stored(id);
+    if (!stored) return this.#known.finished(id) ? 'finished' : 'unknown';
     if (stored.state === 'leased') {
       stored.cancelRequested = true;
       return 'running';
@@ -230,7 +220,7 @@ export class MemoryQueue implements Queue {
   }
 
   #duplicateOf({ id, lane, dedupKey }: NewMessage): string | undefined {
-    if (this.#messages.has(id) || this.#remembered(id)) return id;
+    if (this.#known.has(id)) return id;
     if (dedupKey === undefined) return undefined;
     const first = this.#dedup.get(`${lane}\u0000${dedupKey}`);
     return first && first.until > this.#clock.monotonic() ? first.id : undefined;
@@ -240,13 +230,16 @@ export class MemoryQueue implements Queue {
     const { limits, laneLimits } = this.#config;
     const lane = this.#lane(name);
     return (
-      this.#messages.size >= limits.messages ||
+      this.#known.waiting >= limits.messages ||
       this.#bytes + body.byteLength > limits.bytes ||
       (laneLimits.messages !== undefined && lane.size >= laneLimits.messages)
     );
   }
 
-  #accept({ history, ...message }: NewMessage): void {
+  #accept(given: NewMessage): void {
+    const { history } = given;
+    // To leave a member out costs more than all else here, and most have none.
+    const message = 'history' in given ? withoutHistory(given) : given;
     const now = this.#clock.monotonic();
     const lane = this.#lane(message.lane);
     const due = now + (message.delayMs ?? 0);
@@ -265,6 +258,8 @@ export class MemoryQueue implements Queue {
       dueAt: message.delayMs === undefined ? undefined : this.#clock.now() + message.delayMs,
       cancelRequested: false,
       errors: [],
+      previous: undefined,
+      next: undefined,
     };
     if (message.dedupKey !== undefined) {
       const key = `${message.lane}\u0000${message.dedupKey}`;
@@ -274,7 +269,7 @@ export class MemoryQueue implements Queue {
         if (this.#dedup.get(key) === entry) this.#dedup.delete(key);
       });
     }
-    this.#messages.set(message.id, stored);
+    this.#known.add(stored);
     this.#bytes += message.body.byteLength;
     lane.totals.accepted++;
     lane.add(stored);
@@ -294,7 +289,7 @@ export class MemoryQueue implements Queue {
     lane.move(stored, 'delayed');
     const { epoch } = stored;
     this.#timeline.at(stored.due, () => {
-      const waits = this.#messages.get(stored.message.id) === stored && stored.state === 'delayed';
+      const waits = this.#known.stored(stored.message.id) === stored && stored.state === 'delayed';
       if (waits && stored.epoch === epoch) lane.makeReady(stored, stored.due);
     });
   }
@@ -319,13 +314,23 @@ export class MemoryQueue implements Queue {
 
   #leaseFor(stored: Stored, ttlMs: number): void {
     stored.leasedUntil = this.#clock.monotonic() + ttlMs;
-    const { epoch, leasedUntil } = stored;
-    const { id } = stored.message;
-    // By its id: it may be gone long before, and would be kept until then.
-    this.#timeline.at(leasedUntil, () => {
-      const leased = this.#messages.get(id);
-      const isSame = leased?.state === 'leased' && leased.epoch === epoch && leased.leasedUntil === leasedUntil;
-      if (isSame) this.#lapse(leased);
+    unlink(stored);
+    let leases = this.#leases.get(ttlMs);
+    const isWatched = leases !== undefined;
+    leases ??= new Ring();
+    leases.add(stored);
+    if (isWatched) return;
+    this.#leases.set(ttlMs, leases);
+    this.#watch(ttlMs, leases);
+  }
+
+  /** Looks when the first of them would run out: by then most have been settled, and cost nothing here. */
+  #watch(ttlMs: number, leases: Ring<Stored>): void {
+    if (!leases.first) return void this.#leases.delete(ttlMs);
+    this.#timeline.at(leases.first.leasedUntil, () => {
+      const { first } = leases;
+      if (first && first.leasedUntil <= this.#clock.monotonic()) this.#lapse(first);
+      this.#watch(ttlMs, leases);
     });
   }
 
@@ -338,7 +343,7 @@ export class MemoryQueue implements Queue {
   }
 
   #current({ id, epoch }: Receipt): Stored | undefined {
-    const stored = this.#messages.get(id);
+    const stored = this.#known.stored(id);
     if (stored?.state !== 'leased') return undefined;
     return stored.epoch === epoch || this.#faults.skipEpochCheck ? stored : undefined;
   }
@@ -353,6 +358,7 @@ export class MemoryQueue implements Queue {
 
   #again(stored: Stored, delayMs: number): void {
     const now = this.#clock.monotonic();
+    unlink(stored);
     if (now + delayMs >= stored.expiresAt) return this.#end(stored, 'expired', { reason: 'expired' });
     stored.due = now + delayMs;
     stored.readySince = stored.due;
@@ -362,7 +368,7 @@ export class MemoryQueue implements Queue {
   }
 
   #expire(id: string): void {
-    const stored = this.#messages.get(id);
+    const stored = this.#known.stored(id);
     // A running attempt may still succeed; if it asks to be repeated it is too late.
     if (stored && stored.state !== 'leased') this.#end(stored, 'expired', { reason: 'expired' });
   }
@@ -378,57 +384,27 @@ export class MemoryQueue implements Queue {
   ): void {
     const { message } = stored;
     const lane = this.#lane(message.lane);
+    unlink(stored);
     const next = lane.remove(stored);
     lane.totals[state]++;
-    this.#messages.delete(message.id);
     this.#bytes -= message.body.byteLength;
-    const record: MessageRecord = {
-      ...this.#recordOf(stored, state),
-      finishedAt: this.#clock.now(),
-      dueAt: undefined,
-      deadReason: reason,
-    };
-    this.#remember(record, result, message.resultTtlMs);
+    const record = this.#recordOf(stored, state, { finishedAt: this.#clock.now(), deadReason: reason });
+    this.#known.end(record, result, message.resultTtlMs);
     if (reason) this.deadLetters.add(message, record, reason);
     this.#release(next);
     for (const resolve of this.#watchers.get(message.id) ?? []) resolve();
     this.#watchers.delete(message.id);
   }
 
-  /** Its result for so long, and then for a day that it was there; less where that would be too much. */
-  #remember(record: MessageRecord, result: StoredResult | undefined, resultTtlMs: number): void {
-    const now = this.#clock.monotonic();
-    const gone = now + resultTtlMs;
-    const hasResult = resultTtlMs > 0;
-    const finished: Finished = { record, result: hasResult ? result : 'expired', until: gone + tombstoneMs };
-    this.#finished.set(record.id, finished);
-    if (hasResult) {
-      this.#resultBytes += sizeOf(finished);
-      this.#timeline.at(gone, () => this.#loseResult(finished));
-    }
-    const { invocations, bytes } = this.#config.remember;
-    for (const [id, oldest] of this.#finished) {
-      if (oldest.until > now && this.#finished.size <= invocations && this.#resultBytes <= bytes) break;
-      this.#loseResult(oldest);
-      this.#finished.delete(id);
-    }
-  }
-
-  #remembered(id: string): Finished | undefined {
-    const finished = this.#finished.get(id);
-    return finished && finished.until > this.#clock.monotonic() ? finished : undefined;
-  }
-
-  #loseResult(finished: Finished): void {
-    this.#resultBytes -= sizeOf(finished);
-    finished.result = 'expired';
-  }
-
   #release(next: Stored | undefined): void {
     if (next) this.#waitUntilDue(next);
   }
 
-  #recordOf(stored: Stored, state: InvocationState): MessageRecord {
+  #recordOf(
+    stored: Stored,
+    state: InvocationState,
+    { finishedAt, deadReason }: Partial<Pick<MessageRecord, 'finishedAt' | 'deadReason'>> = {},
+  ): MessageRecord {
     const { message, attempt, startedAt, dueAt, errors } = stored;
     return {
       id: message.id,
@@ -437,21 +413,21 @@ export class MemoryQueue implements Queue {
       attempt,
       envelope: message.envelope,
       startedAt,
-      finishedAt: undefined,
-      dueAt: stored.state === 'delayed' ? dueAt : undefined,
+      finishedAt,
+      dueAt: finishedAt === undefined && stored.state === 'delayed' ? dueAt : undefined,
       errors: [...errors],
-      deadReason: undefined,
+      deadReason,
       result: undefined,
     };
   }
+}
+
+function withoutHistory({ history: _history, ...message }: NewMessage): NewMessage {
+  return message;
 }
 
 function stateOf({ state, attempt }: Stored): InvocationState {
   if (state === 'leased') return 'running';
   if (attempt > 0) return 'failed';
   return state === 'delayed' ? 'delayed' : 'queued';
-}
-
-function sizeOf({ result }: Finished): number {
-  return typeof result === 'object' ? result.body.byteLength : 0;
 }
