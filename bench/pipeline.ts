@@ -155,7 +155,6 @@ function bareServices(): PipelineServices {
     queues: new Map(),
     authenticator: testAuthenticator(),
     functionAuth: 'public',
-    running: new Map(),
     standardRetry: retry,
     limits: { asyncBody: 1, resultBody: 1, waiting: 1, depth: 16, dedupWindowMs: 1 },
     checkCallback: () => undefined,

@@ -76,7 +76,6 @@ export function queueSide(queue: Queue, close: () => Promise<void>): Side {
     clock: systemClock,
     logger,
     recent: new RecentInvocations(),
-    running: new Map(),
     resultBody: 2 ** 20,
     stale: () => logger.error('a lease ran out'),
   });

@@ -1,11 +1,17 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Delivery } from '../contracts/delivery.ts';
+import type { Delivery, Linked } from '../contracts/delivery.ts';
+import { isLinked, Ring, unlink } from '../kit/ring.ts';
 import type { PacedCredit } from './credit.ts';
 
 /** At most so many in one request, so that one answer of the queue stays small. */
 const batch = 64;
 /** What a run takes is the mean of about so many. */
 const runsOfMean = 16;
+
+/** A delivery whose function has ended, and whose verdict the queue has not taken. */
+export interface Ended extends Linked {
+  readonly delivery: Delivery;
+}
 
 /**
  * How much of one lane is asked for, runs, and is settled.
@@ -26,8 +32,9 @@ export class Lane {
   pauseMs = 0;
   /** Deliveries whose credit has gone to others before the queue had taken their verdict. */
   #ahead = 0;
-  /** Deliveries that wait for their turn to be one of those. */
-  readonly #ended = new Set<Delivery>();
+  /** Those that wait for their turn to be one of those. */
+  readonly #ended = new Ring<Ended>();
+  #waiting = 0;
   /** Requests that the queue has not answered. */
   #requests = 0;
   /** Leases that were asked for and have not begun. */
@@ -82,25 +89,29 @@ export class Lane {
     this.#runMs = Math.max(this.#runMs ?? 0, ms);
   }
 
-  /** The function has ended, after so long; the queue is being told. */
-  settling(delivery: Delivery, runMs: number): void {
+  /** The function has ended, after so long; the queue is being told. What it returns is for `settled`. */
+  settling(delivery: Delivery, runMs: number): Ended {
     this.#runMs = this.#runMs === undefined ? runMs : this.#runMs + (runMs - this.#runMs) / runsOfMean;
-    this.#ended.add(delivery);
+    const ended: Ended = { delivery, previous: undefined, next: undefined };
+    this.#ended.add(ended);
+    this.#waiting++;
     this.#advance();
     this.#wake?.();
+    return ended;
   }
 
   /** The queue has taken the verdict, or never will. */
-  settled(delivery: Delivery): void {
+  settled(ended: Ended): void {
     // Otherwise its credit is its own still, and given back with its end.
-    if (!this.#ended.delete(delivery)) this.#ahead--;
+    if (isLinked(ended)) this.#leave(ended);
+    else this.#ahead--;
     this.#advance();
   }
 
   #room(): number {
     const { limit, outstanding } = this.credit;
     const lead = this.#lead();
-    const running = outstanding - this.#ended.size;
+    const running = outstanding - this.#waiting;
     const room = Math.min(limit + lead - running - this.#owed, limit, batch);
     if (this.#requests === 0) return room;
     // Two at most, and none for a few: each costs the queue as much as some leases do.
@@ -127,12 +138,16 @@ export class Lane {
   }
 
   #advance(): void {
-    for (const delivery of this.#ended) {
-      if (this.#ahead >= this.credit.limit) return;
-      this.#ended.delete(delivery);
+    for (let { first } = this.#ended; first && this.#ahead < this.credit.limit; first = this.#ended.first) {
+      this.#leave(first);
       this.#ahead++;
-      delivery.credit = undefined;
+      first.delivery.credit = undefined;
       this.credit.giveBack();
     }
+  }
+
+  #leave(ended: Ended): void {
+    unlink(ended);
+    this.#waiting--;
   }
 }

@@ -1,12 +1,13 @@
 import { Observable } from '../kit/rxjs.ts';
 import type { Logger } from 'pino';
 import { type Clock, sleep } from '../contracts/clock.ts';
-import { Delivery, type Settlement, type Verdict } from '../contracts/delivery.ts';
+import { Delivery, type Linked, type Settlement, type Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { InvocationState } from '../contracts/invocation.ts';
 import type { Disposition, Lease, Queue, SettleResult, StoredResult } from '../contracts/queue.ts';
 import { bytesOf } from '../kit/body.ts';
 import { endToEnd } from '../kit/headers.ts';
+import { isLinked, Ring, unlink } from '../kit/ring.ts';
 import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import type { PacedCredit } from './credit.ts';
 import { attemptErrorOf } from './effects.ts';
@@ -26,14 +27,12 @@ export interface LaneOptions {
   readonly queue: Queue;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Leases that run, by invocation id: cancelling looks here. */
-  readonly running: Map<string, Delivery>;
   readonly recent: RecentInvocations;
   readonly resultBody: number;
   readonly stale: () => void;
 }
 
-interface ActiveLease {
+interface ActiveLease extends Linked {
   readonly lease: Lease;
   readonly delivery: Delivery;
   readonly lane: Lane;
@@ -50,7 +49,7 @@ interface ActiveLease {
  */
 export class LaneSource {
   readonly #options: LaneOptions;
-  readonly #active = new Set<ActiveLease>();
+  readonly #active = new Ring<ActiveLease>();
   readonly #taking = new Set<Promise<void>>();
   readonly #idle: (() => void)[] = [];
   #extending: NodeJS.Timeout | undefined;
@@ -62,7 +61,7 @@ export class LaneSource {
   /** After every lane was unsubscribed from: resolves when the last lease has been settled. */
   async whenIdle(): Promise<void> {
     await Promise.all(this.#taking);
-    if (this.#active.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#active.first) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   /** Begins to extend leases. */
@@ -90,7 +89,12 @@ export class LaneSource {
 
   /** Stops what runs: its messages go back to the queue. */
   abort(): void {
-    for (const { delivery } of this.#active) delivery.abort('stopping');
+    for (const delivery of this.running) delivery.abort('stopping');
+  }
+
+  /** What is leased. */
+  get running(): readonly Delivery[] {
+    return this.#active.items.map(({ delivery }) => delivery);
   }
 
   async #take(lane: Lane, signal: AbortSignal, emit: (delivery: Delivery) => void): Promise<void> {
@@ -157,19 +161,19 @@ export class LaneSource {
 
   /** What was leased, as a delivery that has not begun. */
   #hold(lease: Lease, lane: Lane, expiresAt: number): ActiveLease {
-    const { clock, queueName, recent, running } = this.#options;
+    const { clock, queueName, recent } = this.#options;
     const { message } = lease;
     const settlement: Settlement = {
       kind: 'settles',
       settle: async (verdict) => {
         pace(lane.credit, verdict, delivery, clock);
-        lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
+        const ended = lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
         try {
           const end = ends[verdict.kind];
           if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
           else if (end) recent.ended(message.id, end);
         } finally {
-          lane.settled(delivery);
+          lane.settled(ended);
           this.#forget(active);
         }
       },
@@ -178,17 +182,24 @@ export class LaneSource {
     const request = { function: message.lane, method, path, query, headers, body: message.body, lease };
     const delivery = new Delivery(`queue:${queueName}`, request, settlement);
     delivery.credit = lane.credit;
-    const active: ActiveLease = { lease, lane, delivery, expiresAt, begunAt: undefined, isHandedBack: false };
+    const active: ActiveLease = {
+      lease,
+      lane,
+      delivery,
+      expiresAt,
+      begunAt: undefined,
+      isHandedBack: false,
+      previous: undefined,
+      next: undefined,
+    };
     this.#active.add(active);
-    running.set(message.id, delivery);
     recent.seen(message.id, message.lane);
     return active;
   }
 
   #forget(active: ActiveLease): void {
-    this.#options.running.delete(active.lease.message.id);
-    this.#active.delete(active);
-    if (this.#active.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    unlink(active);
+    if (!this.#active.first) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** A settlement that the queue cannot take now is said again for as long as the lease is ours. */
@@ -215,7 +226,7 @@ export class LaneSource {
 
   async #extendAll(): Promise<void> {
     const now = this.#options.clock.monotonic();
-    const due = [...this.#active].filter(({ expiresAt }) => expiresAt - now < (leaseTtlMs * 2) / 3);
+    const due = this.#active.items.filter(({ expiresAt }) => expiresAt - now < (leaseTtlMs * 2) / 3);
     await Promise.all(
       due.map((active) => (active.begunAt === undefined ? this.#giveUp(active) : this.#extend(active))),
     );
@@ -232,7 +243,7 @@ export class LaneSource {
     try {
       const result = await queue.extend(active.lease.receipt, leaseTtlMs);
       if (result === 'settled') active.expiresAt = clock.monotonic() + leaseTtlMs;
-      else if (this.#active.has(active)) active.delivery.abort('lease-lost');
+      else if (isLinked(active)) active.delivery.abort('lease-lost');
     } catch (error) {
       logger.warn(
         { err: error, queue: queueName, id: active.lease.message.id },

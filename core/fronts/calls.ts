@@ -63,7 +63,6 @@ export class FrontCalls {
     };
     const shared = { logger, clock, registry: new Metrics(), baseFolder, onFailure };
     this.#plugins = new Plugins(shared, config, { catalog: this.#catalog, meter });
-    const running = new Map();
     const resultBody = config.gateway.limits.body;
     this.#sources = new Sources({
       catalog: this.#catalog,
@@ -71,7 +70,6 @@ export class FrontCalls {
       logger,
       meter,
       recent: this.#recent,
-      running,
       resultBody,
     });
     this.#functions = new Functions(this.#catalog, this.#plugins, logger);
@@ -133,7 +131,11 @@ export class FrontCalls {
   async #start(): Promise<void> {
     await this.#plugins.startProviders();
     for (const connector of this.#config.connectors.values()) {
-      await this.#plugins.startConnector(connector, invocationsOf(new Map(), new Map()), product);
+      await this.#plugins.startConnector(
+        connector,
+        invocationsOf(new Map(), () => []),
+        product,
+      );
     }
     const through = pipeline(this.#services());
     const { onBegun, onEnded } = this.#parts;
@@ -159,7 +161,6 @@ export class FrontCalls {
       emit: events.emit,
       queues: new Map(),
       recent: this.#recent,
-      running: new Map(),
       standardRetry: this.#config.standardRetry,
       functionAuth: 'public',
       authenticator: new Authenticator('none', authParts),

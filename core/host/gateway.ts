@@ -10,7 +10,6 @@ import { processesOf, shareOf } from '../config/processes.ts';
 import { withoutSecrets } from '../config/redact.ts';
 import type { Config, ConnectorConfig, FunctionConfig } from '../config/schema.ts';
 import { sleep, within } from '../contracts/clock.ts';
-import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocations } from '../contracts/definition.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import {
@@ -84,7 +83,6 @@ export class Gateway {
   readonly #parts;
   readonly #plugins: Plugins;
   readonly #baseFolder: string;
-  readonly #running = new Map<string, Delivery>();
   readonly #recent = new RecentInvocations();
   readonly #sources: Sources;
   readonly #functions: Functions;
@@ -126,7 +124,7 @@ export class Gateway {
     };
     this.#plugins = new Plugins({ logger, clock, registry: metrics, baseFolder, onFailure }, this.#config, this.#parts);
     const resultBody = this.#config.gateway.limits.body;
-    this.#sources = new Sources({ ...this.#parts, recent: this.#recent, running: this.#running, resultBody });
+    this.#sources = new Sources({ ...this.#parts, recent: this.#recent, resultBody });
     this.#functions = new Functions(catalog, this.#plugins, logger);
     this.#callers = new GatewayCallers(this.#config.gateway, catalog, this.#parts);
     this.#callbacks = this.#callbackSender();
@@ -172,7 +170,7 @@ export class Gateway {
     const started = await Promise.allSettled([plugins.startStores(), plugins.startQueues()]);
     for (const one of started) if (one.status === 'rejected') throw one.reason;
     await plugins.startProviders();
-    const invocations = invocationsOf(plugins.queues, this.#running);
+    const invocations = invocationsOf(plugins.queues, () => this.#sources.running);
     const processes = processesOf(gateway.processes);
     const connectionEnded = callerMetrics(this.#parts.metrics);
     const server = new PublicServer({
@@ -222,7 +220,6 @@ export class Gateway {
       config: () => this.#config,
       callers: this.#callers,
       queues: plugins.queues,
-      running: this.#running,
       recent: this.#recent,
       wake: (entry) => this.#scaler.wake(entry),
       checkCallback: (url) => (this.#ownFunction(url) ? undefined : this.#callbacks.check(url)),
@@ -314,7 +311,7 @@ export class Gateway {
       sources: this.#sources,
       functions: this.#functions,
       server,
-      invocations: invocationsOf(this.#plugins.queues, this.#running),
+      invocations: invocationsOf(this.#plugins.queues, () => this.#sources.running),
       product,
       logger: this.#parts.logger,
       signal: this.#stopAsked.signal,
@@ -380,7 +377,10 @@ export class Gateway {
       inFront,
     ]);
     if (!(await within(drained, left()))) {
-      logger.warn({ inFlight: this.#running.size }, 'the drain deadline has passed: handing back what still runs');
+      logger.warn(
+        { inFlight: this.#sources.running.length },
+        'the drain deadline has passed: handing back what still runs',
+      );
       this.#sources.abort();
       this.#server?.closeAllConnections();
       await this.#fronts?.stop();

@@ -4,8 +4,9 @@ import type { CancelResult, MessageRecord, Queue } from '../contracts/queue.ts';
 
 /**
  * Invocations by id, on whichever queue they are. Ids are unique over all queues, so the first that knows one is right.
+ * `running` gives the leases that run here; they are looked for one by one, since only who cancels asks.
  */
-export function invocationsOf(queues: ReadonlyMap<string, Queue>, running: ReadonlyMap<string, Delivery>): Invocations {
+export function invocationsOf(queues: ReadonlyMap<string, Queue>, running: () => readonly Delivery[]): Invocations {
   return { find, finished, cancel };
 
   async function find(id: string): Promise<MessageRecord | undefined> {
@@ -30,7 +31,10 @@ export function invocationsOf(queues: ReadonlyMap<string, Queue>, running: Reado
     for (const queue of queues.values()) {
       const result = await queue.cancel(id);
       if (result === 'unknown') continue;
-      if (result === 'running') running.get(id)?.abort('cancelled');
+      if (result === 'running')
+        running()
+          .find(({ request }) => request.lease?.message.id === id)
+          ?.abort('cancelled');
       return result;
     }
     return 'unknown';

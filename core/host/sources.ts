@@ -25,8 +25,6 @@ export interface SourcesParts {
   readonly logger: Logger;
   readonly meter: Meter;
   readonly recent: RecentInvocations;
-  /** Leases that run, by invocation id. */
-  readonly running: Map<string, Delivery>;
   readonly resultBody: number;
 }
 
@@ -57,9 +55,9 @@ export class Sources {
 
   /** Reads the lanes of a queue from now on. */
   addQueue(queueName: string, queue: Queue): void {
-    const { catalog, clock, logger, meter, recent, running, resultBody } = this.#parts;
+    const { catalog, clock, logger, meter, recent, resultBody } = this.#parts;
     const stale = (): void => meter.stale(queueName);
-    const source = new LaneSource({ queueName, queue, clock, logger, recent, running, resultBody, stale });
+    const source = new LaneSource({ queueName, queue, clock, logger, recent, resultBody, stale });
     const manager = new LaneManager(queueName, queue, source, catalog, logger);
     this.#lanes.push({ manager, source });
     source.start();
@@ -131,6 +129,11 @@ export class Sources {
   leaveAll(): void {
     for (const { manager } of this.#lanes) manager.stop();
     for (const running of this.#taken.keys()) this.leave(running);
+  }
+
+  /** The leases that run, of all queues. */
+  get running(): readonly Delivery[] {
+    return this.#lanes.flatMap(({ source }) => source.running);
   }
 
   /** Resolves when every lease has been settled. */

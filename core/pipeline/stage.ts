@@ -41,8 +41,6 @@ export interface PipelineServices {
   readonly authenticator: Authenticator;
   /** Who may call a function that does not say it itself. */
   readonly functionAuth: FunctionAuth;
-  /** What leases are running, by invocation id, so that they can be cancelled. */
-  readonly running: Map<string, Delivery>;
   readonly limits: PipelineLimits;
   /** Callers that wait in the gateway, whatever for; bounded by `limits.waiting`. */
   readonly waitingRoom: { now: number };

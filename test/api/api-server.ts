@@ -97,7 +97,7 @@ export async function startApi(options: ApiOptions = {}): Promise<TestApi> {
   };
   const services: ManagementServices = {
     queues,
-    invocations: invocationsOf(queues, new Map()),
+    invocations: invocationsOf(queues, () => []),
     catalog: { list: () => functions, get: (name) => functions.find((entry) => entry.name === name) },
     events,
     callers: {

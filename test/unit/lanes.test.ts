@@ -53,7 +53,6 @@ async function open(
     clock: systemClock,
     logger: pino({ enabled: false }),
     recent: new RecentInvocations(),
-    running: new Map(),
     resultBody: 1000,
     stale: () => {},
   });
@@ -116,7 +115,6 @@ async function openSlow(limit: number): Promise<{
     clock,
     logger: pino({ enabled: false }),
     recent: new RecentInvocations(),
-    running: new Map(),
     resultBody: 1000,
     stale: () => {},
   });
