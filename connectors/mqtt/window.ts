@@ -2,7 +2,8 @@ import type { IPublishPacket } from 'mqtt';
 
 /** A message of QoS 1 or 2 that the broker has given and not been told of yet. */
 export interface Loan {
-  readonly message: IPublishPacket;
+  /** Undefined once the broker has no more to do with it: the tables that a Map outgrows keep what was in them for a while. */
+  message: IPublishPacket | undefined;
   /** `held`: it is not safe yet. `safe`: it may be acknowledged. `told`: QoS 2, acknowledged, and not released yet. */
   state: 'held' | 'safe' | 'told';
   /** The connection by which it came last. */
@@ -45,7 +46,7 @@ export class Window {
   take(message: IPublishPacket): { readonly loan: Loan; readonly isKnown: boolean } {
     const { messageId = 0 } = message;
     const known = this.#loans.get(messageId);
-    if (known && message.dup && isSame(known.message, message)) {
+    if (known?.message && message.dup && isSame(known.message, message)) {
       if (known.connection !== this.#connection || known.state === 'told') this.#order.push(known);
       if (known.state === 'told') known.state = 'safe';
       known.connection = this.#connection;
@@ -61,7 +62,7 @@ export class Window {
 
   /** Whether the broker still counts on this one. */
   has(loan: Loan): boolean {
-    return this.#loans.get(loan.message.messageId ?? 0) === loan;
+    return this.#loans.get(loan.message?.messageId ?? 0) === loan;
   }
 
   /** Whether it is still to be made safe. */
@@ -79,7 +80,8 @@ export class Window {
   /** What may be acknowledged now: all that are safe, up to the first that is not. Call `told` once they are. */
   get acknowledgeable(): readonly IPublishPacket[] {
     const end = this.#order.findIndex(({ state }) => state !== 'safe');
-    return this.#order.slice(0, end === -1 ? this.#order.length : end).map(({ message }) => message);
+    const safe = this.#order.slice(0, end === -1 ? this.#order.length : end);
+    return safe.flatMap(({ message }) => message ?? []);
   }
 
   /** The first `count` have been acknowledged. */
@@ -87,7 +89,9 @@ export class Window {
     for (const loan of this.#order.splice(0, count)) {
       loan.state = 'told';
       // The number of one of QoS 2 stays its own until the broker releases it.
-      if (loan.message.qos === 1 && this.has(loan)) this.#loans.delete(loan.message.messageId ?? 0);
+      if (loan.message?.qos !== 1 || !this.has(loan)) continue;
+      this.#loans.delete(loan.message.messageId ?? 0);
+      loan.message = undefined;
     }
   }
 
