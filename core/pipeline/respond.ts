@@ -21,6 +21,9 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
   const { callbackFunction, catalog, clock, limits, logger, meter, emit, recent } = services;
 
   return (delivery) => {
+    const { accepted } = delivery;
+    // It has no outcome yet, and needs none.
+    if (accepted) return conclude(delivery, { kind: 'accepted', accepted });
     const outcome = (delivery.outcome ??= failed(
       'internal',
       { code: 'internal', message: 'no stage gave an outcome' },
@@ -31,17 +34,18 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
       meter.ended(delivery.entry.name, method, outcome.status, outcome.durationMs);
     }
     if (delivery.settlement.kind === 'replies') {
-      if (delivery.request.replyTo && !delivery.accepted) {
+      if (delivery.request.replyTo) {
         return published(delivery, outcome).then((verdict) => say(delivery, verdict));
       }
-      return say(delivery, answer(delivery, outcome));
+      return say(delivery, { kind: 'done', outcome, effects: noEffects });
     }
     const verdict = settling(delivery, outcome);
-    return verdict instanceof Promise ? verdict.then((late) => settle(delivery, late)) : settle(delivery, verdict);
+    return verdict instanceof Promise ? verdict.then((late) => conclude(delivery, late)) : conclude(delivery, verdict);
   };
 
-  function settle(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
-    if (delivery.request.lease !== undefined) return say(delivery, verdict);
+  function conclude(delivery: Delivery, verdict: Verdict): Verdict | Promise<Verdict> {
+    const isOfBroker = delivery.settlement.kind === 'settles' && delivery.request.lease === undefined;
+    if (!isOfBroker) return say(delivery, verdict);
     failpoint('ack.before');
     const said = say(delivery, verdict);
     if (said instanceof Promise) return said.then(acknowledged);
@@ -87,12 +91,6 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     logger.error({ err: error, source: delivery.source, id: delivery.invocation?.id }, 'a settlement failed');
   }
 
-  /** For a caller who waits: whatever came of it is the answer. */
-  function answer(delivery: Delivery, outcome: Outcome): Verdict {
-    if (delivery.accepted) return { kind: 'accepted', accepted: delivery.accepted };
-    return { kind: 'done', outcome, effects: noEffects };
-  }
-
   /** For one whose answer is to be published as well: that is in a queue before it is said. */
   async function published(delivery: Delivery, answered: Outcome): Promise<Verdict> {
     const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
@@ -118,7 +116,6 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
 
   /** For a source that keeps the message until it is told what became of it: at once unless something is to be waited for. */
   function settling(delivery: Delivery, outcome: Outcome): Verdict | Promise<Verdict> {
-    if (delivery.accepted) return { kind: 'accepted', accepted: delivery.accepted };
     if (delivery.aborted === 'cancelled') return { kind: 'cancelled', outcome };
     if (delivery.aborted !== undefined) return { kind: 'retry', delayMs: 0, outcome, counted: false };
     const policy = catalog.get(delivery.invocation?.function ?? '')?.policy;
