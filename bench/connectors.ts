@@ -28,7 +28,7 @@ const bar = 1.5;
 /** CPU of the consumer, µs a message. `run` names it, and what it reads where that is gone after it. */
 async function consume(kind: string, source: Source, side: 'bare' | 'ours', url: string, run: string): Promise<number> {
   const name = source.isKept ? `bench-${kind}` : run;
-  if (!filled.has(name)) await source.fill?.(url, name, warmUp + messages);
+  if (!filled.has(name)) await source.fill?.(url, name, (source.warmUp ?? warmUp) + messages);
   filled.add(name);
   const send = await source.sender?.(url, name);
   const args = [join(import.meta.dirname, 'connectors/consume.ts'), kind, side, url, name, run, String(messages)];
@@ -71,7 +71,8 @@ Floors of the machine: ${floor}.
 
 Method: a broker with messages of 256 bytes, and a consumer in a process of its own, with at most 64 unacknowledged and a
 function on the main thread that does nothing (kafkajs gives them one by one). CPU of the consumer's process, all of its threads, over ${messages.toLocaleString('en')} messages;
-${warmUp.toLocaleString('en')} go before, until V8 has compiled both sides. ${rounds} times of each in turn (there and back), medians. The ratio is the
+${warmUp.toLocaleString('en')} go before, until V8 has compiled both sides (of MQTT ${(sources['mqtt']?.warmUp ?? warmUp).toLocaleString('en')}, until the memory queue has as
+much to remember as it ever will). ${rounds} times of each in turn (there and back), medians. The ratio is the
 median of the ratios within a round, with the interval in which it lies with 95 % (bootstrap); the bar is met where the
 worse end of that meets it. Bare: the loop that one would write over the same client library, each message
 acknowledged when its handler has resolved. The bar: at most ${bar} × the CPU of that.

@@ -13,11 +13,12 @@ import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { builtIns, testDefaults } from '../../test/support/gateway.ts';
-import { sources, step, warmUp } from './sources.ts';
+import { sources, step, warmUp as standardWarmUp } from './sources.ts';
 
 const [kind = '', side, url = '', name = '', group = '', count = '0'] = process.argv.slice(2);
 const source = sources[kind];
 if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
+const { warmUp = standardWarmUp } = source;
 const all = warmUp + Number(count);
 let seen = 0;
 let begun = process.cpuUsage();
@@ -44,7 +45,7 @@ if (side === 'bare') {
     join(folder, 'millrace.yaml'),
     `
 gateway: { listen: { port: 0 }, management: { port: 0 } }
-connections: { main: { ${source.connection(url)} } }
+connections: { main: { ${source.connection(url, name)} } }
 queues: { default: { kind: memory, allowVolatile: true } }
 stores: { default: { kind: memory } }
 providers: { worker: { kind: worker } }
