@@ -15,7 +15,9 @@ import type { PackedLease, PackedLetter, PackedMessage, PackedRecord, PackedResu
 type Pack = (body: Uint8Array) => Span;
 
 export function packMessage(message: NewMessage, pack: Pack): PackedMessage {
-  const { id, lane, body, history, ...rest } = message;
+  const { id, lane, body, history } = message;
+  // Copied whole and written without these: to leave keys out of a copy costs half as much as all of the JSON.
+  const rest = { ...message, id: undefined, lane: undefined, body: undefined, history: undefined };
   return [
     id,
     lane,
