@@ -1,5 +1,5 @@
-import type * as prometheus from 'prom-client';
-import { Counter, Gauge, Histogram, type Registry } from './prometheus.ts';
+import { addTime, noTimes, plainHistogram, type Times } from './plain-histogram.ts';
+import { Counter, Gauge, type Registry } from './prometheus.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { namespaceOf } from '../kit/names.ts';
 import type { Meter } from './meter.ts';
@@ -69,13 +69,19 @@ export type Requested = (method: string, route: string, status: number, seconds:
  * `/function/NAME`. Their seconds are in `gateway_functions_seconds` only: there may be thousands of functions.
  */
 export function requestMetrics(registry: Registry, meter: Meter): Requested {
-  const common = { labelNames: ['method', 'path', 'status'] as const, registers: [registry] };
-  const total = new Counter({
-    ...common,
+  // Of requests: by method, path and status.
+  const answered = new Map<string, { readonly labels: RequestLabels; readonly times: Times; untold: number }>();
+  new Counter({
     name: 'http_requests_total',
     help: 'Requests answered, and attempts of functions.',
+    labelNames: ['method', 'path', 'status'],
+    registers: [registry],
     collect() {
       meter.takeRequests((name, method, status, count) => this.inc({ method, path: pathOf(name), status }, count));
+      for (const child of answered.values()) {
+        this.inc(child.labels, child.untold);
+        child.untold = 0;
+      }
     },
   });
   new Gauge({
@@ -87,26 +93,27 @@ export function requestMetrics(registry: Registry, meter: Meter): Requested {
       for (const [name, count] of meter.running()) this.set({ path: pathOf(name) }, count);
     },
   });
-  const seconds = new Histogram({
-    ...common,
-    name: 'http_request_duration_seconds',
-    help: 'From the head of a request to the end of its answer.',
-    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
-  });
-  // Looking labels up costs more than counting.
-  const children = new Map<
-    string,
-    { readonly total: prometheus.Counter.Internal; readonly seconds: prometheus.Histogram.Internal<string> }
-  >();
+  registry.registerMetric(
+    plainHistogram(
+      'http_request_duration_seconds',
+      'From the head of a request to the end of its answer.',
+      requestBuckets,
+      () => Array.from(answered.values(), ({ labels, times }) => [labels, times] as const),
+    ),
+  );
   return (method, path, status, took) => {
     const key = `${method} ${path} ${status}`;
-    let child = children.get(key);
+    let child = answered.get(key);
     if (!child) {
-      const labels = [method, path, String(status)] as const;
-      child = { total: total.labels(...labels), seconds: seconds.labels(...labels) };
-      children.set(key, child);
+      child = { labels: { method, path, status: String(status) }, times: noTimes(requestBuckets), untold: 0 };
+      answered.set(key, child);
     }
-    child.total.inc();
-    child.seconds.observe(took);
+    child.untold++;
+    addTime(child.times, requestBuckets, took);
   };
 }
+
+/** Upper bounds in seconds. */
+const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30];
+
+type RequestLabels = Readonly<Record<'method' | 'path' | 'status', string>>;

@@ -1,17 +1,14 @@
+import { addTime, noTimes, plainHistogram, type Times } from './plain-histogram.ts';
 import { Counter, Gauge, Histogram, type Registry } from './prometheus.ts';
 
 /** Upper bounds in seconds: a no-op on the main thread to a report that takes minutes. */
 export const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /** Attempts of one function that ended with one status. */
-interface CodeMeters {
+interface CodeMeters extends Times {
   readonly code: string;
   /** By method: how many `takeRequests` has not told yet. */
   readonly untold: Record<string, number>;
-  /** By bucket, the last one for what is longer than any bound; each alone, summed up when somebody looks. */
-  readonly buckets: number[];
-  count: number;
-  seconds: number;
 }
 
 /** What came of the attempts of one function since the start. */
@@ -53,7 +50,7 @@ interface FunctionMeters {
 export class Meter {
   readonly #functions = new Map<string, FunctionMeters>();
   readonly #waited: Histogram<'function_name'>;
-  readonly #queued: Histogram<'function_name'>;
+  readonly #queued = new Map<string, Times>();
   readonly #retries: Counter<'function_name'>;
   readonly #dead: Counter<'function_name' | 'reason'>;
   readonly #followed: Counter<'function_name'>;
@@ -86,7 +83,13 @@ export class Meter {
         }
       },
     });
-    registry.registerMetric(secondsMetric(functions));
+    registry.registerMetric(
+      plainHistogram('gateway_functions_seconds', 'Time that attempts took in the provider.', secondsBuckets, () =>
+        [...functions].flatMap(([function_name, { byStatus }]) =>
+          Array.from(byStatus.values(), (times) => [{ function_name, code: times.code }, times] as const),
+        ),
+      ),
+    );
     this.#waited = new Histogram({
       name: 'millrace_slot_wait_seconds',
       help: 'Time that calls waited for a slot of their function, of those that waited.',
@@ -94,13 +97,14 @@ export class Meter {
       buckets: secondsBuckets,
       registers,
     });
-    this.#queued = new Histogram({
-      name: 'millrace_queue_wait_seconds',
-      help: 'Time from acceptance to the first attempt of queued invocations.',
-      labelNames: ['function_name'],
-      buckets: secondsBuckets,
-      registers,
-    });
+    registry.registerMetric(
+      plainHistogram(
+        'millrace_queue_wait_seconds',
+        'Time from acceptance to the first attempt of queued invocations.',
+        secondsBuckets,
+        () => Array.from(this.#queued, ([function_name, times]) => [{ function_name }, times] as const),
+      ),
+    );
     this.#retries = new Counter({
       name: 'millrace_retries_total',
       help: 'Failed attempts that another one follows.',
@@ -159,12 +163,7 @@ export class Meter {
     meters.inflight--;
     meters.ended++;
     const child = codeOf(meters, status);
-    const seconds = durationMs / 1000;
-    let bucket = 0;
-    while (bucket < secondsBuckets.length && seconds > (secondsBuckets[bucket] ?? Infinity)) bucket++;
-    child.buckets[bucket] = (child.buckets[bucket] ?? 0) + 1;
-    child.count++;
-    child.seconds += seconds;
+    addTime(child, secondsBuckets, durationMs / 1000);
     child.untold[method] = (child.untold[method] ?? 0) + 1;
   }
 
@@ -255,7 +254,9 @@ export class Meter {
   }
 
   queued(name: string, ms: number): void {
-    this.#queued.labels(name).observe(Math.max(0, ms) / 1000);
+    let times = this.#queued.get(name);
+    if (!times) this.#queued.set(name, (times = noTimes(secondsBuckets)));
+    addTime(times, secondsBuckets, Math.max(0, ms) / 1000);
   }
 
   retried(name: string): void {
@@ -295,35 +296,8 @@ export class Meter {
 function codeOf({ byStatus }: FunctionMeters, status: number): CodeMeters {
   let child = byStatus.get(status);
   if (!child) {
-    const buckets = secondsBuckets.map(() => 0).concat(0);
-    child = { code: String(status), untold: {}, buckets, count: 0, seconds: 0 };
+    child = { code: String(status), untold: {}, ...noTimes(secondsBuckets) };
     byStatus.set(status, child);
   }
   return child;
-}
-
-/** The histogram `gateway_functions_seconds`, made of the plain numbers when it is asked for. */
-function secondsMetric(functions: ReadonlyMap<string, FunctionMeters>): Histogram {
-  const name = 'gateway_functions_seconds';
-  const help = 'Time that attempts took in the provider.';
-  const values = (): object[] =>
-    [...functions].flatMap(([function_name, { byStatus }]) =>
-      [...byStatus.values()].flatMap(({ code, buckets, count, seconds }) => {
-        const labels = { function_name, code };
-        let below = 0;
-        const cumulated = secondsBuckets.map((le, index) => {
-          below += buckets[index] ?? 0;
-          return { metricName: `${name}_bucket`, labels: { le, ...labels }, value: below };
-        });
-        return [
-          ...cumulated,
-          { metricName: `${name}_bucket`, labels: { le: '+Inf', ...labels }, value: count },
-          { metricName: `${name}_sum`, labels, value: seconds },
-          { metricName: `${name}_count`, labels, value: count },
-        ];
-      }),
-    );
-  const metric = { name, help, type: 'histogram', aggregator: 'sum' };
-  // prom-client takes any object that can be asked for its values; its types know its own classes only.
-  return { ...metric, get: async () => ({ ...metric, values: values() }) } as unknown as Histogram;
 }
