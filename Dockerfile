@@ -13,7 +13,7 @@ COPY core core
 COPY connectors connectors
 COPY plugins plugins
 # What the kinds mqtt and kubernetes, and traces, load and the package does not bring. Leave out what is not used: --build-arg PEERS=
-ARG PEERS="@kubernetes/client-node@^2.0.1 @opentelemetry/api@^1.9.1 @opentelemetry/core@^2.12.1 @opentelemetry/exporter-trace-otlp-http@^0.223.1 @opentelemetry/exporter-trace-otlp-proto@^0.223.1 @opentelemetry/resources@^2.12.1 @opentelemetry/sdk-trace-base@^2.12.1 mqtt@5.16.0"
+ARG PEERS="@kubernetes/client-node@^2.0.1 @opentelemetry/api@^1.9.1 @opentelemetry/core@^2.12.1 @opentelemetry/otlp-exporter-base@^0.223.1 @opentelemetry/otlp-transformer@^0.223.1 @opentelemetry/resources@^2.12.1 mqtt@5.16.0"
 # As production packages now, at the versions of the lockfile; all other tools of development go.
 RUN npm run build && npm install --save-prod --omit=dev --ignore-scripts $PEERS
 

@@ -1,12 +1,15 @@
-import type * as Otel from '@opentelemetry/api';
-import type { Context, Link, Span, TextMapPropagator, Tracer } from '@opentelemetry/api';
-import type { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
 import type { Logger } from 'pino';
 import { missingPackages } from '../config/packages.ts';
-import { within } from '../contracts/clock.ts';
+import { systemClock, within } from '../contracts/clock.ts';
 import type { Delivery, DeliveryTrace, Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
-import type { Headers, Invocation } from '../contracts/invocation.ts';
+import type { Invocation, Outcome } from '../contracts/invocation.ts';
+import { type Batch, SpanBatches } from './traces/batches.ts';
+import { type ContextParsers, contextOf, randomIds, traceparentOf } from './traces/context.ts';
+import { JsonSpans } from './traces/json.ts';
+import { ProtobufSpans } from './traces/protobuf.ts';
+import { type Sampler, samplerOf } from './traces/sampler.ts';
+import { type AttributeSink, type EndedSpan, type SpanContext, spanKinds } from './traces/span.ts';
 
 /**
  * One trace over everything that an event leads to: its producer's, the delivery, the queue, each attempt, callbacks, replies
@@ -24,19 +27,17 @@ export interface Tracing {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Exporters by OTEL_EXPORTER_OTLP_PROTOCOL; the first one is the standard's default. */
-const exporters = {
-  'http/protobuf': async () => (await import('@opentelemetry/exporter-trace-otlp-proto')).OTLPTraceExporter,
-  'http/json': async () => (await import('@opentelemetry/exporter-trace-otlp-http')).OTLPTraceExporter,
+/** By OTEL_EXPORTER_OTLP_PROTOCOL; the first one is the standard's default. */
+const protocols = {
+  'http/protobuf': {
+    Spans: ProtobufSpans,
+    serializer: 'ProtobufTraceSerializer',
+    contentType: 'application/x-protobuf',
+  },
+  'http/json': { Spans: JsonSpans, serializer: 'JsonTraceSerializer', contentType: 'application/json' },
 } as const;
-const packages = [
-  'api',
-  'core',
-  'resources',
-  'sdk-trace-base',
-  'exporter-trace-otlp-proto',
-  'exporter-trace-otlp-http',
-];
+type Encoding = Omit<(typeof protocols)[keyof typeof protocols], 'Spans'>;
+const packages = ['api', 'core', 'resources', 'otlp-exporter-base', 'otlp-transformer'];
 const stopMs = 3000;
 
 /**
@@ -51,164 +52,247 @@ export function asksForTraces(env: Environment): boolean {
 }
 
 /**
- * The tracing that the environment asks for; undefined where it asks for none, which then costs nothing. The libraries are
- * loaded only for this, and read all other OTEL_ variables themselves: endpoint, headers, sampler, limits, batches.
+ * The tracing that the environment asks for; undefined where it asks for none, which then costs nothing. The libraries of
+ * OpenTelemetry are loaded only for this: they know who we are and how a collector is reached, by the OTEL_ variables for that.
+ * Spans are made and written here, since those of its SDK cost two thirds of a call.
  * @throws MillraceError `config.invalid` when they are not installed, or the protocol is one that is not spoken.
  */
 export async function tracingOf(env: Environment, logger: Logger, version: string): Promise<Tracing | undefined> {
   if (!asksForTraces(env)) return undefined;
   const protocol = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] || env['OTEL_EXPORTER_OTLP_PROTOCOL'] || 'http/protobuf';
-  if (!(protocol in exporters)) {
-    const spoken = Object.keys(exporters).join('" or "');
+  if (!(protocol in protocols)) {
+    const spoken = Object.keys(protocols).join('" or "');
     throw new MillraceError('config.invalid', `OTEL_EXPORTER_OTLP_PROTOCOL is "${protocol}": expected "${spoken}"`);
   }
   const missing = missingPackages({ packages: packages.map((name) => `@opentelemetry/${name}`) });
   if (missing !== undefined) throw new MillraceError('config.invalid', `OTEL_…: tracing ${missing}`);
-  const [api, core, resources, sdk, Exporter] = await Promise.all([
-    import('@opentelemetry/api'),
-    import('@opentelemetry/core'),
-    import('@opentelemetry/resources'),
-    import('@opentelemetry/sdk-trace-base'),
-    exporters[protocol as keyof typeof exporters](),
-  ]);
+  const [api, core] = await Promise.all([import('@opentelemetry/api'), import('@opentelemetry/core')]);
   const tell = (message: string): void => logger.warn({ reason: message }, 'tracing');
   const quiet = (): void => undefined;
   api.diag.setLogger({ error: tell, warn: tell, info: quiet, debug: quiet, verbose: quiet }, api.DiagLogLevel.WARN);
-  const named = { 'service.name': 'millrace', 'service.version': version };
-  const provider = new sdk.BasicTracerProvider({
-    resource: resources
-      .defaultResource()
-      .merge(resources.resourceFromAttributes(named))
-      .merge(resources.detectResources({ detectors: [resources.envDetector] })),
-    spanProcessors: [new sdk.BatchSpanProcessor(new Exporter())],
-  });
-  return new OtelTracing(api, new core.W3CTraceContextPropagator(), provider, provider.getTracer('millrace', version));
+  const { Spans, ...encoding } = protocols[protocol as keyof typeof protocols];
+  const number = (name: string, standard: number): number => positiveOf(env, name, standard, tell);
+  const queue = number('OTEL_BSP_MAX_QUEUE_SIZE', 2048);
+  const limits = {
+    delayMs: number('OTEL_BSP_SCHEDULE_DELAY', 5000),
+    queue,
+    batch: Math.min(number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512), queue),
+  };
+  const longestValue = number(
+    'OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT',
+    number('OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT', Number.POSITIVE_INFINITY),
+  );
+  const writer = new Spans({ resource: await resourceOf(version), version, longestValue });
+  const batches = new SpanBatches(writer, limits, await senderOf(encoding), tell);
+  return new DeliveryTracing(core, samplerOf(env, tell), number('OTEL_SPAN_LINK_COUNT_LIMIT', 128), batches);
 }
 
-type Api = typeof Otel;
-type Propagator = TextMapPropagator<Record<string, unknown>>;
+/** Who we are, by OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. */
+async function resourceOf(version: string): Promise<Record<string, string>> {
+  const { defaultResource, detectResources, envDetector, resourceFromAttributes } =
+    await import('@opentelemetry/resources');
+  const { attributes } = defaultResource()
+    .merge(resourceFromAttributes({ 'service.name': 'millrace', 'service.version': version }))
+    .merge(detectResources({ detectors: [envDetector] }));
+  return attributes as Record<string, string>;
+}
 
-class OtelTracing implements Tracing {
-  readonly #api: Api;
-  readonly #propagator: Propagator;
-  readonly #provider: BasicTracerProvider;
-  readonly #tracer: Tracer;
+/** Sends to the collector that OTEL_EXPORTER_OTLP_… name, and tries again what it says is to be tried again. */
+async function senderOf({ serializer, contentType }: Encoding): Promise<(batch: Batch) => Promise<void>> {
+  const [{ convertLegacyHttpOptions, createOtlpHttpExportDelegate }, { [serializer]: reader }] = await Promise.all([
+    import('@opentelemetry/otlp-exporter-base/node-http'),
+    import('@opentelemetry/otlp-transformer'),
+  ]);
+  const exporter = createOtlpHttpExportDelegate(
+    convertLegacyHttpOptions({}, 'TRACES', 'v1/traces', { 'Content-Type': contentType }),
+    {
+      serializeRequest: ({ request }: Batch) => request,
+      deserializeResponse: (data) => reader.deserializeResponse(data),
+    },
+    'otlp_http_span_exporter',
+    { name: 'span', countItems: ({ count }: Batch) => count },
+    undefined,
+  );
+  return (batch) =>
+    new Promise((resolve, reject) => {
+      exporter.export(batch, ({ error }) => (error ? reject(error) : resolve()));
+    });
+}
+
+/** A whole number; what is none is told, and then as if it were not there. */
+function positiveOf(env: Environment, name: string, standard: number, tell: (message: string) => void): number {
+  const text = env[name];
+  if (text === undefined || text === '') return standard;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  tell(`${name} is "${text}": expected a whole number; ${standard} is used`);
+  return standard;
+}
+
+class DeliveryTracing implements Tracing {
+  readonly #parsers: ContextParsers;
+  readonly #isKept: Sampler;
+  readonly #mostLinks: number;
+  readonly #batches: SpanBatches;
   /** Of deliveries that are under way, by the id of the invocation and by that of the call. */
-  readonly #spans = new Map<string, Span>();
+  readonly #spans = new Map<string, DeliverySpan>();
 
-  constructor(api: Api, propagator: Propagator, provider: BasicTracerProvider, tracer: Tracer) {
-    this.#api = api;
-    this.#propagator = propagator;
-    this.#provider = provider;
-    this.#tracer = tracer;
+  constructor(parsers: ContextParsers, isKept: Sampler, mostLinks: number, batches: SpanBatches) {
+    this.#parsers = parsers;
+    this.#isKept = isKept;
+    this.#mostLinks = mostLinks;
+    this.#batches = batches;
   }
 
   begin(delivery: Delivery): void {
-    const { invocation } = delivery;
+    const { invocation, request } = delivery;
     if (!invocation) return;
-    const { context, links } = this.#origin(delivery, invocation.headers);
-    const { message, request } = delivery;
-    const kind = message || request.lease ? this.#api.SpanKind.CONSUMER : this.#api.SpanKind.SERVER;
-    const span = this.#tracer.startSpan(
-      invocation.function,
-      { kind, links, attributes: attributesOf(delivery, invocation) },
-      context,
-    );
-    const headers: Record<string, unknown> = { ...invocation.headers };
-    delete headers['tracestate'];
-    this.#propagator.inject(this.#api.trace.setSpan(context, span), headers, this.#api.defaultTextMapSetter);
-    delivery.invocation = { ...invocation, headers: headers as Headers };
-    const names = [invocation.id, invocation.callId];
-    for (const name of names) this.#spans.set(name, span);
-    delivery.trace = new SpanOfDelivery(span, this.#api, () => {
-      for (const name of names) if (this.#spans.get(name) === span) this.#spans.delete(name);
-    });
+    const { joined } = request;
+    // A message of several has as many origins: none of them is its parent, and all are linked.
+    const parent = joined ? undefined : contextOf(invocation.headers, this.#parsers);
+    const links = joined?.flatMap((headers) => contextOf(headers, this.#parsers) ?? []) ?? [];
+    const ids = randomIds();
+    const traceId = parent?.traceId ?? ids.slice(0, 32);
+    const isSampled = this.#isKept(traceId, parent);
+    const context = { traceId, spanId: ids.slice(32), isSampled, state: parent?.state };
+    const span = new DeliverySpan(delivery, invocation, context, parent, links, this.#mostLinks, this.#ended);
+    delivery.invocation = carrying(delivery, invocation, context);
+    this.#spans.set(invocation.id, span);
+    if (invocation.callId !== invocation.id) this.#spans.set(invocation.callId, span);
+    delivery.trace = span;
   }
 
   about(idOrCallId: string): { readonly trace_id: string; readonly span_id: string } | undefined {
-    const context = this.#spans.get(idOrCallId)?.spanContext();
+    const context = this.#spans.get(idOrCallId)?.context;
     return context && { trace_id: context.traceId, span_id: context.spanId };
   }
 
   async stop(): Promise<void> {
-    await within(this.#provider.shutdown(), stopMs);
+    await within(this.#batches.stop(), stopMs);
   }
 
-  /** A message of several has as many origins: none of them is its parent, and all are linked. */
-  #origin({ request: { joined } }: Delivery, headers: Headers): { context: Context; links: Link[] } {
-    const root = this.#api.ROOT_CONTEXT;
-    if (!joined) return { context: this.#extracted(headers), links: [] };
-    const links = joined.flatMap((each) => {
-      const context = this.#api.trace.getSpanContext(this.#extracted(each));
-      return context ? [{ context }] : [];
-    });
-    return { context: root, links };
-  }
-
-  /** From the headers, else from the extension of CloudEvents, which says it of the event's producer. */
-  #extracted(headers: Headers): Context {
-    const { ROOT_CONTEXT: root } = this.#api;
-    const traceparent = headers['traceparent'] ?? headers['ce-traceparent'];
-    const tracestate = headers['tracestate'] ?? headers['ce-tracestate'];
-    if (traceparent === undefined) return root;
-    return this.#propagator.extract(root, { traceparent, tracestate }, this.#api.defaultTextMapGetter);
-  }
+  readonly #ended = (span: DeliverySpan): void => {
+    const { id, callId } = span.invocation;
+    if (this.#spans.get(id) === span) this.#spans.delete(id);
+    if (callId !== id && this.#spans.get(callId) === span) this.#spans.delete(callId);
+    if (span.context.isSampled) this.#batches.add(span);
+  };
 }
 
-class SpanOfDelivery implements DeliveryTrace {
-  readonly #span: Span;
-  readonly #api: Api;
-  readonly #over: () => void;
+/** The invocation with the span in its headers, in place of its parent. */
+function carrying(delivery: Delivery, invocation: Invocation, context: SpanContext): Invocation {
+  const { message, request } = delivery;
+  // A message and a lease come again with the headers that they had, and then have the same parent.
+  const isOurs = message === undefined && request.lease === undefined;
+  const headers = isOurs ? request.headers : { ...invocation.headers };
+  headers['traceparent'] = traceparentOf(context);
+  if (context.state !== undefined) headers['tracestate'] = context.state;
+  else if (headers['tracestate'] !== undefined) delete headers['tracestate'];
+  return isOurs ? invocation : { ...invocation, headers };
+}
 
-  constructor(span: Span, api: Api, over: () => void) {
-    this.#span = span;
-    this.#api = api;
+class DeliverySpan implements DeliveryTrace, EndedSpan {
+  readonly invocation: Invocation;
+  readonly context: SpanContext;
+  readonly parent: SpanContext | undefined;
+  readonly kind: number;
+  readonly links: readonly SpanContext[];
+  readonly droppedLinks: number;
+  readonly startedAt = systemClock.now();
+  ranAt: number | undefined = undefined;
+  endedAt = 0;
+  failure: EndedSpan['failure'] = undefined;
+  readonly #delivery: Delivery;
+  readonly #startedAt = systemClock.monotonic();
+  readonly #over: (span: DeliverySpan) => void;
+  #verdict: Verdict | undefined = undefined;
+
+  constructor(
+    delivery: Delivery,
+    invocation: Invocation,
+    context: SpanContext,
+    parent: SpanContext | undefined,
+    links: readonly SpanContext[],
+    mostLinks: number,
+    over: (span: DeliverySpan) => void,
+  ) {
+    this.#delivery = delivery;
+    this.invocation = invocation;
+    this.context = context;
+    this.parent = parent;
+    this.kind = isEvent(delivery) ? spanKinds.consumer : spanKinds.server;
+    this.links = links.length > mostLinks ? links.slice(0, mostLinks) : links;
+    this.droppedLinks = links.length - this.links.length;
     this.#over = over;
   }
 
+  get name(): string {
+    return this.invocation.function;
+  }
+
   started(): void {
-    this.#span.addEvent('millrace.run');
+    this.ranAt = this.#now();
   }
 
   ended(verdict: Verdict | undefined): void {
-    const span = this.#span;
-    span.setAttribute('millrace.verdict', verdict?.kind ?? 'unsettled');
-    if (verdict?.kind === 'accepted') span.setAttribute('millrace.accepted.id', verdict.accepted.id);
-    if (verdict?.kind === 'retry') span.setAttribute('millrace.retry.delay_ms', verdict.delayMs);
-    if (verdict?.kind === 'dead') span.setAttribute('millrace.dead.reason', verdict.reason);
-    const outcome = verdict && 'outcome' in verdict ? verdict.outcome : undefined;
-    if (outcome) span.setAttribute('http.response.status_code', outcome.status);
-    if (outcome?.failure !== undefined) span.setAttribute('error.type', outcome.error?.code ?? outcome.failure);
-    if (!verdict || (outcome && (outcome.failure !== undefined || outcome.status >= 500))) {
-      const message = outcome?.error?.message;
-      span.setStatus({ code: this.#api.SpanStatusCode.ERROR, ...(message !== undefined && { message }) });
-    }
-    span.end();
-    this.#over();
+    this.endedAt = this.#now();
+    this.#verdict = verdict;
+    const outcome = outcomeOf(verdict);
+    if (!verdict || (outcome && (outcome.failure !== undefined || outcome.status >= 500)))
+      this.failure = { message: outcome?.error?.message };
+    this.#over(this);
+  }
+
+  attributesTo(sink: AttributeSink): void {
+    originTo(sink, this.#delivery, this.invocation);
+    endTo(sink, this.#verdict);
+  }
+
+  /** Of the wall clock, whatever it jumps meanwhile. */
+  #now(): number {
+    return this.startedAt + systemClock.monotonic() - this.#startedAt;
   }
 }
 
+function isEvent({ message, request }: Delivery): boolean {
+  return message !== undefined || request.lease !== undefined;
+}
+
+function outcomeOf(verdict: Verdict | undefined): Outcome | undefined {
+  return verdict && 'outcome' in verdict ? verdict.outcome : undefined;
+}
+
 /** Names of https://opentelemetry.io/docs/specs/semconv/ (faas, http, messaging); our own begin with `millrace.`. */
-function attributesOf({ message, request, source }: Delivery, invocation: Invocation): Record<string, string | number> {
-  const { headers } = invocation;
-  const connector = headers['x-connector'];
-  const isEvent = message !== undefined || request.lease !== undefined;
-  const trigger = connector === 'cron' ? 'timer' : isEvent ? 'pubsub' : 'http';
-  return {
-    'faas.trigger': trigger,
-    'faas.invoked_name': invocation.function,
-    'faas.invocation_id': invocation.id,
-    'millrace.call_id': invocation.callId,
-    'millrace.source': source,
-    'millrace.mode': invocation.mode,
-    'millrace.attempt': invocation.attempt,
-    ...(invocation.orderKey !== undefined && { 'millrace.order_key': invocation.orderKey }),
-    ...(request.lease && { 'messaging.system': 'millrace', 'messaging.destination.name': source }),
-    ...(message && {
-      'messaging.system': String(connector),
-      'messaging.destination.name': message.topic,
-      'messaging.message.id': message.id,
-    }),
-    ...(!isEvent && { 'http.request.method': invocation.method, 'url.path': invocation.path }),
-  };
+function originTo(sink: AttributeSink, delivery: Delivery, invocation: Invocation): void {
+  const { message, request, source } = delivery;
+  const connector = invocation.headers['x-connector'];
+  const isOfEvent = isEvent(delivery);
+  sink.attribute('faas.trigger', connector === 'cron' ? 'timer' : isOfEvent ? 'pubsub' : 'http');
+  sink.attribute('faas.invoked_name', invocation.function);
+  sink.attribute('faas.invocation_id', invocation.id);
+  sink.attribute('millrace.call_id', invocation.callId);
+  sink.attribute('millrace.source', source);
+  sink.attribute('millrace.mode', invocation.mode);
+  sink.attribute('millrace.attempt', invocation.attempt);
+  if (invocation.orderKey !== undefined) sink.attribute('millrace.order_key', invocation.orderKey);
+  if (message) {
+    sink.attribute('messaging.system', String(connector));
+    sink.attribute('messaging.destination.name', message.topic);
+    sink.attribute('messaging.message.id', message.id);
+  } else if (request.lease) {
+    sink.attribute('messaging.system', 'millrace');
+    sink.attribute('messaging.destination.name', source);
+  } else {
+    sink.attribute('http.request.method', invocation.method);
+    sink.attribute('url.path', invocation.path);
+  }
+}
+
+function endTo(sink: AttributeSink, verdict: Verdict | undefined): void {
+  sink.attribute('millrace.verdict', verdict?.kind ?? 'unsettled');
+  if (verdict?.kind === 'accepted') sink.attribute('millrace.accepted.id', verdict.accepted.id);
+  if (verdict?.kind === 'retry') sink.attribute('millrace.retry.delay_ms', verdict.delayMs);
+  if (verdict?.kind === 'dead') sink.attribute('millrace.dead.reason', verdict.reason);
+  const outcome = outcomeOf(verdict);
+  if (outcome) sink.attribute('http.response.status_code', outcome.status);
+  if (outcome?.failure !== undefined) sink.attribute('error.type', outcome.error?.code ?? outcome.failure);
 }
