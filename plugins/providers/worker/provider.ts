@@ -30,6 +30,8 @@ export class WorkerProvider implements Provider {
   /** Pools of functions that were removed, while something still runs in them. */
   readonly #closing = new Set<Pool>();
   readonly #watch: ModuleWatch;
+  /** Asked once: the system takes about 20 µs to say it, which counts where thousands of functions are deployed. */
+  readonly #cores = availableParallelism();
   #stopping = false;
 
   constructor(config: z.output<typeof workerConfig>, host: ProviderHost) {
@@ -124,7 +126,7 @@ export class WorkerProvider implements Provider {
 
   #settings(spec: FunctionSpec, config: z.output<typeof workerFunction>, module: string): PoolSettings {
     const { pool, perThread, memory, grace, start, maxBody } = this.#config;
-    const max = config.pool.max ?? pool.max ?? Math.max(2, availableParallelism());
+    const max = config.pool.max ?? pool.max ?? Math.max(2, this.#cores);
     return {
       function: spec.name,
       moduleUrl: pathToFileURL(module).href,
