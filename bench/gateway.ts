@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { request } from 'undici';
-import { startSubject, type Subject } from './measure.ts';
+import { type Cores, startSubject, type Subject } from './measure.ts';
 import { profileArguments } from './profile.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -19,9 +19,11 @@ export interface GatewayParts {
   /** More top-level sections. */
   readonly more?: string;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Core 0 where it is not said, so that the load has one of its own. */
+  readonly cores?: Cores;
 }
 
-/** A gateway on core 0 whose files lie in `home`, once it is ready. */
+/** A gateway whose files lie in `home`, once it is ready. */
 export function startGateway(home: string, name: string, parts: GatewayParts): Promise<Subject> {
   const file = join(home, `${name}.yaml`);
   writeFileSync(
@@ -34,7 +36,7 @@ ${parts.functions}
 observability: { logs: { format: json, level: info } }
 ${parts.more ?? ''}`,
   );
-  return startSubject([...profileArguments(name), 'core/main.ts', 'serve', '--config', file], parts.env);
+  return startSubject([...profileArguments(name), 'core/main.ts', 'serve', '--config', file], parts.env, parts.cores);
 }
 
 export async function post(subject: Subject, path: string): Promise<void> {

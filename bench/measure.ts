@@ -19,20 +19,27 @@ export interface Subject {
   stop(): Promise<void>;
 }
 
+/** Which cores a program may run on. */
+export type Cores = number | '0,1';
+
 /** What a load is sent to, and whose CPU is counted. */
 export type Target = Pick<Subject, 'pid' | 'url'>;
 
-export function startSubject(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Subject> {
-  return startProgram([process.execPath, ...args], 0, env);
+export function startSubject(
+  args: readonly string[],
+  env?: Readonly<Record<string, string>>,
+  cores: Cores = 0,
+): Promise<Subject> {
+  return startProgram([process.execPath, ...args], cores, env);
 }
 
-/** Any program that says where it listens as a gateway does, on one core. */
+/** Any program that says where it listens as a gateway does. */
 export async function startProgram(
   command: readonly string[],
-  core: number,
+  cores: Cores,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Subject> {
-  const child = spawnOn(core, command, env, 'pipe');
+  const child = spawnOn(cores, command, env, 'pipe');
   const ready = await new Promise<{ url: string; management?: string }>((resolve, reject) => {
     if (child.stdout)
       createInterface({ input: child.stdout }).on('line', (line) => {
@@ -54,12 +61,12 @@ export async function startListening(command: readonly string[], core: number, p
 }
 
 function spawnOn(
-  core: number,
+  cores: Cores,
   command: readonly string[],
   env: Readonly<Record<string, string>>,
   stdout: 'pipe' | 'ignore',
 ): ChildProcess {
-  const child = spawn('taskset', ['-c', String(core), ...command], {
+  const child = spawn('taskset', ['-c', String(cores), ...command], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', stdout, 'inherit'],

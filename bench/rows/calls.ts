@@ -1,10 +1,19 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { echoModule, startGateway } from '../gateway.ts';
 import { compare, load, startProgram, startSubject, type Subject } from '../measure.ts';
+import { processStatus } from '../../test/support/processes.ts';
 import { type Bench, compared, type Figure, type Row } from './row.ts';
 
+const settleMs = 5000;
 const body = Buffer.alloc(1024, 'e');
 const inlineEcho = `  echo: { module: ${echoModule}, isolation: none, invoke: { concurrency: 200 } }`;
 const pooledEcho = `  echo: { module: ${echoModule}, pool: { min: 1, max: 1 }, invoke: { concurrency: 64, waiting: 200 } }`;
+
+function moreMemory(what: string, [ours, peer]: readonly [Subject, Subject], mostMb: number): Figure {
+  const [many, one] = [ours, peer].map(({ pid }) => (processStatus(pid, 'VmRSS') * 1024) / 1e6) as [number, number];
+  const figure = `+${(many - one).toFixed(0)} MB: ${many.toFixed(0)} against ${one.toFixed(0)}`;
+  return { what, figure, bar: `≤ +${mostMb} MB`, met: many - one <= mostMb };
+}
 
 /** CPU of calls through a gateway next to another server that is called alike. */
 async function calls(
@@ -47,7 +56,10 @@ export const functions: Row = {
     const many = Array.from({ length: 9999 }, (_, index) => `  f${index}: { module: ${echoModule} }`).join('\n');
     const ours = await startGateway(bench.home, 'many', { functions: `${inlineEcho}\n${many}` });
     const peer = await startGateway(bench.home, 'one', { functions: inlineEcho });
-    return [await calls(bench, 'inline function of 10,000, against the only one', [ours, peer], 1.05)];
+    // Before any call, and once the garbage of the start has had the time to go.
+    await wait(settleMs);
+    const memory = moreMemory('RSS of 10,000 functions, more than one function only', [ours, peer], 60);
+    return [await calls(bench, 'inline function of 10,000, against the only one', [ours, peer], 1.05), memory];
   },
 };
 
