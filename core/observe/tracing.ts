@@ -54,7 +54,7 @@ export function asksForTraces(env: Environment): boolean {
 /**
  * The tracing that the environment asks for; undefined where it asks for none, which then costs nothing. The libraries of
  * OpenTelemetry are loaded only for this: they know who we are and how a collector is reached, by the OTEL_ variables for that.
- * Spans are made and written here, since those of its SDK cost two thirds of a call.
+ * Spans are made and written here, since those of its SDK cost about twice as much.
  * @throws MillraceError `config.invalid` when they are not installed, or the protocol is one that is not spoken.
  */
 export async function tracingOf(env: Environment, logger: Logger, version: string): Promise<Tracing | undefined> {

@@ -6,7 +6,7 @@ const [varint, fixed64, bytes, fixed32] = [0, 1, 2, 5] as const;
 
 /**
  * Spans as OTLP's protobuf, from the end of the buffer to its start: the length of a message stands before it, and so is
- * known when its turn comes. The SDK's spans and serializer together cost half as much as all else of a call.
+ * known when its turn comes.
  * Source: https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
  */
 export class ProtobufSpans implements SpanWriter, AttributeSink {
