@@ -13,6 +13,7 @@ export const echoModule = join(root, 'bench/servers/echo.ts');
 export interface GatewayParts {
   /** Lines under `functions:`, indented. */
   readonly functions: string;
+  readonly processes?: number;
   readonly queue?: string;
   readonly store?: string;
   readonly limits?: string;
@@ -28,7 +29,7 @@ export function startGateway(home: string, name: string, parts: GatewayParts): P
   const file = join(home, `${name}.yaml`);
   writeFileSync(
     file,
-    `gateway: { listen: { port: 0 }, management: { port: 0 }, limits: ${parts.limits ?? '{}'} }
+    `gateway: { processes: ${parts.processes ?? 1}, listen: { port: 0 }, management: { port: 0 }, limits: ${parts.limits ?? '{}'} }
 queues: { default: ${parts.queue ?? `{ kind: sqlite, path: ${name}.db }`} }
 stores: { default: ${parts.store ?? '{ kind: memory }'} }
 functions:

@@ -17,10 +17,10 @@ import { KubernetesProvider } from '../plugins/providers/kubernetes/provider.ts'
 import { atRest } from '../test/chaos/ledgers.ts';
 import { startBroker } from '../test/support/brokers.ts';
 import { FakeCluster } from '../test/support/kube/fake-cluster.ts';
-import { childrenOf } from '../test/support/processes.ts';
 import { recordingHost } from '../test/support/provider-host.ts';
-import { load, median, startProgram, startSubject, type Subject } from './measure.ts';
+import { startSubject, type Subject } from './measure.ts';
 import { circumstances } from './page.ts';
+import { processes } from './processes.ts';
 
 // `node bench/scale.ts [processes|jetstream|memory|kubernetes …]`: the unit costs that docs/scale.md works with. Of CPU, bytes
 // and counts, not of the clock; what else runs on the machine makes CPU figures larger all the same.
@@ -38,45 +38,6 @@ async function gatewayOf(name: string, yaml: string): Promise<Subject> {
   const file = join(home, `${name}.yaml`);
   writeFileSync(file, `${yaml}observability: { logs: { format: json, level: info } }\n`);
   return startSubject(['core/main.ts', 'serve', '--config', file]);
-}
-
-/** What a synchronous call costs each process of a gateway, µs of CPU, the busiest first. */
-async function processes(): Promise<void> {
-  const upstream = await startProgram([process.execPath, 'bench/servers/upstream.ts'], 1);
-  const gateways = await Promise.all(
-    [1, 2].map((count) =>
-      gatewayOf(
-        `processes-${count}`,
-        `gateway: { processes: ${count}, listen: { port: 0 }, management: { port: 0 }, limits: { http: { turn: 60s } } }
-queues: { default: { kind: memory, allowVolatile: true } }
-stores: { default: { kind: memory } }
-providers: { http: { kind: http } }
-functions: { echo: { url: "${upstream.url}", invoke: { concurrency: 256, waiting: 500 } } }
-`,
-      ),
-    ),
-  );
-  const costs: number[][][] = gateways.map(() => []);
-  for (let round = -1; round < 4; round++) {
-    for (const [index, gateway] of gateways.entries()) {
-      const pids = [gateway.child.pid ?? 0, ...childrenOf(gateway.child.pid ?? 0).map(({ pid }) => pid)];
-      const before = pids.map(cpuOf);
-      const { requests } = await load(gateway, '/function/echo', body, 200, 8000);
-      const each = pids.map((pid, at) => ((cpuOf(pid) - (before[at] ?? 0)) * 1000) / requests);
-      if (round >= 0) costs[index]?.push(each); // The first one compiles.
-    }
-  }
-  const busiest = costs.map((rounds) => median(rounds.map((each) => Math.max(...each))));
-  for (const [index, rounds] of costs.entries()) {
-    const sum = median(rounds.map((each) => each.reduce((all, one) => all + one, 0)));
-    const shares = rounds.map((each) => each.map((one) => one.toFixed(0)).join('+')).join(' ');
-    const times = (busiest[0] ?? 0) / (busiest[index] ?? 1);
-    console.log(
-      `${index + 1} processes: ${sum.toFixed(0)} µs a call in all, ${(busiest[index] ?? 0).toFixed(0)} of the busiest ` +
-        `(rounds ${shares}): ${times.toFixed(2)} × the calls of one, where each process has a core`,
-    );
-  }
-  for (const subject of [...gateways, upstream]) await subject.stop();
 }
 
 /** What an invocation costs the gateway that takes and runs it, its follower, and the server, and what is kept of it. */
@@ -225,6 +186,7 @@ async function kubernetes(): Promise<void> {
 const all = { processes, jetstream, memory, kubernetes } as const;
 const wanted = process.argv.slice(2);
 execFileSync('taskset', ['-cp', '1', String(process.pid)], { stdio: 'ignore' });
-for (const [name, measure] of Object.entries(all)) if (wanted.length === 0 || wanted.includes(name)) await measure();
+for (const [name, measure] of Object.entries(all))
+  if (wanted.length === 0 || wanted.includes(name)) await measure(home);
 console.log(circumstances());
 process.exit(0);
