@@ -92,7 +92,14 @@ async function resourceOf(version: string): Promise<Record<string, string>> {
   const { defaultResource, detectResources, envDetector, resourceFromAttributes } =
     await import('@opentelemetry/resources');
   const { attributes } = defaultResource()
-    .merge(resourceFromAttributes({ 'service.name': 'millrace', 'service.version': version }))
+    .merge(
+      resourceFromAttributes({
+        'service.name': 'millrace',
+        'service.version': version,
+        'telemetry.sdk.name': 'millrace', // The spans are ours, and not of its SDK.
+        'telemetry.sdk.version': version,
+      }),
+    )
     .merge(detectResources({ detectors: [envDetector] }));
   return attributes as Record<string, string>;
 }
