@@ -56,7 +56,7 @@ export function readMerged(path: string, shown: string, environment: Environment
   const owners = new Map<string, Tree>();
   const keyOf = (at: Path): string => at.join('\u0000');
   const ownerOf = (at: Path): Tree =>
-    (owners.size > 0 && (owners.get(keyOf(at.slice(0, 2))) ?? owners.get(keyOf(at.slice(0, 3))))) || main;
+    owners.size === 0 ? main : (owners.get(keyOf(at.slice(0, 2))) ?? owners.get(keyOf(at.slice(0, 3))) ?? main);
   const { value } = main;
   const merged = {
     origin: { files, folder: dirname(path), globs },

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { missingPackages } from '../config/packages.ts';
+import type { Environment } from '../config/tree.ts';
 import { systemClock, within } from '../contracts/clock.ts';
 import type { Delivery, DeliveryTrace, Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
@@ -24,8 +25,6 @@ export interface Tracing {
   /** Exports what has ended, for `stopMs` at most. */
   stop(): Promise<void>;
 }
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** By OTEL_EXPORTER_OTLP_PROTOCOL; the first one is the standard's default. */
 const protocols = {
@@ -71,7 +70,7 @@ export async function tracingOf(env: Environment, logger: Logger, version: strin
   const quiet = (): void => undefined;
   api.diag.setLogger({ error: tell, warn: tell, info: quiet, debug: quiet, verbose: quiet }, api.DiagLogLevel.WARN);
   const { Spans, ...encoding } = protocols[protocol as keyof typeof protocols];
-  const number = (name: string, standard: number): number => positiveOf(env, name, standard, tell);
+  const number = (name: string, standard: number): number => wholeOf(env, name, standard, tell);
   const queue = number('OTEL_BSP_MAX_QUEUE_SIZE', 2048);
   const limits = {
     delayMs: number('OTEL_BSP_SCHEDULE_DELAY', 5000),
@@ -127,7 +126,7 @@ async function senderOf({ serializer, contentType }: Encoding): Promise<(batch: 
 }
 
 /** A whole number; what is none is told, and then as if it were not there. */
-function positiveOf(env: Environment, name: string, standard: number, tell: (message: string) => void): number {
+function wholeOf(env: Environment, name: string, standard: number, tell: (message: string) => void): number {
   const text = env[name];
   if (text === undefined || text === '') return standard;
   if (/^\d{1,9}$/.test(text)) return Number(text);
@@ -187,10 +186,9 @@ class DeliveryTracing implements Tracing {
 
 /** The invocation with the span in its headers, in place of its parent. */
 function carrying(delivery: Delivery, invocation: Invocation, context: SpanContext): Invocation {
-  const { message, request } = delivery;
   // A message and a lease come again with the headers that they had, and then have the same parent.
-  const isOurs = message === undefined && request.lease === undefined;
-  const headers = isOurs ? request.headers : { ...invocation.headers };
+  const isOurs = !isEvent(delivery);
+  const headers = isOurs ? delivery.request.headers : { ...invocation.headers };
   headers['traceparent'] = traceparentOf(context);
   if (context.state !== undefined) headers['tracestate'] = context.state;
   else if (headers['tracestate'] !== undefined) delete headers['tracestate'];

@@ -1,9 +1,9 @@
+import type { Environment } from '../../config/tree.ts';
 import type { SpanContext } from './span.ts';
 
 /** Whether a trace is kept, of which that is known: its id, and what its parent has decided if it has one. */
 export type Sampler = (traceId: string, parent: SpanContext | undefined) => boolean;
 
-type Environment = Readonly<Record<string, string | undefined>>;
 type Tell = (message: string) => void;
 
 /**
