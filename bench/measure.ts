@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Pool } from 'undici';
+import { processStatus } from '../test/support/processes.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -112,6 +113,11 @@ export function cpuMs(pid: number): number {
   for (const task of readdirSync(tasks))
     ns += Number(readFileSync(join(tasks, task, 'schedstat'), 'utf8').split(' ')[0]);
   return ns / 1e6;
+}
+
+/** Resident memory of the process, MB (of 10^6 bytes, as the bars are). */
+export function rssMb(pid: number): number {
+  return (processStatus(pid, 'VmRSS') * 1024) / 1e6;
 }
 
 export interface Load {

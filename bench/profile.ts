@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -37,7 +37,6 @@ export function topFrames(): Readonly<Record<string, readonly string[]>> {
   if (path === undefined || !existsSync(path)) return {};
   const found = readdirSync(path).map((name) => [name, framesOf(join(path, name))] as const);
   rmSync(path, { recursive: true });
-  mkdirSync(path);
   return Object.fromEntries(found);
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePorts } from '../test/support/brokers/ports.ts';
+import { startGateway } from './gateway.ts';
 import {
   compare,
   floors,
@@ -13,12 +14,10 @@ import {
   openLoad,
   startListening,
   startProgram,
-  startSubject,
   type Subject,
   type Target,
 } from './measure.ts';
 import { circumstances, writeSection } from './page.ts';
-import { profileArguments } from './profile.ts';
 import { compared, NotMeasured } from './rows/row.ts';
 
 /**
@@ -44,7 +43,11 @@ const rows: string[] = [];
 execFileSync('taskset', ['-cp', '1', String(process.pid)], { stdio: 'ignore' });
 const floor = await floors();
 const upstream = await startProgram([process.execPath, 'bench/servers/upstream.ts'], 1);
-const ours = await gateway();
+const ours = await startGateway(home, 'proxy', {
+  queue: '{ kind: memory, allowVolatile: true }',
+  functions: `  echo: { url: "${upstream.url}", invoke: { concurrency: 128, waiting: 500 } }`,
+  more: 'providers: { http: { kind: http } }\n',
+});
 
 const saturated = await against('@fastify/http-proxy', 1.05, () =>
   startProgram([process.execPath, 'bench/servers/fastify-http-proxy.ts', upstream.url], 0),
@@ -69,21 +72,6 @@ if (values.write) writeSection('proxy', text);
 console.log(`\n${text}`);
 for (const subject of [ours, upstream]) await subject.stop();
 process.exit(0);
-
-function gateway(): Promise<Subject> {
-  const file = join(home, 'proxy.yaml');
-  writeFileSync(
-    file,
-    `gateway: { listen: { port: 0 }, management: { port: 0 } }
-queues: { default: { kind: memory, allowVolatile: true } }
-stores: { default: { kind: memory } }
-providers: { http: { kind: http } }
-functions: { echo: { url: "${upstream.url}", invoke: { concurrency: 128, waiting: 500 } } }
-observability: { logs: { format: json, level: info } }
-`,
-  );
-  return startSubject([...profileArguments('proxy'), 'core/main.ts', 'serve', '--config', file]);
-}
 
 async function goProxy(): Promise<Subject> {
   const program = join(home, 'reverse-proxy');

@@ -1,7 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { echoModule, startGateway } from '../gateway.ts';
-import { compare, load, startProgram, startSubject, type Subject } from '../measure.ts';
-import { processStatus } from '../../test/support/processes.ts';
+import { compare, load, rssMb, startProgram, startSubject, type Subject } from '../measure.ts';
 import { type Bench, compared, type Figure, type Row } from './row.ts';
 
 const settleMs = 5000;
@@ -10,7 +9,7 @@ const inlineEcho = `  echo: { module: ${echoModule}, isolation: none, invoke: { 
 const pooledEcho = `  echo: { module: ${echoModule}, pool: { min: 1, max: 1 }, invoke: { concurrency: 64, waiting: 200 } }`;
 
 function moreMemory(what: string, [ours, peer]: readonly [Subject, Subject], mostMb: number): Figure {
-  const [many, one] = [ours, peer].map(({ pid }) => (processStatus(pid, 'VmRSS') * 1024) / 1e6) as [number, number];
+  const [many, one] = [rssMb(ours.pid), rssMb(peer.pid)];
   const figure = `+${(many - one).toFixed(0)} MB: ${many.toFixed(0)} against ${one.toFixed(0)}`;
   return { what, figure, bar: `≤ +${mostMb} MB`, met: many - one <= mostMb };
 }
