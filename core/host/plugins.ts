@@ -25,6 +25,7 @@ import { type FunctionLine, FunctionLogs } from '../functions/logs.ts';
 import type { Meter } from '../observe/meter.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, forgetGauges, PluginInstance, type SharedParts } from './instance.ts';
+import { UsedQueue } from './used-queue.ts';
 
 /** A configured connection that has been dialled. */
 export interface RunningConnection {
@@ -62,7 +63,7 @@ export class Plugins {
   instances: readonly PluginInstance[] = [];
   readonly connections = new Map<string, RunningConnection>();
   readonly stores = new Map<string, Store>();
-  readonly queues = new Map<string, Queue>();
+  readonly queues = new Map<string, UsedQueue>();
   readonly providers = new Map<string, Provider>();
   connectors: readonly RunningConnector[] = [];
   /** What functions wrote lately. */
@@ -154,7 +155,7 @@ export class Plugins {
         instance,
         definition,
         (made) => (made as QueueDefinition).create(config, instance.host),
-        this.queues,
+        { set: (name, queue: Queue) => this.queues.set(name, new UsedQueue(queue)) },
       );
     }
   }

@@ -10,7 +10,6 @@ import {
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
 import type { Delivery, Linked, Settled } from '../contracts/delivery.ts';
-import type { Queue } from '../contracts/queue.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Ring, unlink } from '../kit/ring.ts';
@@ -18,6 +17,7 @@ import type { Meter } from '../observe/meter.ts';
 import type { RecentInvocations } from '../observe/recent-invocations.ts';
 import { LaneManager } from './lane-manager.ts';
 import type { RunningConnector } from './plugins.ts';
+import type { UsedQueue } from './used-queue.ts';
 
 export interface SourcesParts {
   readonly catalog: Catalog;
@@ -54,7 +54,7 @@ export class Sources {
   }
 
   /** Reads the lanes of a queue from now on. */
-  addQueue(queueName: string, queue: Queue): void {
+  addQueue(queueName: string, queue: UsedQueue): void {
     const { catalog, clock, logger, meter, recent, resultBody } = this.#parts;
     const stale = (): void => meter.stale(queueName);
     const source = new LaneSource({ queueName, queue, clock, logger, recent, resultBody, stale });
