@@ -1,12 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { connect } from 'nats';
-import { Pool } from 'undici';
 import { systemClock } from '../core/contracts/clock.ts';
 import type { FunctionPolicy } from '../core/contracts/policy.ts';
 import { Catalog } from '../core/functions/catalog.ts';
@@ -14,92 +11,15 @@ import { httpProviderConfig } from '../plugins/providers/http/config.ts';
 import { HttpProvider } from '../plugins/providers/http/provider.ts';
 import { kubernetesConfig } from '../plugins/providers/kubernetes/config.ts';
 import { KubernetesProvider } from '../plugins/providers/kubernetes/provider.ts';
-import { atRest } from '../test/chaos/ledgers.ts';
-import { startBroker } from '../test/support/brokers.ts';
 import { FakeCluster } from '../test/support/kube/fake-cluster.ts';
 import { recordingHost } from '../test/support/provider-host.ts';
-import { startSubject, type Subject } from './measure.ts';
+import { jetstream, jetstreamThrice, kafka } from './ledger.ts';
 import { circumstances } from './page.ts';
 import { processes } from './processes.ts';
 
-// `node bench/scale.ts [processes|jetstream|memory|kubernetes …]`: the unit costs that docs/scale.md works with. Of CPU, bytes
+// `node bench/scale.ts [processes|jetstream|jetstreamThrice|kafka|memory|kubernetes …]`: the unit costs that docs/scale.md works with. Of CPU, bytes
 // and counts, not of the clock; what else runs on the machine makes CPU figures larger all the same.
 const home = mkdtempSync(join(tmpdir(), 'millrace-scale-'));
-const body = Buffer.alloc(1024, 'e');
-
-/** CPU of a process and its threads so far, ms. */
-function cpuOf(pid: number): number {
-  const [, rest = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
-  const fields = rest.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-async function gatewayOf(name: string, yaml: string): Promise<Subject> {
-  const file = join(home, `${name}.yaml`);
-  writeFileSync(file, `${yaml}observability: { logs: { format: json, level: info } }\n`);
-  return startSubject(['core/main.ts', 'serve', '--config', file]);
-}
-
-/** What an invocation costs the gateway that takes and runs it, its follower, and the server, and what is kept of it. */
-async function jetstream(): Promise<void> {
-  await using broker = await startBroker('nats');
-  const yaml = (functions: string): string => `gateway: { listen: { port: 0 }, management: { port: 0 } }
-connections: { broker: { kind: nats, servers: "${broker.url}" } }
-queues: { default: { kind: jetstream, connection: broker } }
-stores: { default: { kind: memory } }
-providers: { worker: { kind: worker } }
-functions: ${functions}
-`;
-  const ok = `{ ok: { module: ${join(import.meta.dirname, '../config/functions/echo.ts')}, isolation: none } }`;
-  const [first, second] = await Promise.all([gatewayOf('jetstream', yaml(ok)), gatewayOf('follower', yaml('{}'))]);
-  const pids = { gateway: first.child.pid ?? 0, follower: second.child.pid ?? 0, server: broker.pid };
-  const send = async (count: number): Promise<void> => {
-    const pool = new Pool(first.url, { connections: 64 });
-    let left = count;
-    const one = async (): Promise<void> => {
-      while (left-- > 0) {
-        const answer = await pool.request({ method: 'POST', path: '/async-function/ok', body: body.subarray(0, 256) });
-        await answer.body.dump();
-        if (answer.statusCode !== 202) throw new Error(`answered with ${answer.statusCode}`);
-      }
-    };
-    await Promise.all(Array.from({ length: 64 }, one));
-    await pool.close();
-    await atRest(first.url);
-  };
-  const connection = await connect({ servers: broker.url });
-  const streams = async () => {
-    const manager = await connection.jetstreamManager();
-    const infos = await manager.streams.list().next();
-    return infos
-      .map(({ state }) => state)
-      .reduce((all, one) => ({ bytes: all.bytes + one.bytes, last: all.last + one.last_seq }), { bytes: 0, last: 0 });
-  };
-  await send(2000);
-  const count = 8000;
-  // What they do all the time is not the invocations' doing.
-  const idle = await spentWhile(() => sleep(5000));
-  const before = await streams();
-  const busy = await spentWhile(() => send(count));
-  const after = await streams();
-  const names = Object.keys(pids);
-  const perInvocation = busy.cpu.map((ms, at) => ms - ((idle.cpu[at] ?? 0) * busy.ms) / idle.ms);
-  const spent = perInvocation.map((ms, at) => `${names[at]} ${((ms * 1000) / count).toFixed(0)}`);
-  const entries = (after.last - before.last) / count;
-  console.log(
-    `jetstream, 256 bytes, and kept as result: µs of CPU an invocation, accepted, run and settled: ${spent.join(', ')}; ` +
-      `${entries.toFixed(2)} entries appended, ${((after.bytes - before.bytes) / count).toFixed(0)} bytes kept`,
-  );
-  await connection.close();
-  for (const subject of [first, second]) await subject.stop();
-
-  async function spentWhile(work: () => Promise<unknown>): Promise<{ readonly cpu: number[]; readonly ms: number }> {
-    const cpu = Object.values(pids).map(cpuOf);
-    const from = performance.now();
-    await work();
-    return { cpu: Object.values(pids).map((pid, at) => cpuOf(pid) - (cpu[at] ?? 0)), ms: performance.now() - from };
-  }
-}
 
 /** What functions cost a gateway of memory: in the catalog, and at the provider \`http\`. */
 async function memory(): Promise<void> {
@@ -183,7 +103,7 @@ async function kubernetes(): Promise<void> {
   await provider.stop(1000);
 }
 
-const all = { processes, jetstream, memory, kubernetes } as const;
+const all = { processes, jetstream, jetstreamThrice, kafka, memory, kubernetes } as const;
 const wanted = process.argv.slice(2);
 execFileSync('taskset', ['-cp', '1', String(process.pid)], { stdio: 'ignore' });
 for (const [name, measure] of Object.entries(all))
