@@ -151,12 +151,9 @@ export class Plugins {
     for (const plugin of plugins) {
       const { definition, config } = plugin;
       const instance = this.#add('queue', plugin);
-      await this.#start(
-        instance,
-        definition,
-        (made) => (made as QueueDefinition).create(config, instance.host),
-        { set: (name, queue: Queue) => this.queues.set(name, new UsedQueue(queue)) },
-      );
+      await this.#start(instance, definition, (made) => (made as QueueDefinition).create(config, instance.host), {
+        set: (name, queue: Queue) => this.queues.set(name, new UsedQueue(queue)),
+      });
     }
   }
 
