@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseDuration } from '../config/units.ts';
 import { errorCodes, type ErrorCode } from '../contracts/errors.ts';
 import { type DeadReason, invocationStates } from '../contracts/invocation.ts';
-import { functionNamePattern } from '../kit/names.ts';
+import { functionNamePattern, longestFunctionName } from '../kit/names.ts';
 import type { ResponseDocument } from './route.ts';
 
 const deadReasons = [
@@ -19,7 +19,7 @@ const deadReasons = [
 export const functionName = z
   .string()
   .min(1)
-  .max(190)
+  .max(longestFunctionName)
   .regex(functionNamePattern, 'expected NAME or NAME.NAMESPACE: letters, digits, "-", "_" and "."')
   .meta({ examples: ['echo', 'echo.openfaas-fn'] });
 

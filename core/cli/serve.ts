@@ -72,6 +72,11 @@ export async function serve(
   process.stdout.on('error', () => undefined);
   process.on('uncaughtException', stray);
   process.on('unhandledRejection', stray);
+  // Node writes them to stderr, as text between the lines of the log, unless it is told to keep them to itself.
+  if (process.listenerCount('warning') > 0) {
+    process.removeAllListeners('warning');
+    process.on('warning', (warning) => logger.warn({ err: warning }, 'a warning of Node.js'));
+  }
   process.on('SIGHUP', (signal) => {
     if (isTerminalGone()) stop(signal);
     else if (isReady) void reload(signal);

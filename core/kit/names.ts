@@ -2,6 +2,8 @@
  * A function as callers name it: `name` or `name.namespace`. It begins with the name: of a namespace alone there is no function.
  */
 export const functionNamePattern = /^[-a-zA-Z_0-9][-a-zA-Z_0-9.]*$/;
+/** Of that, characters at most. */
+export const longestFunctionName = 190;
 
 /** The function's name with the namespace that it has unless it says otherwise. */
 export function qualified(name: string, namespace: string): string {

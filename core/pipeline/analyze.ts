@@ -4,7 +4,7 @@ import type { Headers, Invocation, Mode } from '../contracts/invocation.ts';
 import { createId } from '../delivery/ids.ts';
 import { parseDuration } from '../config/units.ts';
 import { headerOf, invalidHeader, preferOf } from '../kit/headers.ts';
-import { functionNamePattern } from '../kit/names.ts';
+import { functionNamePattern, longestFunctionName } from '../kit/names.ts';
 import { isCall } from './admit.ts';
 import { refuse, type PipelineServices, type Stage } from './stage.ts';
 
@@ -78,7 +78,7 @@ export function analyze(services: PipelineServices): Stage {
 
   /** The full name of a function that is not deployed under this one. */
   function qualified(name: string): string {
-    if (functionNamePattern.test(name) && name.length <= 190) return catalog.qualify(name);
+    if (functionNamePattern.test(name) && name.length <= longestFunctionName) return catalog.qualify(name);
     const expected = 'a function is named NAME or NAME.NAMESPACE: letters, digits, "-", "_", "."';
     throw new MillraceError('function.missing', expected);
   }

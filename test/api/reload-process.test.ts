@@ -226,3 +226,20 @@ describe('millrace plan', () => {
     expect((await plan(old)).code).toBe(2);
   });
 });
+
+describe('a warning of Node.js', () => {
+  it('is a line of the log, and not a text between its lines', async () => {
+    const folder = folderOf();
+    const file = join(folder, 'millrace.yaml');
+    writeFileSync(
+      join(folder, 'warns.mjs'),
+      "export default async () => { process.emitWarning('mind'); return 'x'; };",
+    );
+    const functions = 'functions: { warns: { module: warns.mjs, isolation: none } }';
+    writeFileSync(file, yamlOf([]).replace('functions: {  }', functions));
+    const gateway = await start(file);
+    expect(await statusOf(gateway, 'warns')).toBe(200);
+    await logged(gateway, '"message":"mind"');
+    for (const line of gateway.log) expect(() => JSON.parse(line) as unknown).not.toThrow();
+  });
+});
