@@ -1,5 +1,19 @@
 import { dirname } from 'node:path';
-import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
+import {
+  Composer,
+  type CST,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  Parser,
+  type Scalar,
+  YAMLParseError,
+} from 'yaml';
 import { messageOf } from '../contracts/errors.ts';
 import { type OnRead, readText } from './bounded-file.ts';
 import { interpolate } from './interpolate.ts';
@@ -56,16 +70,9 @@ export function parseTree(
   folder: string,
   onRead?: OnRead,
 ): Tree {
-  if (nestsTooDeep(text)) return empty(shown, `nested deeper than ${maxDepth} levels`);
   const lines = new LineCounter();
-  const document = parseDocument(text, {
-    version: '1.2',
-    merge: false,
-    // Its check compares every key with every other one; `readMap` does it in one go.
-    uniqueKeys: false,
-    lineCounter: lines,
-    prettyErrors: false,
-  });
+  const document = documentOf(text, lines);
+  if (!document) return empty(shown, `nested deeper than ${maxDepth} levels`);
   const problems: Problem[] = [];
   const secrets: string[] = [];
   const top: Spot = { offset: 0 };
@@ -195,21 +202,48 @@ export function parseTree(
   }
 }
 
-/** Looks before the parser does: it calls itself for each level, and takes minutes to find that it cannot. */
-function nestsTooDeep(text: string): boolean {
-  let brackets = 0;
-  let dashes = 0;
-  let isScalarNext = false;
-  for (const token of new Lexer().lex(text)) {
-    if (isScalarNext) isScalarNext = false;
-    else if (token === '\u001f') isScalarNext = true;
-    else if (token === '[' || token === '{') brackets++;
-    else if (token === ']' || token === '}') brackets--;
-    else if (token === '-' || token === '?') dashes++;
-    else if (token.includes('\n')) dashes = 0;
-    if (brackets > maxDepth || dashes > maxDepth) return true;
+/** As `parseDocument` of the library, in one reading of the text; undefined when it nests too deep. */
+function documentOf(source: string, lines: LineCounter): Document.Parsed | undefined {
+  // Its check of keys compares every one with every other one; `readMap` does it in one go.
+  const composer = new Composer({ version: '1.2', merge: false, uniqueKeys: false, prettyErrors: false });
+  const nesting = new Nesting();
+  const [document, another] = composer.compose(tokensOf(source, lines, nesting), true, source.length);
+  if (nesting.isTooDeep) return undefined;
+  if (another) {
+    const [from, to] = another.range;
+    const text = 'a second document begins here; a file is one document, without "---" in it';
+    document?.errors.push(new YAMLParseError([from, to], 'MULTIPLE_DOCS', text));
   }
-  return false;
+  return document;
+}
+
+/** Ends early when the text nests too deep: what comes after calls itself for each level, and takes minutes to find that it cannot. */
+function* tokensOf(text: string, lines: LineCounter, nesting: Nesting): Generator<CST.Token> {
+  const parser = new Parser(lines.addNewLine);
+  lines.addNewLine(0);
+  for (const lexeme of new Lexer().lex(text)) {
+    nesting.add(lexeme);
+    if (nesting.isTooDeep) return;
+    yield* parser.next(lexeme);
+  }
+  yield* parser.end();
+}
+
+class Nesting {
+  isTooDeep = false;
+  #brackets = 0;
+  #dashes = 0;
+  #isScalarNext = false;
+
+  add(lexeme: string): void {
+    if (this.#isScalarNext) this.#isScalarNext = false;
+    else if (lexeme === '\u001f') this.#isScalarNext = true;
+    else if (lexeme === '[' || lexeme === '{') this.#brackets++;
+    else if (lexeme === ']' || lexeme === '}') this.#brackets--;
+    else if (lexeme === '-' || lexeme === '?') this.#dashes++;
+    else if (lexeme.includes('\n')) this.#dashes = 0;
+    this.isTooDeep = this.#brackets > maxDepth || this.#dashes > maxDepth;
+  }
 }
 
 /** A key as it was written: `1.10` is no 1.1. */
