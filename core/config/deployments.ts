@@ -109,8 +109,9 @@ export function functionOfDeployment(
     retryOf: (retry: Parameters<typeof retryPolicyOf>[0] | string) =>
       typeof retry === 'string' ? config.standardRetry : retryPolicyOf(retry),
   };
-  findings.problems.push(...parsePart(functionSchema, entry, [], nowhere).problems);
-  const made = functionOf(`${service}.${namespace}`, entry, [], context, findings);
+  const common = parsePart(functionSchema, entry, [], nowhere);
+  findings.problems.push(...common.problems);
+  const made = functionOf(`${service}.${namespace}`, entry, common.value, [], context, findings);
   if (made) {
     const whole = { ...config, functions: new Map([[made.name, made]]), connectors: new Map(), tests: [] };
     const declared = { source: nowhere, functionPaths: new Map(), queues: [...config.queues.keys()] };

@@ -28,15 +28,26 @@ export interface FunctionContext {
   readonly retryOf: (retry: string | z.output<typeof retrySchema>, at: readonly string[]) => RetryPolicy;
 }
 
-/** Every function by its full name; those with a mistake are left out, and told. */
+/** What `functionSchema` makes of an entry. */
+type CommonSettings = z.output<typeof functionSchema>;
+
+/**
+ * Every function by its full name; those with a mistake are left out, and told. `checked`: what the root schema made of
+ * them; nothing where it found a mistake in any.
+ */
 export function functionsOf(
   entries: unknown,
+  checked: Readonly<Record<string, CommonSettings>>,
   context: FunctionContext,
   findings: Findings,
 ): ReadonlyMap<string, FunctionConfig> {
   const found = new Map<string, FunctionConfig>();
   for (const [name, entry] of mapEntries(entries)) {
-    const made = functionOf(name, entry, ['functions', name], context, findings);
+    const at = ['functions', name];
+    const common = Object.hasOwn(checked, name)
+      ? checked[name]
+      : parsePart(functionSchema, entry, at, findings.source).value;
+    const made = functionOf(name, entry, common, at, context, findings);
     if (!made) continue;
     if (found.has(made.name)) {
       findings.problems.push(problem(['functions', name], `function ${made.name} is defined twice`, findings.source));
@@ -47,12 +58,13 @@ export function functionsOf(
 }
 
 /**
- * One function, out of what was written of it; undefined, and told, when something is wrong. What `functionSchema` says of
- * the entry by itself is for the caller to tell.
+ * One function, out of what was written of it; undefined, and told, when something is wrong. `common`: the entry as
+ * `functionSchema` has it, for the caller to check and to tell of; undefined when it has a mistake.
  */
 export function functionOf(
   name: string,
   entry: Readonly<Record<string, unknown>>,
+  common: CommonSettings | undefined,
   at: readonly string[],
   context: FunctionContext,
   findings: Findings,
@@ -68,20 +80,21 @@ export function functionOf(
   const own = without(entry, commonKeys);
   const parsed = parsePart(schema, own, at, source, commonKeys);
   problems.push(...parsed.problems);
-  const plain = parsePart(functionSchema, entry, at, source);
-  if (parsed.problems.length > 0 || !plain.value) return undefined;
+  if (parsed.problems.length > 0 || !common) return undefined;
   gatherSecrets(schema, own, at, findings);
-  const { env, labels, annotations } = plain.value;
+  const { env, labels, annotations } = common;
   const annotated = annotatedOf(labels, annotations, env);
   for (const { path, message } of annotated.problems) problems.push(problem([...at, ...path], message, source));
   const invoke = { ...annotated.invoke, ...mapOf(entry['invoke']) };
   const scale = { ...annotated.scale, ...mapOf(entry['scale']) };
   const isScaled = Object.keys(scale).length > 0 || entry['scale'] !== undefined;
   const isAnnotated = Object.keys(annotated.invoke).length + Object.keys(annotated.scale).length > 0;
-  const common = isAnnotated ? parsePart(functionSchema, { invoke, ...(isScaled && { scale }) }, at, source) : plain;
-  problems.push(...common.problems);
-  if (!common.value || annotated.problems.length > 0) return undefined;
-  const retry = context.retryOf(common.value.invoke.retry, [...at, 'invoke', 'retry']);
+  const whole = isAnnotated
+    ? parsePart(functionSchema, { invoke, ...(isScaled && { scale }) }, at, source)
+    : { value: common, problems: [] };
+  problems.push(...whole.problems);
+  if (!whole.value || annotated.problems.length > 0) return undefined;
+  const retry = context.retryOf(whole.value.invoke.retry, [...at, 'invoke', 'retry']);
   // The YAML's own word wins over annotations.
   const wishes = 'retry' in invoke ? undefined : annotated.retry;
   return frozen({
@@ -92,8 +105,8 @@ export function functionOf(
     labels,
     annotations,
     policy: {
-      auth: plain.value.auth ?? annotated.auth,
-      ...policyOf(common.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
+      auth: common.auth ?? annotated.auth,
+      ...policyOf(whole.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
     },
   });
 }
@@ -108,7 +121,7 @@ function strictSchemaOf(definition: ProviderDefinition): z.ZodObject {
 }
 
 function policyOf(
-  { invoke, scale }: z.output<typeof functionSchema>,
+  { invoke, scale }: CommonSettings,
   retry: RetryPolicy,
   namespace: string,
 ): Omit<FunctionPolicy, 'auth'> {

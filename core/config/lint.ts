@@ -74,9 +74,9 @@ export function lint(config: Config, source: Source): Problem[] {
     ...lintAuth(config, source),
     ...[...config.functions.values()].flatMap((one) => {
       const { drain } = config.gateway.shutdown;
+      if (one.policy.timeoutMs <= drain) return [];
       const path = pathOf(config, one.name, source);
-      // Only what the file asks for: a default is a wish, not a demand.
-      if (one.policy.timeoutMs <= drain || !path) return [];
+      if (!path) return []; // Only what the file asks for: a default is a wish, not a demand.
       const [timeout, wait] = [one.policy.timeoutMs, drain].map(formatDuration);
       return [warning(path, 'outlasts-drain', `${timeout}, and a stop waits for ${wait}`, source)];
     }),

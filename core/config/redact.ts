@@ -11,13 +11,34 @@ function isSecret(schema: z.ZodType): boolean {
   return schema.meta()?.['secret'] === true;
 }
 
+/** Whether anything below may be secret, by schema: most have nothing, and thousands of functions share one. */
+const secretive = new WeakMap<z.ZodType, boolean>();
+
+function mayHoldSecrets(schema: z.ZodType): boolean {
+  const known = secretive.get(schema);
+  if (known !== undefined) return known;
+  secretive.set(schema, true); // While it is looked at: a schema may hold itself.
+  const inner = unwrapped(schema);
+  const may = isSecret(schema) || isSecret(inner) || partsOf(inner).some(mayHoldSecrets);
+  secretive.set(schema, may);
+  return may;
+}
+
+/** The schemas of what a value of this one may hold, or be. */
+function partsOf(schema: z.ZodType): readonly z.ZodType[] {
+  if (schema instanceof z.ZodUnion) return schema.options as z.ZodType[];
+  if (schema instanceof z.ZodArray) return [schema.element as z.ZodType];
+  if (schema instanceof z.ZodRecord) return [schema.valueType as z.ZodType];
+  return schema instanceof z.ZodObject ? (Object.values(schema.shape) as z.ZodType[]) : [];
+}
+
 /** The fields of the data that the schema marks as secret. */
 export function secretFields(
   schema: z.ZodType,
   value: unknown,
   path: readonly (string | number)[] = [],
 ): SecretField[] {
-  if (value === undefined || value === null) return [];
+  if (value === undefined || value === null || !mayHoldSecrets(schema)) return [];
   if (isSecret(schema)) return typeof value === 'string' ? [{ path, value }] : [];
   const inner = unwrapped(schema);
   if (isSecret(inner)) return typeof value === 'string' ? [{ path, value }] : [];

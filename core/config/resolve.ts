@@ -92,7 +92,7 @@ export async function resolveConfig(
     stores,
     providers,
     connectors: connectorsOf(root, connectors, messages),
-    functions: functionsOf(value['functions'], context, findings),
+    functions: functionsOf(value['functions'], root.functions, context, findings),
     tests: root.tests,
     standardRetry: retryOf('standard', []),
     secrets: findings.secrets,

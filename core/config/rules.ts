@@ -259,13 +259,16 @@ function repeatedFollowers({ functions }: Config, { source, functionPaths }: Dec
   });
 }
 
+const none: readonly Follower[] = [];
+
 interface Follower {
   readonly kind: 'onSuccess' | 'onFailure';
   readonly target: string;
   readonly path: Path;
 }
 
-function followersOf({ name, policy }: FunctionConfig, functionPaths: ReadonlyMap<string, Path>): Follower[] {
+function followersOf({ name, policy }: FunctionConfig, functionPaths: ReadonlyMap<string, Path>): readonly Follower[] {
+  if (policy.onSuccess.length + policy.onFailure.length === 0) return none; // Most, and there may be thousands.
   return (['onSuccess', 'onFailure'] as const).flatMap((kind) =>
     policy[kind].map((target, index) => ({
       kind,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const goDuration = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
+const durationPart = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
 const isoDuration = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$/;
 
 /** 365 days: longer ones are mistakes, and timers and sums of them would overflow somewhere. */
@@ -14,8 +15,8 @@ const maxDurationMs = 365 * 86_400_000;
 export function parseDuration(text: string): number | undefined {
   let total = 0;
   if (goDuration.test(text)) {
-    for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) {
-      total += Number(amount) * (unitMs[unit ?? ''] ?? Number.NaN);
+    for (let part = durationPart.exec(text); part; part = durationPart.exec(text)) {
+      total += Number(part[1]) * (unitMs[part[2] ?? ''] ?? Number.NaN);
     }
   } else {
     const parts = isoDuration.exec(text);
