@@ -363,6 +363,11 @@ export class Pool implements WaitingRoom, ThreadOwner {
   }
 }
 
+/** What a pool that has no thread yet says of its function: a call starts the one that it needs within milliseconds. */
+export function unusedStatus({ function: name, max, perThread }: PoolSettings): FunctionStatus {
+  return { name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: max * perThread };
+}
+
 function isSmall({ invocation }: Call): boolean {
   const declared = Number(invocation.headers['content-length'] ?? Number.NaN);
   return declared <= smallBody;

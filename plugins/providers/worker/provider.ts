@@ -10,7 +10,7 @@ import type { Call, FunctionEntry, FunctionSpec, Provider, WorkQueueStats } from
 import { failed } from '../../../core/kit/outcome.ts';
 import type { workerConfig, workerFunction } from './index.ts';
 import { InlineFunction } from './inline.ts';
-import { Pool, type PoolOwner } from './pool.ts';
+import { Pool, type PoolOwner, unusedStatus } from './pool.ts';
 import type { PoolSettings } from './settings.ts';
 import { ModuleWatch } from './watch.ts';
 
@@ -19,7 +19,9 @@ const inlineCapacity = 100_000;
 
 interface Deployed {
   readonly module: string;
-  readonly runner: Pool | InlineFunction;
+  readonly spec: FunctionSpec;
+  /** Undefined until it is called, where no thread is kept for it: of thousands of functions most never are. */
+  runner: Pool | InlineFunction | undefined;
 }
 
 /** Runs functions in threads of this process, or on its main one. */
@@ -54,15 +56,16 @@ export class WorkerProvider implements Provider {
     if (config.isolation === 'none') {
       if (before?.runner instanceof Pool) this.#close(before.runner);
       const runner = new InlineFunction(settings, this.#host);
-      this.#functions.set(spec.name, { module, runner });
+      this.#functions.set(spec.name, { module, spec, runner });
       await this.#import(runner);
     } else {
       // What runs goes on in the threads of before; calls that wait get the new ones.
       const kept = before?.runner instanceof Pool ? before.runner : undefined;
-      const runner = kept ?? new Pool(settings, this.#poolOwner(spec.name));
-      this.#functions.set(spec.name, { module, runner });
+      const deployed: Deployed = { module, spec, runner: kept };
+      this.#functions.set(spec.name, deployed);
       if (kept) kept.reload(settings);
-      else runner.start();
+      else if (settings.min > 0) this.#poolOf(deployed).start();
+      else this.#host.report(unusedStatus(settings));
     }
     if (this.#config.watch) this.#watch.add(module);
   }
@@ -75,8 +78,8 @@ export class WorkerProvider implements Provider {
   }
 
   invoke({ name }: FunctionEntry, call: Call): Promise<Outcome> {
-    const runner = this.#functions.get(name)?.runner;
-    if (runner && !this.#stopping) return runner.invoke(call);
+    const deployed = this.#functions.get(name);
+    if (deployed && !this.#stopping) return (deployed.runner ?? this.#poolOf(deployed)).invoke(call);
     const refusal = this.#stopping
       ? failed('overload', { code: 'gateway.stopping', message: 'the gateway is shutting down' }, 0)
       : failed('missing', { code: 'function.missing', message: `function ${name} is not deployed` }, 0);
@@ -84,7 +87,10 @@ export class WorkerProvider implements Provider {
   }
 
   workQueues(): readonly WorkQueueStats[] {
-    return [...this.#functions.values()].flatMap(({ runner }) => (runner instanceof Pool ? [runner.stats()] : []));
+    return [...this.#functions.values()].flatMap(({ runner, spec: { name } }) => {
+      if (runner) return runner instanceof Pool ? [runner.stats()] : [];
+      return [{ name, waiting: 0, running: 0, oldestAgeMs: 0 }];
+    });
   }
 
   async stop(deadlineMs: number): Promise<void> {
@@ -109,6 +115,14 @@ export class WorkerProvider implements Provider {
   #close(pool: Pool): void {
     this.#closing.add(pool);
     void pool.close().then(() => this.#closing.delete(pool));
+  }
+
+  #poolOf(deployed: Deployed): Pool {
+    const { module, spec } = deployed;
+    const settings = this.#settings(spec, spec.config as z.output<typeof workerFunction>, module);
+    const pool = new Pool(settings, this.#poolOwner(spec.name));
+    deployed.runner = pool;
+    return pool;
   }
 
   #poolOwner(name: string): PoolOwner {
@@ -161,7 +175,7 @@ export class WorkerProvider implements Provider {
       this.#host.logger.info({ function: name }, 'the module has changed: taking it up');
       const { runner } = deployed;
       if (runner instanceof Pool) runner.reload(runner.settings);
-      else void this.#import(runner);
+      else if (runner) void this.#import(runner);
     }
   }
 }
