@@ -2,7 +2,6 @@ import type { Server } from 'node:http';
 import { listen, urlOf } from '../api/listener.ts';
 import type { ConnectionEnd } from '../api/caller-connections.ts';
 import { PublicServer } from '../api/server.ts';
-import { registerManagement } from '../api/management.ts';
 import { type Changes, changesOf, summaryOf } from '../config/changes.ts';
 import type { Loaded } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
@@ -167,8 +166,10 @@ export class Gateway {
     const plugins = this.#plugins;
     await plugins.startConnections();
     // Neither needs the other, and each waits for a thread or a broker. A failed start stops both, so both have ended then.
-    const started = await Promise.allSettled([plugins.startStores(), plugins.startQueues()]);
-    for (const one of started) if (one.status === 'rejected') throw one.reason;
+    const starting = Promise.allSettled([plugins.startStores(), plugins.startQueues()]);
+    // Loaded while their threads start, which takes about as long.
+    const { registerManagement } = await import('../api/management.ts');
+    for (const one of await starting) if (one.status === 'rejected') throw one.reason;
     await plugins.startProviders();
     const invocations = invocationsOf(plugins.queues, () => this.#sources.running);
     const processes = processesOf(gateway.processes);

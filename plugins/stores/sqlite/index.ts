@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
@@ -51,7 +51,8 @@ export class SqliteStore implements Store {
 
   async start(): Promise<void> {
     try {
-      await mkdir(dirname(this.#path), { recursive: true });
+      // In this turn, as its thread then begins in it and not behind what else starts.
+      mkdirSync(dirname(this.#path), { recursive: true });
     } catch (error) {
       throw this.#unavailable(messageOf(error), error);
     }
