@@ -97,18 +97,32 @@ export function functionOf(
   const retry = context.retryOf(whole.value.invoke.retry, [...at, 'invoke', 'retry']);
   // The YAML's own word wins over annotations.
   const wishes = 'retry' in invoke ? undefined : annotated.retry;
+  const auth = common.auth ?? annotated.auth;
+  const saysNothing = !isAnnotated && !wishes && !auth && entry['invoke'] === undefined && !isScaled;
+  const policy = (saysNothing && plainPolicies.get(retry)) || {
+    auth,
+    ...policyOf(whole.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
+  };
+  if (saysNothing) plainPolicies.set(retry, policy);
   return frozen({
     name: qualified(name, context.namespace),
     provider: plugin.name,
     config: parsed.value,
-    env,
-    labels,
-    annotations,
-    policy: {
-      auth: common.auth ?? annotated.auth,
-      ...policyOf(whole.value, wishes ? retryAsAnnotated(retry, wishes) : retry, context.namespace),
-    },
+    env: orNothing(env),
+    labels: orNothing(labels),
+    annotations: orNothing(annotations),
+    policy,
   });
+}
+
+/** The policy of all functions that say nothing of it, by the retry policy that is then theirs: of thousands most are such. */
+const plainPolicies = new WeakMap<RetryPolicy, FunctionPolicy>();
+
+const nothing: Readonly<Record<string, string>> = Object.freeze({});
+
+/** One empty map for all that are empty. */
+function orNothing(map: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.keys(map).length === 0 ? nothing : map;
 }
 
 /** Zod compiles a schema when it is first used, which takes longer than using it does. */
