@@ -25,7 +25,11 @@ export const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** One header's text; of one that came several times, the first. */
 export function headerOf(headers: Headers, name: string): string | undefined {
-  const value = headers[name];
+  return firstOf(headers[name]);
+}
+
+/** The same of `headers['name']`: V8 finds what stands in the source quicker than what is asked for by a variable. */
+export function firstOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'string' || value === undefined ? value : value[0];
 }
 
@@ -46,7 +50,7 @@ export function endToEnd(headers: Headers): Headers {
 
 /** What `Prefer: respond-async[, wait=N]` (RFC 7240) asks for; `waitMs` is 0 without a wait. */
 export function preferOf(headers: Headers): { readonly waitMs: number } | undefined {
-  const prefer = headerOf(headers, 'prefer');
+  const prefer = firstOf(headers['prefer']);
   if (prefer === undefined) return undefined;
   const preferences = prefer.split(',').map((preference) => preference.trim().toLowerCase());
   if (!preferences.includes('respond-async')) return undefined;

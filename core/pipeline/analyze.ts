@@ -3,7 +3,7 @@ import { MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Mode } from '../contracts/invocation.ts';
 import { createId } from '../delivery/ids.ts';
 import { parseDuration } from '../config/units.ts';
-import { headerOf, invalidHeader, preferOf } from '../kit/headers.ts';
+import { firstOf, invalidHeader, preferOf } from '../kit/headers.ts';
 import { functionNamePattern, longestFunctionName } from '../kit/names.ts';
 import { isCall } from './admit.ts';
 import { refuse, type PipelineServices, type Stage } from './stage.ts';
@@ -46,7 +46,7 @@ export function analyze(services: PipelineServices): Stage {
     if (headers['x-call-depth'] !== undefined && isCall(delivery)) delete headers['x-call-depth'];
     const now = clock.now();
     const id = createId(now);
-    const callId = headerOf(headers, 'x-call-id') ?? id;
+    const callId = firstOf(headers['x-call-id']) ?? id;
     // OpenFaaS functions expect both; its start time is in nanoseconds.
     headers['x-call-id'] = callId;
     headers['x-start-time'] = startTime(now);
@@ -66,11 +66,11 @@ export function analyze(services: PipelineServices): Stage {
       source: delivery.source,
       acceptedAt: now,
       attempt: request.attempt ?? 1,
-      timeoutMs: Math.min(durationHeader(headers, 'x-timeout') ?? policyTimeout, policyTimeout),
+      timeoutMs: Math.min(durationHeader('x-timeout', headers['x-timeout']) ?? policyTimeout, policyTimeout),
       priority: request.options?.priority ?? priorityOf(headers) ?? policy?.priority ?? standardPriority,
       orderKey: (options ?? request.options)?.orderKey,
       depth: depthOf(headers),
-      callbackUrl: mode === 'async' ? headerOf(headers, 'x-callback-url') : undefined,
+      callbackUrl: mode === 'async' ? firstOf(headers['x-callback-url']) : undefined,
       replyTo: request.replyTo,
       items: request.items,
     };
@@ -122,7 +122,7 @@ export function analyze(services: PipelineServices): Stage {
 /** The mode that headers ask for: `X-Invoke-Mode: async`, or `Prefer: respond-async` (RFC 7240). */
 function modeOf(headers: Headers): Mode {
   const prefer = preferOf(headers);
-  const mode = headerOf(headers, 'x-invoke-mode');
+  const mode = firstOf(headers['x-invoke-mode']);
   if (mode !== undefined) {
     if (mode !== 'async' && mode !== 'sync') throw invalidHeader('X-Invoke-Mode', '"sync" or "async"', mode);
     return mode;
@@ -133,11 +133,11 @@ function modeOf(headers: Headers): Mode {
 /** What headers ask for, as far as the source leaves it open. */
 function optionsOf(headers: Headers, fixed: DeliveryOptions = {}): DeliveryOptions {
   // Read in any case: a header that makes no sense is told.
-  const orderKey = keyHeader(headers, 'x-order-key');
-  const idempotencyKey = keyHeader(headers, 'idempotency-key');
+  const orderKey = keyHeader('x-order-key', headers['x-order-key']);
+  const idempotencyKey = keyHeader('idempotency-key', headers['idempotency-key']);
   const asked = idempotencyKey === undefined ? undefined : `idempotency:${idempotencyKey}`;
-  const delayMs = durationHeader(headers, 'x-delay');
-  const maxAgeMs = durationHeader(headers, 'x-max-age');
+  const delayMs = durationHeader('x-delay', headers['x-delay']);
+  const maxAgeMs = durationHeader('x-max-age', headers['x-max-age']);
   return {
     priority: fixed.priority,
     orderKey: fixed.orderKey ?? orderKey,
@@ -149,29 +149,29 @@ function optionsOf(headers: Headers, fixed: DeliveryOptions = {}): DeliveryOptio
 }
 
 function priorityOf(headers: Headers): number | undefined {
-  const text = headerOf(headers, 'x-priority');
+  const text = firstOf(headers['x-priority']);
   if (text === undefined) return undefined;
   if (!/^[0-9]$/.test(text)) throw invalidHeader('X-Priority', 'a number from 0 (lowest) to 9 (highest)', text);
   return Number(text);
 }
 
 function depthOf(headers: Headers): number {
-  const text = headerOf(headers, 'x-call-depth');
+  const text = firstOf(headers['x-call-depth']);
   if (text === undefined) return 0;
   if (!/^\d{1,4}$/.test(text)) throw invalidHeader('X-Call-Depth', 'a number', text);
   return Number(text);
 }
 
-function durationHeader(headers: Headers, name: string): number | undefined {
-  const text = headerOf(headers, name);
+function durationHeader(name: string, value: Headers[string] | undefined): number | undefined {
+  const text = firstOf(value);
   if (text === undefined) return undefined;
   const ms = parseDuration(text);
   if (ms === undefined || ms === 0) throw invalidHeader(name, 'a duration such as "250ms", "30s" or "1m30s"', text);
   return ms;
 }
 
-function keyHeader(headers: Headers, name: string): string | undefined {
-  const text = headerOf(headers, name);
+function keyHeader(name: string, value: Headers[string] | undefined): string | undefined {
+  const text = firstOf(value);
   if (text === undefined) return undefined;
   if (text.length === 0 || text.length > 255)
     throw invalidHeader(name, '1 to 255 characters', `${text.length} characters`);

@@ -1,5 +1,6 @@
 import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocation } from '../contracts/invocation.ts';
+import type { FunctionAuth } from '../contracts/policy.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
 import { systemNamespace } from '../contracts/provider.ts';
 import type { Refusal } from '../kit/outcome.ts';
@@ -24,10 +25,20 @@ export function lookup(services: PipelineServices): Stage {
     }
     const auth = entry.policy.auth ?? services.functionAuth;
     if (auth === 'public' || !isCall(delivery)) return found(delivery, invocation, entry);
+    return ifAdmitted(delivery, invocation, entry, auth);
+  };
+
+  /** Apart: the context of a closure is made with the call of its function, though few need it. */
+  function ifAdmitted(
+    delivery: Delivery,
+    invocation: Invocation,
+    entry: CatalogEntry,
+    auth: Exclude<FunctionAuth, 'public'>,
+  ): Promise<void> {
     return admit(delivery, entry.name, auth, services).then((isAdmitted) =>
       isAdmitted ? found(delivery, invocation, entry) : undefined,
     );
-  };
+  }
 
   function found(delivery: Delivery, invocation: Invocation, entry: CatalogEntry): void | Promise<void> {
     delivery.entry = entry;

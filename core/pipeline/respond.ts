@@ -257,6 +257,11 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
     const { invocation } = delivery;
     if (!invocation) return;
     const { id, function: name, attempt } = invocation;
+    if (verdict.kind === 'done') {
+      const type = succeeded(verdict.outcome) ? 'invocation.succeeded' : 'invocation.failed';
+      emit(type, { id, function: name, attempt, status: verdict.outcome.status });
+      return;
+    }
     const about = { id, function: name, attempt };
     switch (verdict.kind) {
       case 'accepted':
@@ -274,11 +279,6 @@ export function respond(services: PipelineServices): (delivery: Delivery) => Ver
         return;
       case 'cancelled':
         emit('invocation.cancelled', about);
-        return;
-      case 'done': {
-        const type = succeeded(verdict.outcome) ? 'invocation.succeeded' : 'invocation.failed';
-        emit(type, { ...about, status: verdict.outcome.status });
-      }
     }
   }
 }
