@@ -37,6 +37,7 @@ export function sourceMessageOf(
   return {
     topic,
     id: `${topic}:${partition}:${offset}`,
+    hasPlainId: true, // Names of topics have no other characters.
     // A topic that was made anew counts from 0 again.
     dedupId: `${topic}:${partition}:${offset}:${timestamp}`,
     // Its producer may have dated it anyhow, or not at all.

@@ -20,6 +20,7 @@ export function sourceMessageOf(
   return {
     topic,
     id,
+    hasPlainId: true,
     at,
     headers: headersOf(properties, contentType),
     extra: extraOf(message),

@@ -3,10 +3,11 @@ import { headers as createHeaders, type Msg, type MsgHdrs, type NatsError, type 
 import { Observable, type Subscriber } from '../../core/kit/rxjs.ts';
 import type { Connector, ConnectorHealth, Credit } from '../../core/contracts/connector.ts';
 import type { ConnectorHost } from '../../core/contracts/definition.ts';
-import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
+import type { Delivery, Settlement, Verdict } from '../../core/contracts/delivery.ts';
 import { errorCodes, messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import type { Body } from '../../core/contracts/invocation.ts';
 import type { SourceMessage } from '../../core/contracts/message.ts';
+import { Fifo } from '../../core/kit/fifo.ts';
 import { bytesOf, isStream, readAll } from '../../core/kit/body.ts';
 import { endToEnd } from '../../core/kit/headers.ts';
 import { type Refusal, refusalText, stopping } from '../../core/kit/outcome.ts';
@@ -31,9 +32,11 @@ export class NatsConnector implements Connector {
   /** By subscription, where all of its messages have one subject: to read that out of each costs as much as a stage. */
   readonly #exact = new Map<number, string>();
   /** Messages that wait for credit. */
-  readonly #waiting: Msg[] = [];
+  readonly #waiting = new Fifo<Msg>();
   /** The server names no message: this and a number do. */
   readonly #id = randomUUID();
+  /** Of every message that asks for no reply. */
+  readonly #unasked: Settlement = { kind: 'replies', settle: (verdict) => this.#end(verdict) };
   #given = 0;
   #taking = false;
   #isRunning = false;
@@ -75,7 +78,7 @@ export class NatsConnector implements Connector {
         this.#isRunning = false;
         for (const subscription of subscriptions) if (!subscription.isClosed()) subscription.unsubscribe();
         stop.abort();
-        for (const message of this.#waiting.splice(0)) this.#drop(message, stopping);
+        for (let left = this.#waiting.take(); left; left = this.#waiting.take()) this.#drop(left, stopping);
       };
     });
   }
@@ -104,7 +107,7 @@ export class NatsConnector implements Connector {
     }
     if (this.#waiting.length === 0 && credit.tryTake()) return subscriber.next(this.#delivery(message));
     if (this.#waiting.length >= this.#config.buffer) return this.#drop(message, dropped);
-    this.#waiting.push(message);
+    this.#waiting.add(message);
     if (!this.#taking) void this.#take(credit, subscriber, stop);
   }
 
@@ -112,7 +115,7 @@ export class NatsConnector implements Connector {
   async #take(credit: Credit, subscriber: Subscriber<Delivery>, stop: AbortSignal): Promise<void> {
     this.#taking = true;
     while (this.#waiting.length > 0 && (credit.tryTake() || (await credit.take(stop)))) {
-      const message = this.#waiting.shift();
+      const message = this.#waiting.take();
       if (message) subscriber.next(this.#delivery(message));
       else credit.giveBack();
     }
@@ -126,29 +129,38 @@ export class NatsConnector implements Connector {
   }
 
   #delivery(message: Msg): Delivery {
+    const topic = this.#exact.get(message.sid) ?? message.subject;
+    const { data } = message;
+    // To read where to reply costs as much as a stage, of a message that has no such place too: its size tells that.
+    const isUnasked = (message as Msg & { size(): number }).size() === topic.length + data.byteLength;
     return this.#host.message(
       {
-        topic: this.#exact.get(message.sid) ?? message.subject,
+        topic,
         id: `${this.#id}:${++this.#given}`,
-        at: this.#host.clock.now(),
+        hasPlainId: true,
         headers: message.headers ?? noHeaders,
-        body: viewOf(message.data),
+        body: data,
         attempt: 1,
       },
-      {
-        kind: 'replies',
-        settle: (verdict, { invocation }) => this.#settle(message, verdict, invocation?.callId),
-      },
+      isUnasked
+        ? this.#unasked
+        : {
+            kind: 'replies',
+            settle: (verdict, { invocation }) => this.#settle(message, verdict, invocation?.callId),
+          },
     );
   }
 
+  #end(verdict: Verdict): void {
+    if (!('outcome' in verdict)) return;
+    if (verdict.outcome.status >= 400) this.#counters.failed.inc();
+    // A stream that nobody reads would hold its function.
+    if (isStream(verdict.outcome.body)) verdict.outcome.body.destroy();
+  }
+
   #settle(message: Msg, verdict: Verdict, callId: string | undefined): void | Promise<void> {
+    if (!message.reply) return this.#end(verdict);
     if ('outcome' in verdict && verdict.outcome.status >= 400) this.#counters.failed.inc();
-    if (!message.reply) {
-      // A stream that nobody reads would hold its function.
-      if ('outcome' in verdict && isStream(verdict.outcome.body)) verdict.outcome.body.destroy();
-      return;
-    }
     const about = callId === undefined ? {} : { 'X-Call-Id': callId };
     if (verdict.kind === 'accepted') {
       const { id, duplicate, durability } = verdict.accepted;
@@ -206,11 +218,6 @@ export class NatsConnector implements Connector {
 }
 
 const noHeaders: SourceMessage['headers'] = [];
-
-/** A Buffer keeps to itself what `slice` means. */
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength);
-}
 
 /** As clients of NATS services read them (ADR-32): a code and a line. */
 function errorHeaders(status: number, message: string): Record<string, string> {

@@ -6,6 +6,7 @@ import type { ConnectorHost } from '../../core/contracts/definition.ts';
 import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { messageOf, MillraceError } from '../../core/contracts/errors.ts';
 import { isStream } from '../../core/kit/body.ts';
+import { Fifo } from '../../core/kit/fifo.ts';
 import type { RedisConnection } from '../../plugins/connections/redis/connection.ts';
 import type { RedisConnectorConfig } from './config.ts';
 import { matchesGlob } from './glob.ts';
@@ -32,7 +33,7 @@ export class ChannelConnector implements Connector {
   readonly #redis: RedisConnection;
   readonly #counters;
   /** Messages that wait for credit. */
-  readonly #waiting: Message[] = [];
+  readonly #waiting = new Fifo<Message>();
   #isTaking = false;
   #listener: Redis | undefined;
   /** How often it could listen. */
@@ -96,7 +97,7 @@ export class ChannelConnector implements Connector {
         this.#listener = undefined;
         listener.disconnect();
         stop.abort();
-        for (const message of this.#waiting.splice(0)) this.#drop(message, 'the gateway stops');
+        for (let left = this.#waiting.take(); left; left = this.#waiting.take()) this.#drop(left, 'the gateway stops');
       };
     });
   }
@@ -134,7 +135,7 @@ export class ChannelConnector implements Connector {
     }
     if (this.#waiting.length === 0 && credit.tryTake()) return subscriber.next(this.#delivery(message));
     if (this.#waiting.length >= this.#buffer) return this.#drop(message, 'too many messages wait already');
-    this.#waiting.push(message);
+    this.#waiting.add(message);
     if (!this.#isTaking) void this.#take(credit, subscriber, stop);
   }
 
@@ -142,7 +143,7 @@ export class ChannelConnector implements Connector {
   async #take(credit: Credit, subscriber: Subscriber<Delivery>, stop: AbortSignal): Promise<void> {
     this.#isTaking = true;
     while (this.#waiting.length > 0 && (await credit.take(stop))) {
-      const message = this.#waiting.shift();
+      const message = this.#waiting.take();
       if (message) subscriber.next(this.#delivery(message));
       else credit.giveBack();
     }
@@ -158,7 +159,7 @@ export class ChannelConnector implements Connector {
     // A copy: the bytes that came share their memory with other messages.
     const body = new Uint8Array(shared);
     return this.#host.message(
-      { topic: channel, id: randomUUID(), at: this.#host.clock.now(), headers: [], body, attempt: 1 },
+      { topic: channel, id: randomUUID(), hasPlainId: true, headers: [], body, attempt: 1 },
       { kind: 'replies', settle: (verdict) => this.#settle(verdict) },
     );
   }

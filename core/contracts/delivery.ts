@@ -20,6 +20,8 @@ export interface DeliveryRequest {
   readonly options?: DeliveryOptions | undefined;
   /** How often a broker has handed it out, this time included; 1 without it. */
   readonly attempt?: number | undefined;
+  /** Wall clock, ms: when it was taken, where its source has just looked. To look costs as much as a stage. */
+  readonly takenAt?: number | undefined;
   readonly replyTo?: ReplyTarget | undefined;
   /** Its source waits with the next ones until it has ended, retries included, so that it must not go on in a queue. */
   readonly keepsOrder?: boolean | undefined;

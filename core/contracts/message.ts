@@ -4,13 +4,15 @@ export interface SourceMessage {
   readonly topic: string;
   /** What it is called as a CloudEvent, unless it is one already. */
   readonly id: string;
+  /** The connector made the id, of printable ASCII alone: to look at it costs more than all other headers. */
+  readonly hasPlainId?: boolean | undefined;
   /**
    * The broker's own name of it: the same whenever it is given again, and never given to another message of this
    * connector. Absent where the broker has none. Only asked for where it is kept, so one that costs something may be a getter.
    */
   readonly dedupId?: string | undefined;
-  /** Wall clock, ms: when the broker or its producer dated it, else when it came. */
-  readonly at: number;
+  /** Wall clock, ms: when the broker or its producer dated it. Absent: when it came, which is when it is told. */
+  readonly at?: number | undefined;
   /** The broker's own key, if it has one (Kafka). */
   readonly key?: string | undefined;
   /**

@@ -104,10 +104,12 @@ export class Intake {
 
   /** The delivery that the connector emits. */
   deliveryOf(message: SourceMessage, settlement: Settlement): Delivery {
-    const headers = headersOfMessage(message, this.#config.kind, this.#config.name);
+    const now = this.#parts.clock.now();
+    const headers = headersOfMessage(message, this.#config.kind, this.#config.name, now);
     const { function: name = '', ack } = this.#settings;
     const mode = ack === 'enqueued' ? 'async' : 'sync';
-    return new Delivery(this.#config.name, this.#request(message, name, headers, mode), settlement, message);
+    const request = this.#request(message, name, headers, mode, { takenAt: now });
+    return new Delivery(this.#config.name, request, settlement, message);
   }
 
   /** Where what is to be run goes. */
@@ -148,7 +150,8 @@ export class Intake {
       replyKey: undefined,
     };
     if (!filters.every((filter) => passes(filter, event))) return this.#pass(carrier, this.#counters.filtered);
-    const ageMs = this.#parts.clock.now() - message.at;
+    const now = this.#parts.clock.now();
+    const ageMs = now - (message.at ?? carrier.request.takenAt ?? now);
     if (maxAge !== undefined && ageMs > maxAge) {
       const text = `the message was ${Math.round(ageMs)} ms old when it came; the limit is ${maxAge}`;
       return this.#bury(item, { code: 'message.expired', message: text });
@@ -279,7 +282,7 @@ export class Intake {
     name: string,
     headers: DeliveryRequest['headers'],
     mode: Mode,
-    { body = message.body, attempt = message.attempt, orderKey, count = 1 }: Content = asItCame,
+    { body = message.body, attempt = message.attempt, orderKey, count = 1, takenAt }: Content = asItCame,
   ): DeliveryRequest {
     const { kind, name: connector } = this.#config;
     // Where several functions are run, each has its own.
@@ -293,6 +296,7 @@ export class Intake {
       body: body.byteLength === 0 ? null : body,
       mode,
       attempt: mode === 'async' ? 1 : attempt,
+      takenAt,
       keepsOrder: mode === 'sync' && orderKey !== undefined,
       // Batches are not made alike again.
       options: count === 1 ? new Options(message, kind, connector, target, orderKey) : { orderKey },
@@ -349,6 +353,7 @@ interface Content {
   readonly orderKey?: string | undefined;
   /** Messages in it. */
   readonly count?: number;
+  readonly takenAt?: number;
 }
 
 const asItCame: Content = {};

@@ -17,12 +17,13 @@ export interface EventSource {
 
 /**
  * A broker's message as a function sees it: its own headers, with names in lower case and nothing that HTTP could not
- * carry; where it came from; and what it is as a CloudEvent, unless it is one already.
+ * carry; where it came from; and what it is as a CloudEvent, unless it is one already. `now`: wall clock, ms.
  */
 export function headersOfMessage(
-  { topic, id, at, headers: given, extra }: SourceMessage,
+  { topic, id, hasPlainId, at, headers: given, extra }: SourceMessage,
   kind: string,
   connector: string,
+  now: number,
 ): Record<string, string | readonly string[]> {
   const headers: Record<string, string | readonly string[]> = {};
   for (const [name, all] of given) {
@@ -34,7 +35,8 @@ export function headersOfMessage(
   // Binary or structured.
   const isEvent = headers['ce-specversion'] !== undefined;
   if (!isEvent && !String(headers['content-type']).startsWith('application/cloudevents')) {
-    addEventHeaders(headers, { id, connector, at, type: `millrace.${kind}.message` });
+    const plainId = hasPlainId ? id : carried(id);
+    addEventHeaders(headers, { id: plainId, connector, at: at ?? now, type: `millrace.${kind}.message` });
     headers['ce-subject'] = subject;
   }
   headers['x-connector'] = kind;
@@ -71,14 +73,14 @@ export function dataMember(bytes: Uint8Array, text = bufferOf(bytes).toString())
  */
 export function eventHeaders(source: EventSource): Record<string, string> {
   const headers: Record<string, string> = {};
-  addEventHeaders(headers, source);
+  addEventHeaders(headers, { ...source, id: carried(source.id) });
   return headers;
 }
 
-/** One by one: to assign an object to another costs as much as the rest of a message. */
+/** One by one: to assign an object to another costs as much as the rest of a message. The id is printable. */
 function addEventHeaders(headers: Record<string, unknown>, { id, connector, type, at }: EventSource): void {
   headers['ce-specversion'] = '1.0';
-  headers['ce-id'] = carried(id);
+  headers['ce-id'] = id;
   headers['ce-source'] = `/connectors/${connector}`;
   headers['ce-type'] = type;
   headers['ce-time'] = isoTime(at);

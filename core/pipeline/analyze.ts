@@ -44,7 +44,7 @@ export function analyze(services: PipelineServices): Stage {
     const mode = request.mode ?? asked;
     // A caller's word could end the chains of others early. What comes back over a broker was given its depth by us.
     if (headers['x-call-depth'] !== undefined && isCall(delivery)) delete headers['x-call-depth'];
-    const now = clock.now();
+    const now = request.takenAt ?? clock.now();
     const id = createId(now);
     const callId = firstOf(headers['x-call-id']) ?? id;
     // OpenFaaS functions expect both; its start time is in nanoseconds.

@@ -55,7 +55,7 @@ export function connectorHost(kind: string, parts: ConnectorHostParts = {}): Tri
       return part(parts.http, 'http');
     },
     message: (message, settlement) => {
-      const headers = headersOfMessage(message, kind, name);
+      const headers = headersOfMessage(message, kind, name, (parts.clock ?? systemClock).now());
       const { body, attempt } = message;
       const called = { function: 'work', method: 'POST', path: '', query: '' } as const;
       return new Delivery(name, { ...called, headers, body, attempt, mode: 'sync' }, settlement, message);

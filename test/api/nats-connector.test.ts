@@ -129,6 +129,25 @@ await describeWithOwnBroker('nats', 'connector nats', () => {
     expect(large.string()).toContain('limit.body');
   });
 
+  it('counts a failure that nobody waits for, and replies to nobody', async () => {
+    const server = await broker();
+    const { gateway } = await gatewayOn(server);
+    const nats = await client(server);
+    const replies: string[] = [];
+    nats.subscribe('>', { callback: (_error, { subject }) => void replies.push(subject) });
+    const headers = natsHeaders();
+    headers.set('X-Some', 'header');
+    nats.publish('failing', 'bare');
+    nats.publish('failing', 'with a header', { headers });
+    await nats.flush();
+    await eventually(async () => {
+      const metrics = await (await fetch(`${gateway.managementUrl}/metrics`)).text();
+      return metrics.includes('millrace_nats_failed_total{connector="failing"} 2\n') ? true : undefined;
+    });
+    await nats.flush();
+    expect(replies).toEqual(['failing', 'failing']);
+  });
+
   it('gives each message to one of the gateways of its group', async () => {
     const server = await broker();
     const gateways = [await gatewayOn(server), await gatewayOn(server)];

@@ -56,7 +56,7 @@ interface Read {
 }
 
 function read(message: SourceMessage): Read {
-  const headers = headersOfMessage(message, 'test', 'source');
+  const headers = headersOfMessage(message, 'test', 'source', 0);
   const event = eventOf(message, headers);
   return { message, headers, passed: passes(filter, event), batch: JSON.stringify([structured(event, message.body)]) };
 }

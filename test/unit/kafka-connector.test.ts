@@ -132,7 +132,7 @@ describe('topics', () => {
 describe('a record', () => {
   it('of any time its producer gave has a time that can be told', () => {
     const record = { offset: 1, key: null, value: null, headers: [] };
-    const atOf = (timestamp: number): number =>
+    const atOf = (timestamp: number): number | undefined =>
       sourceMessageOf('t', 0, { ...record, timestamp }, { attempt: 1, keyed: true, clock: { now: () => 5 } }).at;
     expect([-1, 7, Number.MAX_SAFE_INTEGER].map(atOf)).toEqual([5, 7, 5]);
   });
