@@ -45,6 +45,8 @@ export class MqttConnector implements Connector, MqttListener {
   #mustSubscribe = true;
   #most = 0;
   #room: PromiseWithResolvers<void> | undefined;
+  /** Looked at already: messages mostly come by the topic of the one before. */
+  #lastTopic: string | undefined;
   #isTold = { loose: false, strange: false };
   #link: MqttLink | undefined;
   #out: { readonly subscriber: Subscriber<Delivery>; readonly credit: Credit } | undefined;
@@ -200,7 +202,7 @@ export class MqttConnector implements Connector, MqttListener {
 
   #give(message: IPublishPacket, loan: Loan | undefined): void {
     const { topic } = message;
-    if (!this.#isTold.strange && !isAskedFor(this.#config, topic)) {
+    if (topic !== this.#lastTopic && !this.#isTold.strange && !isAskedFor(this.#config, topic)) {
       this.#isTold.strange = true;
       const hint = 'its session still has an older subscription, which ends with the session';
       this.#host.logger.warn(
@@ -208,6 +210,7 @@ export class MqttConnector implements Connector, MqttListener {
         'a message came that this connector does not ask for; it is taken all the same',
       );
     }
+    this.#lastTopic = topic;
     const id = `${this.#id}:${++this.#given}`;
     const { contentType } = this.#config;
     this.#wait({ message: sourceMessageOf(message, { id, at: this.#host.clock.now(), contentType }), loan });

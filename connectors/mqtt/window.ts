@@ -79,9 +79,12 @@ export class Window {
 
   /** What may be acknowledged now: all that are safe, up to the first that is not. Call `told` once they are. */
   get acknowledgeable(): readonly IPublishPacket[] {
-    const end = this.#order.findIndex(({ state }) => state !== 'safe');
-    const safe = this.#order.slice(0, end === -1 ? this.#order.length : end);
-    return safe.flatMap(({ message }) => message ?? []);
+    const safe: IPublishPacket[] = [];
+    for (const { state, message } of this.#order) {
+      if (state !== 'safe') break;
+      if (message) safe.push(message);
+    }
+    return safe;
   }
 
   /** The first `count` have been acknowledged. */
