@@ -2,7 +2,7 @@ import type { Delivery } from '../contracts/delivery.ts';
 import { messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Body, Invocation } from '../contracts/invocation.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
-import type { NewMessage, Queue } from '../contracts/queue.ts';
+import type { EnqueueResult, NewMessage, Queue } from '../contracts/queue.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
 import { readAll } from '../kit/body.ts';
 import { failpoint } from '../delivery/failpoint.ts';
@@ -91,12 +91,15 @@ export function decide(services: PipelineServices): Stage {
       if (invocation.callbackUrl !== undefined) await services.checkCallback(invocation.callbackUrl);
       const queue = services.queues.get(policy.queue);
       if (!queue) throw unavailable(policy.queue);
-      const body = await readBody(invocation.body, limits.asyncBody, hold);
+      const reading = readBody(invocation.body, limits.asyncBody, hold);
+      const body = reading instanceof Promise ? await reading : reading;
       if (delivery.aborted !== undefined) {
         delivery.outcome = abortedOutcome(delivery.aborted, 0);
         return;
       }
-      await accept(delivery, queue, messageOfInvocation(invocation, delivery, policy, body, limits.dedupWindowMs));
+      const message = messageOfInvocation(invocation, delivery, policy, body, limits.dedupWindowMs);
+      const [result] = await queue.enqueue([message]);
+      taken(delivery, queue, message, result);
     } catch (error) {
       if (delivery.aborted !== undefined) {
         delivery.outcome = abortedOutcome(delivery.aborted, 0);
@@ -110,8 +113,7 @@ export function decide(services: PipelineServices): Stage {
     }
   }
 
-  async function accept(delivery: Delivery, queue: Queue, message: NewMessage): Promise<void> {
-    const [result] = await queue.enqueue([message]);
+  function taken(delivery: Delivery, queue: Queue, message: NewMessage, result: EnqueueResult | undefined): void {
     failpoint('accept.after-enqueue');
     if (!result || result.status === 'full') {
       meter.refused(message.lane, 'queue');
@@ -182,8 +184,8 @@ export function messageOfInvocation(
   };
 }
 
-/** The whole body in memory, refused as soon as it is larger than `maxBytes`. */
-export async function readBody(body: Body, maxBytes: number, hold?: Hold): Promise<Uint8Array> {
+/** The whole body in memory, at once where it is there already. Refused as soon as it is larger than `maxBytes`. */
+export function readBody(body: Body, maxBytes: number, hold?: Hold): Uint8Array | Promise<Uint8Array> {
   if (body === null) return emptyBody;
   if (body instanceof Uint8Array) {
     const refusal = body.byteLength > maxBytes ? tooLarge(maxBytes) : hold?.add(body.byteLength);
