@@ -1,6 +1,5 @@
 import type { Clock } from '../../../core/contracts/clock.ts';
 import type { Linked } from '../../../core/contracts/delivery.ts';
-import type { Headers } from '../../../core/contracts/invocation.ts';
 import type { MessageRecord, StoredResult } from '../../../core/contracts/queue.ts';
 import { Ring, unlink } from '../../../core/kit/ring.ts';
 import type { Stored } from './lane.ts';
@@ -16,9 +15,6 @@ interface Finished extends Linked {
 
 /** How long it is remembered that there was an invocation whose result is gone, ms. */
 const tombstoneMs = 86_400_000;
-
-/** Of what has ended without a result to be asked for: else they would be the most of what is remembered of it. */
-const noHeaders: Headers = {};
 
 /**
  * The messages of a queue by their ids, and what is remembered of those that have ended, in the same place: in a Map of
@@ -70,12 +66,11 @@ export class Known {
   }
 
   /** Its result is kept for so long, and then for a day that it was there; less where that would be too much. */
-  end(record: MessageRecord, result: StoredResult | undefined, resultTtlMs: number): void {
-    const now = this.#clock.monotonic();
+  end(record: MessageRecord, result: StoredResult | undefined, resultTtlMs: number, now: number): void {
     const gone = now + resultTtlMs;
     const hasResult = resultTtlMs > 0;
     const finished: Finished = {
-      record: hasResult ? record : { ...record, envelope: { ...record.envelope, headers: noHeaders } },
+      record,
       result: hasResult ? result : 'expired',
       until: gone + tombstoneMs,
       previous: undefined,

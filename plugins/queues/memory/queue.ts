@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { MillraceError } from '../../../core/contracts/errors.ts';
 import type { Clock } from '../../../core/contracts/clock.ts';
-import type { DeadReason, Durability, InvocationState } from '../../../core/contracts/invocation.ts';
+import type { DeadReason, Durability, Headers, InvocationState } from '../../../core/contracts/invocation.ts';
 import type {
   AttemptError,
   CancelResult,
@@ -17,12 +17,23 @@ import type {
   SettleResult,
   StoredResult,
 } from '../../../core/contracts/queue.ts';
-import { Ring, unlink } from '../../../core/kit/ring.ts';
+import { isLinked, Ring, unlink } from '../../../core/kit/ring.ts';
 import type { memoryConfig } from './index.ts';
 import { MemoryDeadLetters } from './dead-letters.ts';
 import { Known } from './known.ts';
 import { MemoryLane, type Stored } from './lane.ts';
 import { Timeline } from './timeline.ts';
+
+/** Of what has ended without a result to be asked for: else they would be the most of what is remembered of it. */
+const noHeaders: Headers = {};
+
+/** What has run once without a failure has none: a list for each would be the rest. */
+const noErrors: MessageRecord['errors'] = [];
+
+/** Knows its message: to find it by its id costs as much as all else of a settlement. */
+interface MemoryReceipt extends Receipt {
+  readonly stored: Stored;
+}
 
 /** Bugs to plant, so that the contract suite can be seen to find them. */
 export interface MemoryFaults {
@@ -74,42 +85,42 @@ export class MemoryQueue implements Queue {
   }
 
   async enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]> {
-    this.#catchUp();
+    const now = this.#catchUp();
     return messages.map((message) => {
       const first = this.#duplicateOf(message);
       if (first !== undefined) return { status: 'duplicate', id: first };
       if (!message.history?.dead && this.#full(message)) return { status: 'full', id: message.id };
-      this.#accept(message);
+      this.#accept(message, now);
       return { status: 'accepted', id: message.id };
     });
   }
 
   async lease(name: string, max: number, { ttlMs, waitMs, signal }: LeaseOptions): Promise<Lease[]> {
-    this.#catchUp();
+    const now = this.#catchUp();
     const lane = this.#lane(name);
-    const until = this.#clock.monotonic() + waitMs;
-    let leases = signal.aborted ? [] : this.#take(lane, max, ttlMs);
+    const until = now + waitMs;
+    let leases = signal.aborted ? [] : this.#take(lane, max, now + ttlMs, ttlMs);
     let left = waitMs;
     while (leases.length === 0 && left > 0 && !signal.aborted && !this.#stopped) {
       const changed = await lane.changed(left, signal);
-      this.#timeline.run();
-      if (!signal.aborted) leases = this.#take(lane, max, ttlMs);
+      const then = this.#timeline.run();
+      if (!signal.aborted) leases = this.#take(lane, max, then + ttlMs, ttlMs);
       // A clock that stands still must not keep the caller waiting: the timer has the last word.
-      left = changed ? until - this.#clock.monotonic() : 0;
+      left = changed ? until - then : 0;
     }
     return leases;
   }
 
   async extend(receipt: Receipt, ttlMs: number): Promise<SettleResult> {
-    this.#catchUp();
+    const now = this.#catchUp();
     const stored = this.#current(receipt);
     if (!stored) return 'stale';
-    this.#leaseFor(stored, ttlMs);
+    this.#leaseUntil(stored, now + ttlMs, ttlMs);
     return 'settled';
   }
 
   async settle(receipt: Receipt, disposition: Disposition): Promise<SettleResult> {
-    this.#catchUp();
+    const now = this.#catchUp();
     const stored = this.#current(receipt);
     if (!stored) {
       this.#lane(receipt.lane).totals.stale++;
@@ -117,7 +128,7 @@ export class MemoryQueue implements Queue {
     }
     switch (disposition.kind) {
       case 'ack':
-        this.#end(stored, 'succeeded', { result: disposition.result });
+        this.#end(stored, 'succeeded', { result: disposition.result }, now);
         break;
       case 'dead':
         this.#addError(stored, disposition.error);
@@ -189,10 +200,10 @@ export class MemoryQueue implements Queue {
     for (const watchers of this.#watchers.values()) for (const resolve of watchers) resolve();
   }
 
-  /** Does what is due by now. Every operation begins with it. */
-  #catchUp(): void {
+  /** Does what is due by now, and returns that (monotonic ms). Every operation begins with it. */
+  #catchUp(): number {
     if (this.#stopped) throw new MillraceError('queue.unavailable', 'the queue has been stopped');
-    this.#timeline.run();
+    return this.#timeline.run();
   }
 
   /** Resolves when the message ends, the queue stops or the signal aborts. */
@@ -236,11 +247,10 @@ export class MemoryQueue implements Queue {
     );
   }
 
-  #accept(given: NewMessage): void {
+  #accept(given: NewMessage, now = this.#clock.monotonic()): void {
     const { history } = given;
     // To leave a member out costs more than all else here, and most have none.
     const message = 'history' in given ? withoutHistory(given) : given;
-    const now = this.#clock.monotonic();
     const lane = this.#lane(message.lane);
     const due = now + (message.delayMs ?? 0);
     const stored: Stored = {
@@ -276,13 +286,13 @@ export class MemoryQueue implements Queue {
     if (history) this.#addError(stored, history.error);
     if (history?.dead) return this.#end(stored, 'dead', { reason: history.dead });
     if (stored.expiresAt !== Infinity) this.#timeline.at(stored.expiresAt, () => this.#expire(message.id));
-    if (lane.isHead(stored)) this.#waitUntilDue(stored);
+    if (lane.isHead(stored)) this.#waitUntilDue(stored, now);
   }
 
   /** Ready now, or when its time has come. */
-  #waitUntilDue(stored: Stored): void {
+  #waitUntilDue(stored: Stored, now = this.#clock.monotonic()): void {
     const lane = this.#lane(stored.message.lane);
-    if (stored.due <= this.#clock.monotonic()) {
+    if (stored.due <= now) {
       lane.makeReady(stored, Math.max(stored.due, stored.readySince));
       return;
     }
@@ -294,26 +304,27 @@ export class MemoryQueue implements Queue {
     });
   }
 
-  #take(lane: MemoryLane, max: number, ttlMs: number): Lease[] {
+  #take(lane: MemoryLane, max: number, leasedUntil: number, ttlMs: number): Lease[] {
     const leases: Lease[] = [];
+    const startedAt = this.#clock.now();
     while (!lane.paused && !this.#stopped && leases.length < max) {
       const stored = lane.next();
       if (!stored) break;
       lane.move(stored, 'leased');
       stored.epoch++;
       if (!this.#faults.skipAttemptCount) stored.attempt++;
-      stored.startedAt = this.#clock.now();
-      this.#leaseFor(stored, ttlMs);
+      stored.startedAt = startedAt;
+      this.#leaseUntil(stored, leasedUntil, ttlMs);
       const { message, attempt, epoch } = stored;
-      // Its own copy of the body: a holder that transfers or changes the bytes must not change the next attempt's.
-      const copy = { ...message, body: new Uint8Array(message.body) };
-      leases.push({ receipt: { id: message.id, lane: lane.name, epoch }, message: copy, attempt });
+      const receipt: MemoryReceipt = { id: message.id, lane: lane.name, epoch, stored };
+      // A holder that changes the bytes must not change the next attempt's. A Buffer: a small one has no memory of its own.
+      leases.push({ receipt, message: { ...message, body: Buffer.from(message.body) }, attempt });
     }
     return leases;
   }
 
-  #leaseFor(stored: Stored, ttlMs: number): void {
-    stored.leasedUntil = this.#clock.monotonic() + ttlMs;
+  #leaseUntil(stored: Stored, leasedUntil: number, ttlMs: number): void {
+    stored.leasedUntil = leasedUntil;
     unlink(stored);
     let leases = this.#leases.get(ttlMs);
     const isWatched = leases !== undefined;
@@ -342,9 +353,10 @@ export class MemoryQueue implements Queue {
     else this.#again(stored, 0);
   }
 
-  #current({ id, epoch }: Receipt): Stored | undefined {
-    const stored = this.#known.stored(id);
-    if (stored?.state !== 'leased') return undefined;
+  #current(receipt: Receipt): Stored | undefined {
+    const { id, stored, epoch } = receipt as MemoryReceipt;
+    // One that has ended is in no ring of leases.
+    if (stored.message.id !== id || stored.state !== 'leased' || !isLinked(stored)) return undefined;
     return stored.epoch === epoch || this.#faults.skipEpochCheck ? stored : undefined;
   }
 
@@ -381,6 +393,7 @@ export class MemoryQueue implements Queue {
     stored: Stored,
     state: 'succeeded' | 'dead' | 'expired' | 'cancelled',
     { reason, result }: { reason?: DeadReason; result?: StoredResult | undefined },
+    now = this.#clock.monotonic(),
   ): void {
     const { message } = stored;
     const lane = this.#lane(message.lane);
@@ -389,9 +402,10 @@ export class MemoryQueue implements Queue {
     lane.totals[state]++;
     this.#bytes -= message.body.byteLength;
     const record = this.#recordOf(stored, state, { finishedAt: this.#clock.now(), deadReason: reason });
-    this.#known.end(record, result, message.resultTtlMs);
+    this.#known.end(record, result, message.resultTtlMs, now);
     if (reason) this.deadLetters.add(message, record, reason);
     this.#release(next);
+    if (this.#watchers.size === 0) return;
     for (const resolve of this.#watchers.get(message.id) ?? []) resolve();
     this.#watchers.delete(message.id);
   }
@@ -406,16 +420,17 @@ export class MemoryQueue implements Queue {
     { finishedAt, deadReason }: Partial<Pick<MessageRecord, 'finishedAt' | 'deadReason'>> = {},
   ): MessageRecord {
     const { message, attempt, startedAt, dueAt, errors } = stored;
+    const isBare = finishedAt !== undefined && message.resultTtlMs <= 0;
     return {
       id: message.id,
       lane: message.lane,
       state,
       attempt,
-      envelope: message.envelope,
+      envelope: isBare ? { ...message.envelope, headers: noHeaders } : message.envelope,
       startedAt,
       finishedAt,
       dueAt: finishedAt === undefined && stored.state === 'delayed' ? dueAt : undefined,
-      errors: [...errors],
+      errors: errors.length === 0 ? noErrors : [...errors],
       deadReason,
       result: undefined,
     };

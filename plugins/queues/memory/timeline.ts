@@ -22,14 +22,15 @@ export class Timeline {
     this.#arm();
   }
 
-  /** Everything that is due by now. */
-  run(): void {
+  /** Everything that is due by now; returns that, on the clock of the queue. */
+  run(): number {
     const now = this.#clock.monotonic();
     for (let next = this.#entries.peek(); next && next.at <= now; next = this.#entries.peek()) {
       this.#entries.pop();
       next.run();
     }
     this.#arm();
+    return now;
   }
 
   stop(): void {
