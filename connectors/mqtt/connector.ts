@@ -34,7 +34,7 @@ export class MqttConnector implements Connector, MqttListener {
   readonly #waiting: Taken[] = [];
   readonly #stop = new AbortController();
   /** Nothing of the broker's own names a message for longer than it takes to acknowledge it: this and a number do. */
-  readonly #id = randomUUID();
+  readonly #id = `${randomUUID()}:`;
   #given = 0;
   /** What is safe is told at the end of this turn of the event loop. */
   #telling: NodeJS.Immediate | undefined;
@@ -211,7 +211,7 @@ export class MqttConnector implements Connector, MqttListener {
       );
     }
     this.#lastTopic = topic;
-    const id = `${this.#id}:${++this.#given}`;
+    const id = `${this.#id}${++this.#given}`;
     const { contentType } = this.#config;
     this.#wait({ message: sourceMessageOf(message, { id, at: this.#host.clock.now(), contentType }), loan });
   }

@@ -34,7 +34,7 @@ export class NatsConnector implements Connector {
   /** Messages that wait for credit. */
   readonly #waiting = new Fifo<Msg>();
   /** The server names no message: this and a number do. */
-  readonly #id = randomUUID();
+  readonly #id = `${randomUUID()}:`;
   /** Of every message that asks for no reply. */
   readonly #unasked: Settlement = { kind: 'replies', settle: (verdict) => this.#end(verdict) };
   #given = 0;
@@ -136,7 +136,7 @@ export class NatsConnector implements Connector {
     return this.#host.message(
       {
         topic,
-        id: `${this.#id}:${++this.#given}`,
+        id: `${this.#id}${++this.#given}`,
         hasPlainId: true,
         headers: message.headers ?? noHeaders,
         body: data,

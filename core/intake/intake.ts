@@ -16,7 +16,7 @@ import type { MessageTraits, SourceMessage } from '../contracts/message.ts';
 import { failedItems } from '../delivery/items.ts';
 import { succeeded } from '../delivery/retry.ts';
 import type { Catalog } from '../functions/catalog.ts';
-import { headersOfMessage } from '../kit/event.ts';
+import { headersOfMessage, type Origin, originOf } from '../kit/event.ts';
 import { failed, type Refusal } from '../kit/outcome.ts';
 import { Batcher } from './batcher.ts';
 import { Bucket } from './bucket.ts';
@@ -58,6 +58,7 @@ type Run = readonly [Item, ...Item[]];
  */
 export class Intake {
   readonly #config: ConnectorConfig;
+  readonly #origin: Origin;
   readonly #settings: MessageSettings;
   readonly #parts: IntakeParts;
   readonly #targets: (topic: string) => readonly string[];
@@ -79,6 +80,7 @@ export class Intake {
 
   constructor(config: ConnectorConfig, settings: MessageSettings, traits: MessageTraits, parts: IntakeParts) {
     this.#config = config;
+    this.#origin = originOf(config.kind, config.name);
     this.#settings = settings;
     this.#parts = parts;
     const { filters, maxAge, map, order, debounce, batch, rateLimit, reply } = settings;
@@ -105,7 +107,7 @@ export class Intake {
   /** The delivery that the connector emits. */
   deliveryOf(message: SourceMessage, settlement: Settlement): Delivery {
     const now = this.#parts.clock.now();
-    const headers = headersOfMessage(message, this.#config.kind, this.#config.name, now);
+    const headers = headersOfMessage(message, this.#origin, now);
     const { function: name = '', ack } = this.#settings;
     const mode = ack === 'enqueued' ? 'async' : 'sync';
     const request = this.#request(message, name, headers, mode, { takenAt: now });

@@ -15,14 +15,25 @@ export interface EventSource {
   readonly at: number;
 }
 
+/** What all messages of one connector come from. Made once: put together for each, it costs as much as the rest of them. */
+export interface Origin {
+  readonly kind: string;
+  /** As attributes of an event. */
+  readonly source: string;
+  readonly type: string;
+}
+
+export function originOf(kind: string, connector: string): Origin {
+  return { kind, source: sourceOf(connector), type: `millrace.${kind}.message` };
+}
+
 /**
  * A broker's message as a function sees it: its own headers, with names in lower case and nothing that HTTP could not
  * carry; where it came from; and what it is as a CloudEvent, unless it is one already. `now`: wall clock, ms.
  */
 export function headersOfMessage(
   { topic, id, hasPlainId, at, headers: given, extra }: SourceMessage,
-  kind: string,
-  connector: string,
+  { kind, source, type }: Origin,
   now: number,
 ): Record<string, string | readonly string[]> {
   const headers: Record<string, string | readonly string[]> = {};
@@ -35,8 +46,7 @@ export function headersOfMessage(
   // Binary or structured.
   const isEvent = headers['ce-specversion'] !== undefined;
   if (!isEvent && !String(headers['content-type']).startsWith('application/cloudevents')) {
-    const plainId = hasPlainId ? id : carried(id);
-    addEventHeaders(headers, { id: plainId, connector, at: at ?? now, type: `millrace.${kind}.message` });
+    addEventHeaders(headers, hasPlainId ? id : carried(id), source, type, at ?? now);
     headers['ce-subject'] = subject;
   }
   headers['x-connector'] = kind;
@@ -71,17 +81,21 @@ export function dataMember(bytes: Uint8Array, text = bufferOf(bytes).toString())
  * The attributes of an event as headers of the HTTP binding, which are those of the NATS binding as well
  * (https://github.com/cloudevents/spec, bindings).
  */
-export function eventHeaders(source: EventSource): Record<string, string> {
+export function eventHeaders({ id, connector, type, at }: EventSource): Record<string, string> {
   const headers: Record<string, string> = {};
-  addEventHeaders(headers, { ...source, id: carried(source.id) });
+  addEventHeaders(headers, carried(id), sourceOf(connector), type, at);
   return headers;
 }
 
+function sourceOf(connector: string): string {
+  return `/connectors/${connector}`;
+}
+
 /** One by one: to assign an object to another costs as much as the rest of a message. The id is printable. */
-function addEventHeaders(headers: Record<string, unknown>, { id, connector, type, at }: EventSource): void {
+function addEventHeaders(headers: Record<string, unknown>, id: string, source: string, type: string, at: number): void {
   headers['ce-specversion'] = '1.0';
   headers['ce-id'] = id;
-  headers['ce-source'] = `/connectors/${connector}`;
+  headers['ce-source'] = source;
   headers['ce-type'] = type;
   headers['ce-time'] = isoTime(at);
 }

@@ -5,7 +5,7 @@ import type { ConnectorHost } from '../contracts/definition.ts';
 import { Delivery } from '../contracts/delivery.ts';
 import type { Routes } from '../contracts/route.ts';
 import type { Store } from '../contracts/store.ts';
-import { headersOfMessage } from '../kit/event.ts';
+import { headersOfMessage, originOf } from '../kit/event.ts';
 
 export interface ConnectorHostParts {
   readonly clock?: Clock;
@@ -55,7 +55,7 @@ export function connectorHost(kind: string, parts: ConnectorHostParts = {}): Tri
       return part(parts.http, 'http');
     },
     message: (message, settlement) => {
-      const headers = headersOfMessage(message, kind, name, (parts.clock ?? systemClock).now());
+      const headers = headersOfMessage(message, originOf(kind, name), (parts.clock ?? systemClock).now());
       const { body, attempt } = message;
       const called = { function: 'work', method: 'POST', path: '', query: '' } as const;
       return new Delivery(name, { ...called, headers, body, attempt, mode: 'sync' }, settlement, message);

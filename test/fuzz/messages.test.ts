@@ -13,7 +13,7 @@ import { matchesGlob } from '../../connectors/redis/glob.ts';
 import type { SourceMessage } from '../../core/contracts/message.ts';
 import { eventOf, structured } from '../../core/intake/event.ts';
 import { type Filter, passes } from '../../core/intake/filters.ts';
-import { headersOfMessage } from '../../core/kit/event.ts';
+import { headersOfMessage, originOf } from '../../core/kit/event.ts';
 import { natsTopics, topicMatcher } from '../../core/kit/topic.ts';
 import { decodePage } from '../../plugins/connections/kafka/page.ts';
 import { fuzz, growsLinearly } from './fuzz.ts';
@@ -56,7 +56,7 @@ interface Read {
 }
 
 function read(message: SourceMessage): Read {
-  const headers = headersOfMessage(message, 'test', 'source', 0);
+  const headers = headersOfMessage(message, originOf('test', 'source'), 0);
   const event = eventOf(message, headers);
   return { message, headers, passed: passes(filter, event), batch: JSON.stringify([structured(event, message.body)]) };
 }

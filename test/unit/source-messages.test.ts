@@ -3,7 +3,7 @@ import type { Msg } from 'nats';
 import { describe, expect, it } from 'vitest';
 import * as amqp from '../../connectors/amqp/message.ts';
 import { lentOf } from '../../connectors/jetstream/message.ts';
-import { headersOfMessage } from '../../core/kit/event.ts';
+import { headersOfMessage, originOf } from '../../core/kit/event.ts';
 
 /** Messages that the fuzzers of `test/fuzz` found. */
 describe('a message of AMQP', () => {
@@ -56,15 +56,17 @@ describe('a message of JetStream', () => {
 describe('the headers of a message', () => {
   it('hold nothing that HTTP cannot carry, its id too (P18)', () => {
     const message = { topic: 'ключ', id: 'ключ:1-0', at: 0, headers: [], body: Buffer.alloc(0), attempt: 1 };
-    const headers = headersOfMessage(message, 'redis', 'entries', 0);
+    const headers = headersOfMessage(message, originOf('redis', 'entries'), 0);
     expect(headers).toMatchObject({ 'ce-id': encodeURIComponent('ключ:1-0'), 'x-topic': encodeURI('ключ') });
   });
   it('tell when it came where nobody has dated it, and call it what its connector calls it', () => {
     const message = { topic: 't', id: 'own:1', hasPlainId: true, headers: [], body: Buffer.alloc(0), attempt: 1 };
     const now = Date.UTC(2026, 10, 29);
-    const headers = headersOfMessage(message, 'test', 'source', now);
+    const headers = headersOfMessage(message, originOf('test', 'source'), now);
     expect(headers).toMatchObject({ 'ce-id': 'own:1', 'ce-time': '2026-11-29T00:00:00.000Z' });
-    expect(headersOfMessage({ ...message, at: 0 }, 'test', 'source', now)['ce-time']).toBe('1970-01-01T00:00:00.000Z');
+    expect(headersOfMessage({ ...message, at: 0 }, originOf('test', 'source'), now)['ce-time']).toBe(
+      '1970-01-01T00:00:00.000Z',
+    );
   });
   it('take half a character for a sign that is unknown (P18)', () => {
     const half = '\ud800';
@@ -76,6 +78,9 @@ describe('the headers of a message', () => {
       body: Buffer.alloc(0),
       attempt: 1,
     };
-    expect(headersOfMessage(message, 'test', 'source', 0)).toMatchObject({ 'ce-id': '%EF%BF%BD', x: '%EF%BF%BD' });
+    expect(headersOfMessage(message, originOf('test', 'source'), 0)).toMatchObject({
+      'ce-id': '%EF%BF%BD',
+      x: '%EF%BF%BD',
+    });
   });
 });
