@@ -2,15 +2,16 @@ import type { Logger } from 'pino';
 import { missingPackages } from '../config/packages.ts';
 import type { Environment } from '../config/tree.ts';
 import { systemClock, within } from '../contracts/clock.ts';
-import type { Delivery, DeliveryTrace, Verdict } from '../contracts/delivery.ts';
+import type { Delivery, DeliveryTrace, Linked, Verdict } from '../contracts/delivery.ts';
 import { MillraceError } from '../contracts/errors.ts';
 import type { Invocation, Outcome } from '../contracts/invocation.ts';
+import { Ring, unlink } from '../kit/ring.ts';
 import { type Batch, SpanBatches } from './traces/batches.ts';
 import { type ContextParsers, contextOf, randomIds, traceparentOf } from './traces/context.ts';
 import { JsonSpans } from './traces/json.ts';
 import { ProtobufSpans } from './traces/protobuf.ts';
 import { type Sampler, samplerOf } from './traces/sampler.ts';
-import { type AttributeSink, type EndedSpan, type SpanContext, spanKinds } from './traces/span.ts';
+import { type Attributes, type EndedSpan, type SpanContext, spanKinds } from './traces/span.ts';
 
 /**
  * One trace over everything that an event leads to: its producer's, the delivery, the queue, each attempt, callbacks, replies
@@ -139,8 +140,8 @@ class DeliveryTracing implements Tracing {
   readonly #isKept: Sampler;
   readonly #mostLinks: number;
   readonly #batches: SpanBatches;
-  /** Of deliveries that are under way, by the id of the invocation and by that of the call. */
-  readonly #spans = new Map<string, DeliverySpan>();
+  /** Of deliveries that are under way. To look through them for a line is cheaper than to keep a Map for all of them. */
+  readonly #spans = new Ring<DeliverySpan>();
 
   constructor(parsers: ContextParsers, isKept: Sampler, mostLinks: number, batches: SpanBatches) {
     this.#parsers = parsers;
@@ -162,14 +163,13 @@ class DeliveryTracing implements Tracing {
     const context = { traceId, spanId: ids.slice(32), isSampled, state: parent?.state };
     const span = new DeliverySpan(delivery, invocation, context, parent, links, this.#mostLinks, this.#ended);
     delivery.invocation = carrying(delivery, invocation, context);
-    this.#spans.set(invocation.id, span);
-    if (invocation.callId !== invocation.id) this.#spans.set(invocation.callId, span);
+    this.#spans.add(span);
     delivery.trace = span;
   }
 
   about(idOrCallId: string): { readonly trace_id: string; readonly span_id: string } | undefined {
-    const context = this.#spans.get(idOrCallId)?.context;
-    return context && { trace_id: context.traceId, span_id: context.spanId };
+    const span = this.#spans.last(({ invocation: { id, callId } }) => id === idOrCallId || callId === idOrCallId);
+    return span && { trace_id: span.context.traceId, span_id: span.context.spanId };
   }
 
   async stop(): Promise<void> {
@@ -177,9 +177,7 @@ class DeliveryTracing implements Tracing {
   }
 
   readonly #ended = (span: DeliverySpan): void => {
-    const { id, callId } = span.invocation;
-    if (this.#spans.get(id) === span) this.#spans.delete(id);
-    if (callId !== id && this.#spans.get(callId) === span) this.#spans.delete(callId);
+    unlink(span);
     if (span.context.isSampled) this.#batches.add(span);
   };
 }
@@ -195,7 +193,9 @@ function carrying(delivery: Delivery, invocation: Invocation, context: SpanConte
   return isOurs ? invocation : { ...invocation, headers };
 }
 
-class DeliverySpan implements DeliveryTrace, EndedSpan {
+class DeliverySpan implements DeliveryTrace, EndedSpan, Linked {
+  previous: Linked['previous'] = undefined;
+  next: Linked['next'] = undefined;
   readonly invocation: Invocation;
   readonly context: SpanContext;
   readonly parent: SpanContext | undefined;
@@ -247,9 +247,12 @@ class DeliverySpan implements DeliveryTrace, EndedSpan {
     this.#over(this);
   }
 
-  attributesTo(sink: AttributeSink): void {
-    originTo(sink, this.#delivery, this.invocation);
-    endTo(sink, this.#verdict);
+  get common(): Attributes {
+    return commonAttributes(this.#delivery, this.invocation, this.#verdict);
+  }
+
+  get own(): Attributes {
+    return ownAttributes(this.#delivery, this.invocation, this.#verdict);
   }
 
   /** Of the wall clock, whatever it jumps meanwhile. */
@@ -266,38 +269,40 @@ function outcomeOf(verdict: Verdict | undefined): Outcome | undefined {
   return verdict && 'outcome' in verdict ? verdict.outcome : undefined;
 }
 
-/** Names of https://opentelemetry.io/docs/specs/semconv/ (faas, http, messaging); our own begin with `millrace.`. */
-function originTo(sink: AttributeSink, delivery: Delivery, invocation: Invocation): void {
+/**
+ * Attributes with few values each, whatever is called: names of https://opentelemetry.io/docs/specs/semconv/ (faas, http,
+ * messaging); our own begin with `millrace.`.
+ */
+function commonAttributes(delivery: Delivery, invocation: Invocation, verdict: Verdict | undefined): Attributes {
   const { message, request, source } = delivery;
   const connector = invocation.headers['x-connector'];
   const isOfEvent = isEvent(delivery);
-  sink.attribute('faas.trigger', connector === 'cron' ? 'timer' : isOfEvent ? 'pubsub' : 'http');
-  sink.attribute('faas.invoked_name', invocation.function);
-  sink.attribute('faas.invocation_id', invocation.id);
-  sink.attribute('millrace.call_id', invocation.callId);
-  sink.attribute('millrace.source', source);
-  sink.attribute('millrace.mode', invocation.mode);
-  sink.attribute('millrace.attempt', invocation.attempt);
-  if (invocation.orderKey !== undefined) sink.attribute('millrace.order_key', invocation.orderKey);
-  if (message) {
-    sink.attribute('messaging.system', String(connector));
-    sink.attribute('messaging.destination.name', message.topic);
-    sink.attribute('messaging.message.id', message.id);
-  } else if (request.lease) {
-    sink.attribute('messaging.system', 'millrace');
-    sink.attribute('messaging.destination.name', source);
-  } else {
-    sink.attribute('http.request.method', invocation.method);
-    sink.attribute('url.path', invocation.path);
-  }
+  const trigger = connector === 'cron' ? 'timer' : isOfEvent ? 'pubsub' : 'http';
+  const found: (string | number)[] = ['faas.trigger', trigger, 'millrace.source', source];
+  found.push('millrace.mode', invocation.mode, 'millrace.attempt', invocation.attempt);
+  if (message) found.push('messaging.system', String(connector));
+  else if (request.lease) found.push('messaging.system', 'millrace', 'messaging.destination.name', source);
+  else found.push('http.request.method', invocation.method);
+  found.push('millrace.verdict', verdict?.kind ?? 'unsettled');
+  if (verdict?.kind === 'dead') found.push('millrace.dead.reason', verdict.reason);
+  const outcome = outcomeOf(verdict);
+  if (outcome) found.push('http.response.status_code', outcome.status);
+  if (outcome?.failure !== undefined) found.push('error.type', outcome.error?.code ?? outcome.failure);
+  return found;
 }
 
-function endTo(sink: AttributeSink, verdict: Verdict | undefined): void {
-  sink.attribute('millrace.verdict', verdict?.kind ?? 'unsettled');
-  if (verdict?.kind === 'accepted') sink.attribute('millrace.accepted.id', verdict.accepted.id);
-  if (verdict?.kind === 'retry') sink.attribute('millrace.retry.delay_ms', verdict.delayMs);
-  if (verdict?.kind === 'dead') sink.attribute('millrace.dead.reason', verdict.reason);
-  const outcome = outcomeOf(verdict);
-  if (outcome) sink.attribute('http.response.status_code', outcome.status);
-  if (outcome?.failure !== undefined) sink.attribute('error.type', outcome.error?.code ?? outcome.failure);
+/** Attributes with as many values as there are functions, calls or callers. */
+function ownAttributes(
+  { message, request }: Delivery,
+  invocation: Invocation,
+  verdict: Verdict | undefined,
+): Attributes {
+  const { id, callId, function: name, orderKey, path } = invocation;
+  const found: (string | number)[] = ['faas.invoked_name', name, 'faas.invocation_id', id, 'millrace.call_id', callId];
+  if (orderKey !== undefined) found.push('millrace.order_key', orderKey);
+  if (message) found.push('messaging.destination.name', message.topic, 'messaging.message.id', message.id);
+  else if (!request.lease) found.push('url.path', path);
+  if (verdict?.kind === 'accepted') found.push('millrace.accepted.id', verdict.accepted.id);
+  if (verdict?.kind === 'retry') found.push('millrace.retry.delay_ms', verdict.delayMs);
+  return found;
 }

@@ -66,6 +66,7 @@ const ours = (context: OtelContext): SpanContext => ({
 
 function endedSpan(span: ReadableSpan): EndedSpan {
   const [run] = span.events;
+  const attributes = Object.entries(span.attributes).flat() as (string | number)[];
   const ms = ([seconds, nanos]: readonly [number, number]): number => seconds * 1000 + nanos / 1e6;
   return {
     context: ours(span.spanContext()),
@@ -78,9 +79,8 @@ function endedSpan(span: ReadableSpan): EndedSpan {
     links: span.links.map(({ context }) => ours(context)),
     droppedLinks: 0,
     failure: span.status.code === SpanStatusCode.ERROR ? { message: span.status.message } : undefined,
-    attributesTo: (sink) => {
-      for (const [name, value] of Object.entries(span.attributes)) sink.attribute(name, value as string | number);
-    },
+    common: attributes.slice(0, 6),
+    own: attributes.slice(6),
   };
 }
 
@@ -100,6 +100,26 @@ describe('spans as they are sent', () => {
     expect(messageOf(written(writer, spans), request)).toEqual(ofSdk);
     const others = spans.map((span) => Object.assign(Object.create(span) as ReadableSpan, { name: 'another' }));
     expect(messageOf(written(writer, others), request)).not.toEqual(ofSdk);
+  });
+
+  it('have their own attributes, however many sets of common ones there are', () => {
+    const writer = new ProtobufSpans(options);
+    const [one] = spans.map(endedSpan);
+    if (!one) throw new Error('there is no span');
+    // More than are remembered, each of them again when it has long been forgotten.
+    const statuses = Array.from({ length: 120 }, (_, index) => 200 + (index % 40));
+    const told = statuses.map((status) => ({ ...one, common: ['status', status], own: ['own', status] }));
+    const written = told.map((each) => {
+      writer.add(each);
+      return Buffer.from(writer.take());
+    });
+    const anew = told.map((each) => {
+      const fresh = new ProtobufSpans(options);
+      fresh.add(each);
+      return Buffer.from(fresh.take());
+    });
+    expect(written).toEqual(anew);
+    expect(new Set(written.map((each) => each.toString('hex'))).size).toBe(40);
   });
 
   it('are in JSON what the SDK writes', () => {

@@ -32,12 +32,20 @@ export function traceparentOf({ traceId, spanId, isSampled }: SpanContext): stri
 /** Large, since to ask for randomness costs more than the randomness. */
 const pool = Buffer.alloc(24 * 1024);
 let used = pool.length;
+/** Digits of some ids, since to ask for digits costs more too; few, since whatever keeps an id keeps all of them. */
+let digits = '';
+const digitsOfIds = 48;
+let given = 0;
 
 /** 48 hex digits: a trace's id and a span's. */
 export function randomIds(): string {
-  if (used === pool.length) {
-    randomFillSync(pool);
-    used = 0;
+  if (given === digits.length) {
+    if (used === pool.length) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    digits = pool.toString('hex', used, (used += 16 * 24));
+    given = 0;
   }
-  return pool.toString('hex', used, (used += 24));
+  return digits.slice(given, (given += digitsOfIds));
 }

@@ -1,16 +1,35 @@
-import { type AttributeSink, type EndedSpan, flagsOf, runEvent, type SpanContext } from './span.ts';
+import { type Attributes, type EndedSpan, flagsOf, runEvent, type SpanContext } from './span.ts';
 import type { SpanWriter, SpanWriterOptions } from './span.ts';
+import {
+  doubleField,
+  fixed32Field,
+  hexField,
+  messageField,
+  mostOther,
+  mostText,
+  numberField,
+  textField,
+  timeField,
+} from './wire.ts';
 
-/** Wire types, the lower three bits of a tag. */
-const [varint, fixed64, bytes, fixed32] = [0, 1, 2, 5] as const;
+/** How many sets of attributes are remembered. */
+const mostRemembered = 16;
+
+/** Attributes of spans, and what they are as fields of one. */
+interface Remembered {
+  readonly attributes: Attributes;
+  readonly fields: Uint8Array;
+}
 
 /**
- * Spans as OTLP's protobuf, from the end of the buffer to its start: the length of a message stands before it, and so is
- * known when its turn comes.
+ * Spans as OTLP's protobuf. What most of them have in common is written once and copied.
  * Source: https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/trace/v1/trace.proto
  */
-export class ProtobufSpans implements SpanWriter, AttributeSink {
+export class ProtobufSpans implements SpanWriter {
   readonly #options: SpanWriterOptions;
+  readonly #remembered: Remembered[] = [];
+  /** Whose place the next set of attributes takes. */
+  #oldest = 0;
   #buffer = Buffer.allocUnsafeSlow(2 ** 16);
   /** What has been written begins here. */
   #at = this.#buffer.length;
@@ -20,158 +39,75 @@ export class ProtobufSpans implements SpanWriter, AttributeSink {
   }
 
   add(span: EndedSpan): void {
-    const { context, parent, failure } = span;
-    const from = this.#size;
-    this.#fixed32(16, flagsOf(context, parent !== undefined));
-    if (failure) this.#status(failure.message);
-    if (span.droppedLinks > 0) this.#number(14, span.droppedLinks);
-    for (const link of span.links) this.#link(link);
-    if (span.ranAt !== undefined) this.#event(runEvent, span.ranAt);
-    span.attributesTo(this);
-    this.#time(8, span.endedAt);
-    this.#time(7, span.startedAt);
-    this.#number(6, span.kind);
-    this.#text(5, span.name);
-    if (parent) this.#hex(4, parent.spanId);
-    this.#ids(context);
-    this.#close(2, from);
-  }
-
-  attribute(name: string, value: string | number): void {
-    this.#keyValue(9, name, value);
+    const { context, parent, failure, own } = span;
+    const common = this.#fieldsOf(span.common);
+    this.#room(mostOf(span) + common.length);
+    const buffer = this.#buffer;
+    const end = this.#at;
+    let at = fixed32Field(buffer, end, 16, flagsOf(context, parent !== undefined));
+    if (failure) at = statusField(buffer, at, failure.message);
+    if (span.droppedLinks > 0) at = numberField(buffer, at, 14, span.droppedLinks);
+    for (const link of span.links) at = linkField(buffer, at, link);
+    if (span.ranAt !== undefined) at = eventField(buffer, at, runEvent, span.ranAt);
+    at = this.#attributes(buffer, at, 9, own);
+    at -= common.length;
+    buffer.set(common, at);
+    at = timeField(buffer, at, 8, span.endedAt);
+    at = timeField(buffer, at, 7, span.startedAt);
+    at = numberField(buffer, at, 6, span.kind);
+    at = textField(buffer, at, 5, span.name);
+    if (parent) at = hexField(buffer, at, 4, parent.spanId);
+    at = idFields(buffer, at, context);
+    this.#at = messageField(buffer, at, 2, end);
   }
 
   take(): Uint8Array {
-    const scope = this.#size;
-    this.#text(2, this.#options.version);
-    this.#text(1, 'millrace');
-    this.#close(1, scope);
-    this.#close(2, 0);
-    const resource = this.#size;
-    for (const [name, value] of Object.entries(this.#options.resource)) this.#keyValue(1, name, value);
-    this.#close(1, resource);
-    this.#close(1, 0);
-    const request = new Uint8Array(this.#buffer.subarray(this.#at));
-    this.#at = this.#buffer.length;
-    return request;
-  }
-
-  #status(message: string | undefined): void {
-    const from = this.#size;
-    this.#number(3, 2); // An error.
-    if (message !== undefined) this.#text(2, message);
-    this.#close(15, from);
-  }
-
-  #event(name: string, at: number): void {
-    const from = this.#size;
-    this.#text(2, name);
-    this.#time(1, at);
-    this.#close(11, from);
-  }
-
-  #link(context: SpanContext): void {
-    const from = this.#size;
-    this.#fixed32(6, flagsOf(context, true));
-    this.#ids(context);
-    this.#close(13, from);
-  }
-
-  #ids({ traceId, spanId, state }: SpanContext): void {
-    if (state !== undefined) this.#text(3, state);
-    this.#hex(2, spanId);
-    this.#hex(1, traceId);
-  }
-
-  #keyValue(field: number, name: string, value: string | number): void {
-    const from = this.#size;
-    if (typeof value === 'string') this.#text(1, value.slice(0, this.#options.longestValue));
-    else if (Number.isSafeInteger(value) && value >= 0) this.#number(3, value);
-    else this.#double(4, value);
-    this.#close(2, from);
-    this.#text(1, name);
-    this.#close(field, from);
-  }
-
-  /** How much has been written: places in the buffer change when it grows. */
-  get #size(): number {
-    return this.#buffer.length - this.#at;
-  }
-
-  /** Length and tag of a message whose last field was begun at that size. */
-  #close(field: number, from: number): void {
-    this.#room(16);
-    this.#varint(this.#size - from);
-    this.#varint(field * 8 + bytes);
-  }
-
-  #text(field: number, text: string): void {
-    // UTF-8 has three bytes at most for each of JavaScript's characters.
-    this.#room(text.length * 3 + 16);
+    const { resource, version } = this.#options;
+    const who = Object.entries(resource).flat();
+    this.#room(mostOfAttributes(who) + mostText(version) + 8 * mostOther);
     const buffer = this.#buffer;
-    const end = this.#at;
-    const from = this.#size;
+    const { length } = buffer;
+    let at = textField(buffer, this.#at, 2, version);
+    at = textField(buffer, at, 1, 'millrace');
+    at = messageField(buffer, at, 1, this.#at);
+    const end = (at = messageField(buffer, at, 2, length));
+    at = this.#attributes(buffer, at, 1, who);
+    at = messageField(buffer, at, 1, end);
+    at = messageField(buffer, at, 1, length);
+    this.#at = length;
+    return new Uint8Array(buffer.subarray(at));
+  }
+
+  /** Of attributes that many spans have. */
+  #fieldsOf(attributes: Attributes): Uint8Array {
+    for (const remembered of this.#remembered) if (areSame(remembered.attributes, attributes)) return remembered.fields;
+    const buffer = Buffer.allocUnsafeSlow(mostOfAttributes(attributes));
+    const fields = buffer.subarray(this.#attributes(buffer, buffer.length, 9, attributes));
+    this.#remembered[this.#oldest] = { attributes, fields: new Uint8Array(fields) };
+    this.#oldest = (this.#oldest + 1) % mostRemembered;
+    return fields;
+  }
+
+  #attributes(buffer: Buffer, end: number, field: number, attributes: Attributes): number {
     let at = end;
-    // A loop, since a call into C++ costs more than the few characters that most are.
-    for (let index = text.length - 1; index >= 0; index--) {
-      const code = text.charCodeAt(index);
-      if (code > 127) {
-        at = end - Buffer.byteLength(text);
-        buffer.write(text, at);
-        break;
-      }
-      buffer[--at] = code;
+    for (let index = attributes.length - 2; index >= 0; index -= 2) {
+      at = this.#keyValue(buffer, at, field, attributes[index] as string, attributes[index + 1] ?? '');
     }
-    this.#at = at;
-    this.#close(field, from);
+    return at;
   }
 
-  #hex(field: number, text: string): void {
-    this.#room(32);
-    const from = this.#size;
-    for (let index = text.length - 1; index > 0; index -= 2)
-      this.#buffer[--this.#at] = digitAt(text, index - 1) * 16 + digitAt(text, index);
-    this.#close(field, from);
+  #keyValue(buffer: Buffer, end: number, field: number, name: string, value: string | number): number {
+    let at = end;
+    if (typeof value === 'string') at = textField(buffer, at, 1, this.#cut(value));
+    else if (Number.isSafeInteger(value) && value >= 0) at = numberField(buffer, at, 3, value);
+    else at = doubleField(buffer, at, 4, value);
+    at = messageField(buffer, at, 2, end);
+    return messageField(buffer, textField(buffer, at, 1, name), field, end);
   }
 
-  #number(field: number, value: number): void {
-    this.#room(32);
-    this.#varint(value);
-    this.#varint(field * 8 + varint);
-  }
-
-  #varint(value: number): void {
-    if (value < 128) this.#buffer[--this.#at] = value;
-    else {
-      this.#varint(Math.floor(value / 128)); // The lower seven bits stand before the others.
-      this.#buffer[--this.#at] = (value % 128) | 128;
-    }
-  }
-
-  /** Nanoseconds, which are more than a number can hold: in two halves. */
-  #time(field: number, atMs: number): void {
-    const ms = Math.floor(atMs);
-    const high = Math.floor(ms / 2 ** 20) * 1e6;
-    const low = (high % 2 ** 12) * 2 ** 20 + (ms % 2 ** 20) * 1e6 + Math.floor((atMs - ms) * 1e6);
-    this.#room(16);
-    this.#at -= 8;
-    this.#buffer.writeUInt32LE(low % 2 ** 32, this.#at);
-    this.#buffer.writeUInt32LE(Math.floor(high / 2 ** 12) + Math.floor(low / 2 ** 32), this.#at + 4);
-    this.#varint(field * 8 + fixed64);
-  }
-
-  #double(field: number, value: number): void {
-    this.#room(16);
-    this.#at -= 8;
-    this.#buffer.writeDoubleLE(value, this.#at);
-    this.#varint(field * 8 + fixed64);
-  }
-
-  #fixed32(field: number, value: number): void {
-    this.#room(16);
-    this.#at -= 4;
-    this.#buffer.writeUInt32LE(value, this.#at);
-    this.#varint(field * 8 + fixed32);
+  #cut(value: string): string {
+    const { longestValue } = this.#options;
+    return value.length > longestValue ? value.slice(0, longestValue) : value;
   }
 
   #room(needed: number): void {
@@ -184,8 +120,40 @@ export class ProtobufSpans implements SpanWriter, AttributeSink {
   }
 }
 
-/** Of a lower-case hex digit: `a` is 97. */
-function digitAt(text: string, index: number): number {
-  const code = text.charCodeAt(index);
-  return code < 97 ? code - 48 : code - 87;
+function statusField(buffer: Buffer, end: number, message: string | undefined): number {
+  let at = numberField(buffer, end, 3, 2); // An error.
+  if (message !== undefined) at = textField(buffer, at, 2, message);
+  return messageField(buffer, at, 15, end);
+}
+
+function eventField(buffer: Buffer, end: number, name: string, atMs: number): number {
+  return messageField(buffer, timeField(buffer, textField(buffer, end, 2, name), 1, atMs), 11, end);
+}
+
+function linkField(buffer: Buffer, end: number, link: SpanContext): number {
+  return messageField(buffer, idFields(buffer, fixed32Field(buffer, end, 6, flagsOf(link, true)), link), 13, end);
+}
+
+function idFields(buffer: Buffer, end: number, { traceId, spanId, state }: SpanContext): number {
+  const at = state === undefined ? end : textField(buffer, end, 3, state);
+  return hexField(buffer, hexField(buffer, at, 2, spanId), 1, traceId);
+}
+
+/** Bytes of a span at most, without the attributes that are copied. */
+function mostOf({ context, name, failure, own, links }: EndedSpan): number {
+  let bytes = 16 * mostOther + mostText(name) + mostText(context.state ?? '') + mostText(failure?.message ?? '');
+  for (const { state = '' } of links) bytes += 4 * mostOther + mostText(state);
+  return bytes + mostOfAttributes(own);
+}
+
+function mostOfAttributes(attributes: Attributes): number {
+  let bytes = 0;
+  for (const each of attributes) bytes += mostOther + (typeof each === 'string' ? mostText(each) : mostOther);
+  return bytes;
+}
+
+function areSame(ones: Attributes, others: Attributes): boolean {
+  if (ones.length !== others.length) return false;
+  for (let index = 0; index < ones.length; index++) if (ones[index] !== others[index]) return false;
+  return true;
 }

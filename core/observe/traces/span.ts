@@ -10,10 +10,8 @@ export interface SpanContext {
 /** As OTLP numbers them. */
 export const spanKinds = { server: 2, consumer: 5 } as const;
 
-/** Takes the attributes of a span one by one. */
-export interface AttributeSink {
-  attribute(name: string, value: string | number): void;
-}
+/** Names and values in turn: each span has a dozen, and a list costs less than as many objects. */
+export type Attributes = readonly (string | number)[];
 
 /** A span that is over. Times are wall clock, ms, with fractions. */
 export interface EndedSpan {
@@ -28,8 +26,10 @@ export interface EndedSpan {
   readonly links: readonly SpanContext[];
   readonly droppedLinks: number;
   readonly failure: { readonly message: string | undefined } | undefined;
-  /** Says them to a sink rather than gathering them: each span has a dozen. */
-  attributesTo(sink: AttributeSink): void;
+  /** Attributes that it has in common with many others, so that they need not be written anew for each. */
+  readonly common: Attributes;
+  /** The other ones. */
+  readonly own: Attributes;
 }
 
 /** Writes spans as they end, so that nothing of their deliveries is kept until they are sent. */
