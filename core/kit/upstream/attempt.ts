@@ -7,6 +7,7 @@ import type { Call, CallWatcher } from '../../contracts/provider.ts';
 import { planted } from '../../delivery/failpoint.ts';
 import { failed } from '../outcome.ts';
 import { AnswerBody, answerHeaders, type ReceivedHeaders } from './answer.ts';
+import { passes } from './passing.ts';
 import { lengthOf, requestHeaders, SentBody, targetOf } from './request.ts';
 import type { Upstream, Upstreams } from './upstreams.ts';
 
@@ -101,7 +102,10 @@ export class Attempt implements CallWatcher, Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (!this.#stream) this.#chunks.push(chunk);
-    else if (!this.#stream.push(chunk)) controller.pause();
+    else {
+      passes(chunk);
+      if (!this.#stream.push(chunk)) controller.pause();
+    }
   }
 
   onResponseEnd(): void {

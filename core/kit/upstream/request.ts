@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Headers, Invocation } from '../../contracts/invocation.ts';
 import { headerOf, hopByHop } from '../headers.ts';
+import { passes } from './passing.ts';
 
 /** Of one connection, of the framing of one body, about another host, or of one attempt: each hop says these for itself. */
 export const withheld: ReadonlySet<string> = new Set([
@@ -77,6 +78,7 @@ export class SentBody extends Readable {
     this.#begun = true;
     const body = this.#body;
     body.on('data', (chunk: Uint8Array) => {
+      passes(chunk);
       if (!this.destroyed && !this.push(chunk)) body.pause();
     });
     body.on('end', () => this.push(null));
