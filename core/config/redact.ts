@@ -13,13 +13,16 @@ function isSecret(schema: z.ZodType): boolean {
 
 /** Whether anything below may be secret, by schema: most have nothing, and thousands of functions share one. */
 const secretive = new WeakMap<z.ZodType, boolean>();
+/** Schemas that are made while they are looked at need not end; what is deeper counts as one that may. */
+const deepestLook = 12;
 
-function mayHoldSecrets(schema: z.ZodType): boolean {
+function mayHoldSecrets(schema: z.ZodType, depth = 0): boolean {
   const known = secretive.get(schema);
   if (known !== undefined) return known;
+  if (depth > deepestLook) return true;
   secretive.set(schema, true); // While it is looked at: a schema may hold itself.
   const inner = unwrapped(schema);
-  const may = isSecret(schema) || isSecret(inner) || partsOf(inner).some(mayHoldSecrets);
+  const may = isSecret(schema) || isSecret(inner) || partsOf(inner).some((part) => mayHoldSecrets(part, depth + 1));
   secretive.set(schema, may);
   return may;
 }
