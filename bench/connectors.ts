@@ -1,6 +1,6 @@
 /**
  * Broker → function → acknowledgement, next to a bare loop over the same client library: `npm run bench:connectors --
- * [--messages 40000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
+ * [--messages 80000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { Servers } from './sides/servers.ts';
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    messages: { type: 'string', default: '40000' },
+    messages: { type: 'string', default: '80000' },
     rounds: { type: 'string', default: '7' },
     write: { type: 'boolean', default: false },
   },
