@@ -3,11 +3,10 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import { interpolate } from '../../core/config/interpolate.ts';
 import { loadConfig } from '../../core/config/load.ts';
-import { redacted, secretFields } from '../../core/config/redact.ts';
-import { formatDuration, parseBytes, parseDuration, secret } from '../../core/config/units.ts';
+import { redacted } from '../../core/config/redact.ts';
+import { formatDuration, parseBytes, parseDuration } from '../../core/config/units.ts';
 import { seeded } from '../chaos/random.ts';
 import { builtIns, inlinePlugin, testDefaults } from '../support/gateway.ts';
 
@@ -233,44 +232,6 @@ describe('secrets', () => {
     const { config } = await load(yaml, { PASSWORD: 'canary-1', KEY: 'canary-2' });
     expect(config?.secrets.toSorted()).toEqual(['canary-1', 'canary-2']);
     expect(JSON.stringify(redacted(config?.gateway, config?.secrets ?? []))).not.toContain('canary');
-  });
-  it('are found below schemas that hold each other', () => {
-    const inner = z.strictObject({
-      get back(): z.ZodType {
-        return outer;
-      },
-    });
-    const outer = z.strictObject({ a: inner, key: secret() });
-    const value = { a: { back: { key: 'canary' } } };
-    expect(secretFields(outer, value)).toEqual([{ path: ['a', 'back', 'key'], value: 'canary' }]);
-    expect(secretFields(inner, value.a), 'looked at while the other one was').toHaveLength(1);
-  });
-});
-
-describe('functions that say nothing of how they are run', () => {
-  it('share one policy, which those that say something have no part in', async () => {
-    const { config } = await load(`${withPlugin}policies: { retry: { standard: { attempts: 2 } } }
-functions:
-  first: { behaviour: echo }
-  quick: { behaviour: echo, invoke: { timeout: 3s } }
-  again: { behaviour: echo, annotations: { com.openfaas.retry.attempts: "7" } }
-  quiet: { behaviour: echo, auth: event-only }
-  last: { behaviour: echo, env: { A: b } }
-`);
-    const [first, quick, again, quiet, last] = [...(config?.functions.values() ?? [])].map(({ policy }) => policy);
-    expect(last).toBe(first);
-    expect(first).toMatchObject({ auth: undefined, timeoutMs: 30_000, retry: { attempts: 2 } });
-    expect(quick).toEqual({ ...first, timeoutMs: 3000 });
-    expect(again).toEqual({ ...first, retry: { ...first?.retry, attempts: 7 } });
-    expect(quiet).toEqual({ ...first, auth: 'event-only' });
-  });
-  it('have the standard of their own configuration', async () => {
-    const functions = `functions: { only: { behaviour: echo } }\n`;
-    for (const attempts of [3, 4]) {
-      const policies = `policies: { retry: { standard: { attempts: ${attempts} } } }\n`;
-      const { config } = await load(withPlugin + policies + functions);
-      expect(config?.functions.get('only.openfaas-fn')?.policy.retry.attempts).toBe(attempts);
-    }
   });
 });
 

@@ -422,23 +422,3 @@ test('a function without isolation runs on the thread of the host', async () => 
     error: { code: 'function.failed' },
   });
 });
-
-test('a function that nobody has called has no thread, and is ready and told of like any other', async () => {
-  const bench = await setup();
-  const before = threadCount();
-  const entry = await hostile(bench, { pool: { max: 3 } });
-  expect(bench.statuses.at(-1)).toMatchObject({ state: 'ready', replicas: 1, availableReplicas: 1, capacity: 3 });
-  expect(bench.provider.workQueues?.()).toEqual([{ name: entry.name, waiting: 0, running: 0, oldestAgeMs: 0 }]);
-  await hostile(bench, { pool: { max: 2 } });
-  expect(bench.statuses.at(-1)?.capacity).toBe(2);
-  expect(threadCount()).toBeLessThanOrEqual(before);
-  expect((await send(entry, '/calls')).status).toBe(200);
-  expect(threadCount()).toBeGreaterThan(before);
-});
-
-test('threads that are to be kept are there before the first call', async () => {
-  const bench = await setup({ pool: { min: 1 } });
-  const before = threadCount();
-  await hostile(bench);
-  await until(() => threadCount() > before, 'a thread');
-});
