@@ -69,13 +69,16 @@ ${[1, 2, 3, 4].map((day) => `  c${day}: { kind: cron, schedule: "0 0 ${day} 1 *"
   http: { kind: http }
 `;
 
+/** Until V8, too, has cleared away what the start has left: its last collections come after half a minute. */
+const settleMs = 45_000;
+
 export const idle: Row = {
   name: 'idle',
   measure: async ({ home }) => {
     const parts = { functions: threaded(1000), more: connectors, env: compiledIn(home) };
     await (await startGateway(home, 'idle', parts)).stop(); // Fills the cache.
     const subject = await startGateway(home, 'idle', parts);
-    await wait(5000);
+    await wait(settleMs);
     const [cpuBefore, startedAt] = [cpuMs(subject.pid), performance.now()];
     await wait(30_000);
     const share = ((cpuMs(subject.pid) - cpuBefore) / (performance.now() - startedAt)) * 100;
@@ -83,7 +86,7 @@ export const idle: Row = {
     await subject.stop();
     return [
       {
-        what: 'idle for 30 s, 1,000 functions, 5 connectors (http and four schedules)',
+        what: 'idle for 30 s, from 45 s after the start, 1,000 functions, 5 connectors (http and four schedules)',
         figure: `${rss.toFixed(0)} MB of RSS, ${share.toFixed(2)} % of a core`,
         bar: '≤ 110 MB, ≤ 0.3 %',
         met: rss <= 110 && share <= 0.3,
