@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MillraceError } from '../contracts/errors.ts';
 import type { LaneStats } from '../contracts/queue.ts';
+import { lanesOf } from '../functions/catalog.ts';
 import { qualified, shown } from './names.ts';
 import { type ApiRoute, route } from './route.ts';
 import { functionName, queueRow, refusals } from './schemas.ts';
@@ -70,7 +71,7 @@ export async function queueRows(services: ManagementServices): Promise<QueueRow[
   }));
   const lanes: QueueRow[] = [];
   for (const [name, queue] of services.queues) {
-    for (const stats of await queue.lanes()) lanes.push(rowOfLane(name, queue, stats));
+    for (const stats of await lanesOf(name, queue, services.catalog)) lanes.push(rowOfLane(name, queue, stats));
   }
   const pools = services.workQueues().map((pool): QueueRow => ({
     ...empty,

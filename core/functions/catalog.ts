@@ -1,6 +1,7 @@
 import { Subject, type Observable } from '../kit/rxjs.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
+import type { LaneStats, Queue } from '../contracts/queue.ts';
 import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
 import { qualified } from '../kit/names.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
@@ -101,3 +102,28 @@ function slotsOf({ concurrency, perReplica }: FunctionPolicy, { availableReplica
 function unknownStatus(name: string): FunctionStatus {
   return { name, state: 'cold', replicas: 0, availableReplicas: 0, capacity: 0 };
 }
+
+/** What is in a queue: its own lanes, and those of functions that will have one when they are first called, in which nothing is. */
+export async function lanesOf(
+  queueName: string,
+  queue: Pick<Queue, 'lanes'>,
+  catalog: { list(): readonly FunctionEntry[] },
+): Promise<LaneStats[]> {
+  const lanes = await queue.lanes();
+  const known = new Set(lanes.map(({ lane }) => lane));
+  for (const { name, policy } of catalog.list())
+    if (policy.queue === queueName && !known.has(name)) lanes.push({ lane: name, ...nothing });
+  return lanes;
+}
+
+const nothing: Omit<LaneStats, 'lane'> = {
+  ready: 0,
+  blocked: 0,
+  delayed: 0,
+  leased: 0,
+  dead: 0,
+  bytes: 0,
+  oldestReadyAgeMs: 0,
+  paused: false,
+  totals: { accepted: 0, succeeded: 0, dead: 0, expired: 0, cancelled: 0, retried: 0, stale: 0 },
+};

@@ -184,7 +184,7 @@ export class Gateway {
     });
     this.#server = server;
     if (processes > 1) this.#fronts = this.#frontsOf(processes, connectionEnded);
-    const refreshQueues = queueMetrics(this.#parts.metrics, plugins.queues);
+    const refreshQueues = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
     const refresh = async (): Promise<void> => {
       await Promise.all([refreshQueues(), this.#fronts?.refresh()]);
     };

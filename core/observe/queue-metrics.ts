@@ -1,5 +1,6 @@
 import { Counter, Gauge, type Registry } from './prometheus.ts';
 import type { LaneStats, Queue } from '../contracts/queue.ts';
+import { type Catalog, lanesOf } from '../functions/catalog.ts';
 
 const labelNames = ['queue', 'function_name'] as const;
 
@@ -32,7 +33,11 @@ export function drift({ ready, blocked, delayed, leased, totals }: LaneStats): n
  * Metrics of what the queues hold. Returns the function that brings them up to date, to be awaited before each scrape:
  * prom-client reads all metrics at once, so one metric's `collect` comes too late for the others.
  */
-export function queueMetrics(registry: Registry, queues: ReadonlyMap<string, Queue>): () => Promise<void> {
+export function queueMetrics(
+  registry: Registry,
+  queues: ReadonlyMap<string, Queue>,
+  catalog: Pick<Catalog, 'list'>,
+): () => Promise<void> {
   const registers = [registry];
   const gauge = (name: string, help: string): Gauge<(typeof labelNames)[number]> =>
     new Gauge({ name: `millrace_queue_${name}`, help, labelNames, registers });
@@ -50,7 +55,10 @@ export function queueMetrics(registry: Registry, queues: ReadonlyMap<string, Que
 
   return async () => {
     const lanes = await Promise.all(
-      [...queues].map(async ([queue, plugin]) => ({ queue, stats: await plugin.lanes().catch(() => []) })),
+      [...queues].map(async ([queue, plugin]) => ({
+        queue,
+        stats: await lanesOf(queue, plugin, catalog).catch(() => []),
+      })),
     );
     for (const [, counter] of counters) counter.reset();
     worker.submitted.reset();

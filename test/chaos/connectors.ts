@@ -1,8 +1,9 @@
 import { Redis } from 'ioredis';
-import { Kafka, logLevel } from 'kafkajs';
+import { Kafka, KafkaJSBrokerNotFound, logLevel } from 'kafkajs';
 import { connect } from 'nats';
 import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind, OwnBroker } from '../support/brokers.ts';
+import { eventually } from '../support/gateway.ts';
 import { amqp } from './connector-amqp.ts';
 import type { MessagePlan } from './connector-driver.ts';
 import { mqtt } from './connector-mqtt.ts';
@@ -146,7 +147,12 @@ const kafka: CrashConnector = {
     // One for each gateway.
     const topics = kafka.acks.map((topic) => ({ topic: `crash.${topic}`, numPartitions: 2 }));
     // Not waited for: kafkajs takes a broker that has not heard of them yet for one that never will.
-    await admin.createTopics({ topics, waitForLeaders: false });
+    // Nor does a broker that has only just begun always know who its controller is.
+    await eventually(() =>
+      admin.createTopics({ topics, waitForLeaders: false }).catch((error: unknown) => {
+        if (!(error instanceof KafkaJSBrokerNotFound)) throw error;
+      }),
+    );
     return {
       publish: async (topic, value, key) => {
         await producer.send({ topic: `crash.${topic}`, acks: -1, timeout: 2000, messages: [{ key, value }] });

@@ -38,7 +38,8 @@ export async function recorded(seed: number, calls: number, plant?: string): Pro
     await callers.load(calls, 0, new AbortController().signal);
     const code = await stopGateway(gateway);
     if (code !== 0) throw new Error(`the gateway ended with ${code}:\n${gateway.log.slice(-5).join('\n')}`);
-    await written(trace, `${gateway.child.pid} +++ exited with 0 +++`);
+    // It has a column for numbers of five digits.
+    await written(trace, new RegExp(`^${gateway.child.pid} +\\+\\+\\+ exited with 0`, 'm'));
     return await readTrace(trace, files);
   } finally {
     gateway.child.kill('SIGKILL');
@@ -48,7 +49,7 @@ export async function recorded(seed: number, calls: number, plant?: string): Pro
 }
 
 /** Resolves when the end of the file has that line. */
-async function written(file: string, line: string): Promise<void> {
+async function written(file: string, line: RegExp): Promise<void> {
   const giveUpAt = performance.now() + tracedWithinMs;
   await using trace = await open(file);
   const end = Buffer.alloc(2 ** 16);
@@ -56,8 +57,8 @@ async function written(file: string, line: string): Promise<void> {
     const { size } = await trace.stat();
     const { bytesRead } = await trace.read(end, 0, end.byteLength, Math.max(0, size - end.byteLength));
     const text = end.toString('latin1', 0, bytesRead);
-    if (text.includes(line)) return;
-    if (performance.now() > giveUpAt) throw new Error(`strace has not written ${line}, but ${text.slice(-300)}`);
+    if (line.test(text)) return;
+    if (performance.now() > giveUpAt) throw new Error(`strace has not written ${line.source}, but ${text.slice(-300)}`);
     await delay(20);
   }
 }
