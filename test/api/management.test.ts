@@ -39,6 +39,8 @@ test('queues of every level have a row', async () => {
       paused: false,
       durability: 'memory',
     }),
+    // Nobody has called it yet.
+    expect.objectContaining({ level: 'function', name: 'slow.openfaas-fn', queue: 'default', ready: 0, dead: 0 }),
     expect.objectContaining({ level: 'provider', name: 'pool', provider: 'worker', ready: 2, leased: 4 }),
   ]);
 });
