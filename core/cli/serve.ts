@@ -11,15 +11,11 @@ import { plantedBug } from '../delivery/failpoint.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
-import { collectOnceQuiet } from '../kit/garbage.ts';
 import { createLogger, type LogOptions } from '../observe/log.ts';
 import { asksForTraces, type Tracing, tracingOf } from '../observe/tracing.ts';
 import { version } from '../version.ts';
 import { type CliContext, standardConfig } from './context.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
-
-/** How long nothing has to be done after the start until its garbage is collected, ms. */
-const quietMs = 2000;
 
 export function registerServe(program: Command, context: CliContext): void {
   program
@@ -102,7 +98,6 @@ export async function serve(
   configureWatch(config);
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
   onReady(gateway, config);
-  collectOnceQuiet(quietMs);
   isReady = true;
   if (isReloadAsked) void reload('SIGHUP');
   return ended;

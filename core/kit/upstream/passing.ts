@@ -1,4 +1,4 @@
-import { collectGarbage } from '../garbage.ts';
+import { collectYoung } from '../garbage.ts';
 
 /**
  * Bytes of streamed bodies from one young collection to the next. V8 begins one by itself at 64 MiB of buffers, which are then
@@ -12,5 +12,5 @@ export function passes(piece: Uint8Array): void {
   passed += piece.byteLength;
   if (passed < mostBytes) return;
   passed = 0;
-  collectGarbage('minor');
+  collectYoung();
 }

@@ -1,8 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { collectGarbage, collectOnceQuiet } from '../../core/kit/garbage.ts';
 import { passes } from '../../core/kit/upstream/passing.ts';
-import { eventually } from '../support/gateway.ts';
 
 const buffersMib = (): number => process.memoryUsage().arrayBuffers / 2 ** 20;
 
@@ -24,21 +22,4 @@ it('the pieces of a body that passes through are collected before there are many
   // What V8 does by itself.
   expect((await most(8192, () => undefined)) - before).toBeGreaterThan(56);
   expect('gc' in globalThis).toBe(false);
-});
-
-/** Of something that nobody holds, and that has outlived two young collections: only one of everything takes it. */
-function oldGarbage(): WeakRef<object> {
-  const found = new WeakRef({});
-  collectGarbage('minor');
-  collectGarbage('minor');
-  return found;
-}
-
-it('what a start has left behind is collected once nothing is to be done', async () => {
-  const garbage = oldGarbage();
-  await turn();
-  collectGarbage('minor');
-  expect(garbage.deref()).toBeDefined();
-  collectOnceQuiet(20);
-  await eventually(() => (garbage.deref() === undefined ? true : undefined));
 });
