@@ -25,7 +25,7 @@ import { type FunctionLine, FunctionLogs } from '../functions/logs.ts';
 import type { Meter } from '../observe/meter.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, forgetGauges, PluginInstance, type SharedParts } from './instance.ts';
-import { UsedQueue } from './used-queue.ts';
+import { type UsedQueue, usedQueue } from './used-queue.ts';
 
 /** A configured connection that has been dialled. */
 export interface RunningConnection {
@@ -152,7 +152,7 @@ export class Plugins {
       const { definition, config } = plugin;
       const instance = this.#add('queue', plugin);
       await this.#start(instance, definition, (made) => (made as QueueDefinition).create(config, instance.host), {
-        set: (name, queue: Queue) => this.queues.set(name, new UsedQueue(queue)),
+        set: (name, queue: Queue) => this.queues.set(name, usedQueue(queue)),
       });
     }
   }

@@ -1,103 +1,59 @@
-import type { Durability } from '../contracts/invocation.ts';
-import type {
-  CancelResult,
-  DeadLetters,
-  Disposition,
-  EnqueueResult,
-  LaneStats,
-  Lease,
-  LeaseOptions,
-  MessageRecord,
-  NewMessage,
-  Queue,
-  Receipt,
-  SettleResult,
-} from '../contracts/queue.ts';
+import type { DeadLetters, NewMessage, Queue } from '../contracts/queue.ts';
+
+/** A queue as the whole gateway uses it. */
+export interface UsedQueue extends Queue {
+  /** Called with a lane that is about to get something from here, before the queue is asked. */
+  onUse: (lane: string) => void;
+}
 
 /**
- * A queue as the whole gateway uses it: it tells of each lane that is about to get something from here, so that a lane
- * need not be read before, and is read at once then. What comes from elsewhere (another gateway, an earlier run, a delay
- * that is over) is in `lanes()`.
+ * That queue, telling of what is given to it from here, so that a lane need not be read before, and is read at once then. What
+ * comes from elsewhere (another gateway, an earlier run, a delay that is over) is in `lanes()`.
  */
-export class UsedQueue implements Queue {
-  readonly #queue: Queue;
-  readonly draining?: () => string | undefined;
-  readonly deadLetters: DeadLetters;
-  /** Called with the lane, before the queue is asked. */
-  onUse: (lane: string) => void = () => {};
+export function usedQueue(queue: Queue): UsedQueue {
+  const used: UsedQueue = {
+    onUse: () => {},
+    get durability() {
+      return queue.durability;
+    },
+    start: () => queue.start(),
+    enqueue: (messages) => {
+      useAll(messages);
+      return queue.enqueue(messages);
+    },
+    lease: (lane, max, options) => queue.lease(lane, max, options),
+    extend: (receipt, ttlMs) => queue.extend(receipt, ttlMs),
+    settle: (receipt, disposition) => {
+      if ('effects' in disposition && disposition.effects) useAll(disposition.effects);
+      return queue.settle(receipt, disposition);
+    },
+    find: (id) => queue.find(id),
+    finished: (id, signal) => queue.finished(id, signal),
+    cancel: (id) => queue.cancel(id),
+    lanes: () => queue.lanes(),
+    pause: (lane) => queue.pause(lane),
+    resume: (lane) => queue.resume(lane),
+    deadLetters: usedLetters(queue.deadLetters, (lane) => used.onUse(lane)),
+    ...(queue.draining && { draining: () => queue.draining?.() }),
+    stop: (deadlineMs) => queue.stop(deadlineMs),
+  };
+  return used;
 
-  constructor(queue: Queue) {
-    this.#queue = queue;
-    const { deadLetters } = queue;
-    if (queue.draining) this.draining = () => queue.draining?.();
-    this.deadLetters = {
-      list: (filter, limit, cursor) => deadLetters.list(filter, limit, cursor),
-      get: (id) => deadLetters.get(id),
-      body: (id) => deadLetters.body(id),
-      purge: (filter) => deadLetters.purge(filter),
-      replay: async (id, options) => {
-        const lane = options.to ?? (await deadLetters.get(id))?.lane;
-        if (lane !== undefined) this.onUse(lane);
-        return deadLetters.replay(id, options);
-      },
-    };
+  function useAll(messages: readonly NewMessage[]): void {
+    for (const { lane } of messages) used.onUse(lane);
   }
+}
 
-  get durability(): Durability {
-    return this.#queue.durability;
-  }
-
-  start(): Promise<void> {
-    return this.#queue.start();
-  }
-
-  enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]> {
-    this.#use(messages);
-    return this.#queue.enqueue(messages);
-  }
-
-  lease(lane: string, max: number, options: LeaseOptions): Promise<Lease[]> {
-    return this.#queue.lease(lane, max, options);
-  }
-
-  extend(receipt: Receipt, ttlMs: number): Promise<SettleResult> {
-    return this.#queue.extend(receipt, ttlMs);
-  }
-
-  settle(receipt: Receipt, disposition: Disposition): Promise<SettleResult> {
-    if ('effects' in disposition && disposition.effects) this.#use(disposition.effects);
-    return this.#queue.settle(receipt, disposition);
-  }
-
-  find(id: string): Promise<MessageRecord | undefined> {
-    return this.#queue.find(id);
-  }
-
-  finished(id: string, signal: AbortSignal): Promise<MessageRecord | undefined> {
-    return this.#queue.finished(id, signal);
-  }
-
-  cancel(id: string): Promise<CancelResult> {
-    return this.#queue.cancel(id);
-  }
-
-  lanes(): Promise<LaneStats[]> {
-    return this.#queue.lanes();
-  }
-
-  pause(lane: string): Promise<void> {
-    return this.#queue.pause(lane);
-  }
-
-  resume(lane: string): Promise<void> {
-    return this.#queue.resume(lane);
-  }
-
-  stop(deadlineMs: number): Promise<void> {
-    return this.#queue.stop(deadlineMs);
-  }
-
-  #use(messages: readonly NewMessage[]): void {
-    for (const { lane } of messages) this.onUse(lane);
-  }
+function usedLetters(letters: DeadLetters, use: (lane: string) => void): DeadLetters {
+  return {
+    list: (filter, limit, cursor) => letters.list(filter, limit, cursor),
+    get: (id) => letters.get(id),
+    body: (id) => letters.body(id),
+    purge: (filter) => letters.purge(filter),
+    replay: async (id, options) => {
+      const lane = options.to ?? (await letters.get(id))?.lane;
+      if (lane !== undefined) use(lane);
+      return letters.replay(id, options);
+    },
+  };
 }

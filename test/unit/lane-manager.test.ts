@@ -5,7 +5,7 @@ import type { Delivery, Verdict } from '../../core/contracts/delivery.ts';
 import { LaneSource } from '../../core/delivery/lanes.ts';
 import { Catalog } from '../../core/functions/catalog.ts';
 import { LaneManager } from '../../core/host/lane-manager.ts';
-import { UsedQueue } from '../../core/host/used-queue.ts';
+import { type UsedQueue, usedQueue } from '../../core/host/used-queue.ts';
 import { RecentInvocations } from '../../core/observe/recent-invocations.ts';
 import { memoryConfig } from '../../plugins/queues/memory/index.ts';
 import { MemoryQueue } from '../../plugins/queues/memory/queue.ts';
@@ -49,7 +49,7 @@ async function read(): Promise<{
     waiting.set(lane, (waiting.get(lane) ?? 0) - 1);
     return leases;
   };
-  const queue = new UsedQueue(inner);
+  const queue = usedQueue(inner);
   const logger = pino({ enabled: false });
   const recent = new RecentInvocations();
   const parts = { queueName: 'main', clock: systemClock, logger, recent, resultBody: 1000, stale: () => {} };
