@@ -2,8 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { garbageCollector } from '../core/kit/garbage.ts';
 import { kubernetesConfig } from '../plugins/providers/kubernetes/config.ts';
 import { KubernetesProvider } from '../plugins/providers/kubernetes/provider.ts';
 import { recordingHost } from '../test/support/provider-host.ts';
@@ -13,8 +12,7 @@ import { recordingHost } from '../test/support/provider-host.ts';
  * and how long it takes to list them. `node bench/kubernetes.ts [FUNCTIONS]`, 5,000 unless it says otherwise.
  */
 const count = Number(process.argv[2] ?? 5000);
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+const collect = garbageCollector();
 
 function memory(): { rss: number; heap: number } {
   for (let round = 0; round < 3; round++) collect();

@@ -2,11 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { systemClock } from '../core/contracts/clock.ts';
 import type { FunctionPolicy } from '../core/contracts/policy.ts';
 import { Catalog } from '../core/functions/catalog.ts';
+import { garbageCollector } from '../core/kit/garbage.ts';
 import { httpProviderConfig } from '../plugins/providers/http/config.ts';
 import { HttpProvider } from '../plugins/providers/http/provider.ts';
 import { kubernetesConfig } from '../plugins/providers/kubernetes/config.ts';
@@ -23,8 +22,7 @@ const home = mkdtempSync(join(tmpdir(), 'millrace-scale-'));
 
 /** What functions cost a gateway of memory: in the catalog, and at the provider \`http\`. */
 async function memory(): Promise<void> {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
+  const collect = garbageCollector();
   const used = (): number => {
     for (let round = 0; round < 3; round++) collect();
     return process.memoryUsage().rss;

@@ -1,19 +1,13 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-type Collect = (options: { readonly type: 'minor' }) => void;
-let collect: Collect | undefined;
+/** Collects garbage of this thread's heap now: all of it, or (`minor`) that of the young generation. */
+export type CollectGarbage = (options?: { readonly type: 'minor' }) => void;
 
-/** Collects the garbage of the young generation of this thread's heap now. */
-export function collectYoung(): void {
-  collect ??= collector();
-  collect({ type: 'minor' });
-}
-
-/** V8 gives its collector to scripts of a context that is made while this flag is set, and to nobody else. */
-function collector(): Collect {
+/** V8's own, which it gives to scripts of a context that is made while this flag is set, and to nobody else. */
+export function garbageCollector(): CollectGarbage {
   setFlagsFromString('--expose-gc');
-  const found = runInNewContext('gc') as Collect;
+  const found = runInNewContext('gc') as CollectGarbage;
   setFlagsFromString('--no-expose-gc');
   return found;
 }

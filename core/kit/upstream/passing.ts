@@ -1,4 +1,4 @@
-import { collectYoung } from '../garbage.ts';
+import { type CollectGarbage, garbageCollector } from '../garbage.ts';
 
 /**
  * Bytes of streamed bodies from one young collection to the next. V8 begins one by itself at 64 MiB of buffers, which are then
@@ -6,11 +6,13 @@ import { collectYoung } from '../garbage.ts';
  */
 const mostBytes = 24 * 2 ** 20;
 let passed = 0;
+let collect: CollectGarbage | undefined;
 
 /** Of each piece of a body that only passes through: nobody here keeps it, so that its bytes can soon be had again. */
 export function passes(piece: Uint8Array): void {
   passed += piece.byteLength;
   if (passed < mostBytes) return;
   passed = 0;
-  collectYoung();
+  collect ??= garbageCollector();
+  collect({ type: 'minor' });
 }

@@ -1,10 +1,9 @@
 import { openSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { NEVER } from 'rxjs';
 import { z } from 'zod';
 import type { Connector } from '../../../core/contracts/connector.ts';
 import { defineConnector } from '../../../core/contracts/definition.ts';
+import { garbageCollector } from '../../../core/kit/garbage.ts';
 
 /** What `GET /resources` tells of the process that it runs in, after a garbage collection. */
 export interface Resources {
@@ -17,8 +16,7 @@ export interface Resources {
   readonly externalBytes: number;
 }
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+const collect = garbageCollector();
 const kept: Buffer[] = [];
 const leaks = {
   none: () => undefined,
