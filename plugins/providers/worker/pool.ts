@@ -330,24 +330,13 @@ export class Pool implements WaitingRoom, ThreadOwner {
 
   #report(): void {
     if (this.#closed) return;
-    const { function: name, max, perThread } = this.settings;
     let ready = 0;
     let ahead = 0;
     for (const thread of this.#threads) {
       if (thread.state === 'ready') ready += 1;
       if (thread.isQuick) ahead += maxAhead;
     }
-    const failed = this.#failure !== undefined;
-    const status: FunctionStatus = {
-      name,
-      state: failed ? 'failed' : 'ready',
-      // A call starts the thread that it needs within milliseconds, so there is always one to count on.
-      replicas: Math.max(1, this.#threads.size),
-      availableReplicas: failed ? 0 : Math.max(1, ready),
-      // Only full threads take calls ahead, so it counts once there are as many as may be.
-      capacity: max * perThread + (this.#threads.size < max ? 0 : ahead),
-      message: this.#failure,
-    };
+    const status = statusOf(this.settings, { threads: this.#threads.size, ready, ahead, failure: this.#failure });
     const before = this.#reported;
     if (
       before?.state === status.state &&
@@ -363,9 +352,32 @@ export class Pool implements WaitingRoom, ThreadOwner {
   }
 }
 
-/** What a pool that has no thread yet says of its function: a call starts the one that it needs within milliseconds. */
-export function unusedStatus({ function: name, max, perThread }: PoolSettings): FunctionStatus {
-  return { name, state: 'ready', replicas: 1, availableReplicas: 1, capacity: max * perThread };
+interface PoolState {
+  readonly threads: number;
+  readonly ready: number;
+  /** Calls that threads take beside those that they run. */
+  readonly ahead: number;
+  readonly failure: string | undefined;
+}
+
+const unused: PoolState = { threads: 0, ready: 0, ahead: 0, failure: undefined };
+
+/** What a pool says of its function; without its state, as one that nobody has called yet. */
+export function statusOf(
+  { function: name, max, perThread }: PoolSettings,
+  { threads, ready, ahead, failure } = unused,
+): FunctionStatus {
+  const failed = failure !== undefined;
+  return {
+    name,
+    state: failed ? 'failed' : 'ready',
+    // A call starts the thread that it needs within milliseconds, so there is always one to count on.
+    replicas: Math.max(1, threads),
+    availableReplicas: failed ? 0 : Math.max(1, ready),
+    // Only full threads take calls ahead, so it counts once there are as many as may be.
+    capacity: max * perThread + (threads < max ? 0 : ahead),
+    message: failure,
+  };
 }
 
 function isSmall({ invocation }: Call): boolean {

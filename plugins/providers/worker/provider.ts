@@ -10,7 +10,7 @@ import type { Call, FunctionEntry, FunctionSpec, Provider, WorkQueueStats } from
 import { failed } from '../../../core/kit/outcome.ts';
 import type { workerConfig, workerFunction } from './index.ts';
 import { InlineFunction } from './inline.ts';
-import { Pool, type PoolOwner, unusedStatus } from './pool.ts';
+import { Pool, type PoolOwner, statusOf } from './pool.ts';
 import type { PoolSettings } from './settings.ts';
 import { ModuleWatch } from './watch.ts';
 
@@ -65,7 +65,7 @@ export class WorkerProvider implements Provider {
       this.#functions.set(spec.name, deployed);
       if (kept) kept.reload(settings);
       else if (settings.min > 0) this.#poolOf(deployed).start();
-      else this.#host.report(unusedStatus(settings));
+      else this.#host.report(statusOf(settings));
     }
     if (this.#config.watch) this.#watch.add(module);
   }
