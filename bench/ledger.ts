@@ -1,14 +1,14 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Kafka, logLevel } from 'kafkajs';
 import { connect } from 'nats';
 import { Pool } from 'undici';
 import { atRest } from '../test/chaos/ledgers.ts';
-import { recipes, startBroker } from '../test/support/brokers.ts';
+import { recipes, startBroker, startNatsCluster } from '../test/support/brokers.ts';
 import { OwnBroker } from '../test/support/brokers/own-broker.ts';
-import { freePorts } from '../test/support/brokers/ports.ts';
-import { startSubject, type Subject } from './measure.ts';
+import { echoModule, startGateway } from './gateway.ts';
+import type { Subject } from './measure.ts';
 
 /** Bytes of a body, and of its result: the function answers with what it was given. */
 const body = Buffer.alloc(256, 'e');
@@ -37,15 +37,9 @@ export async function jetstream(home: string): Promise<void> {
 
 /** Three servers that each keep everything. */
 export async function jetstreamThrice(home: string): Promise<void> {
-  const ports = await freePorts(3);
-  const routes = ports.map((port) => `nats://127.0.0.1:${port}`).join(', ');
   await using servers = new AsyncDisposableStack();
-  const three = await Promise.all(
-    ports.map(async (port) => {
-      const settings = [`cluster { name: "three", listen: "127.0.0.1:${port}", routes: [${routes}] }`];
-      return servers.use(await startBroker('nats', { settings }));
-    }),
-  );
+  const three = await startNatsCluster();
+  for (const server of three) servers.use(server);
   await agreed(three);
   await invocations(home, jetstreamOf('jetstream, three replicas', three, 3));
 }
@@ -123,25 +117,11 @@ function bytesOfLogs(folder: string): number {
 
 /** What an invocation costs the gateway that takes and runs it, one that follows it, and the servers; and what is kept of it. */
 async function invocations(home: string, { name, servers, connection, queue, kept }: Log): Promise<void> {
-  const gateway = (functions: string, file: string): Promise<Subject> => {
-    const path = join(home, `${file}.yaml`);
-    writeFileSync(
-      path,
-      `gateway: { listen: { port: 0 }, management: { port: 0 } }
-connections: { broker: ${connection} }
-queues: { default: ${queue} }
-stores: { default: { kind: memory } }
-providers: { worker: { kind: worker } }
-functions: ${functions}
-observability: { logs: { format: json, level: info } }
-`,
-    );
-    return startSubject(['core/main.ts', 'serve', '--config', path]);
-  };
-  const echo = join(import.meta.dirname, '../config/functions/echo.ts');
+  const shared = { queue, more: `connections: { broker: ${connection} }\n` };
   // One after the other: the first one makes the streams.
-  const first = await gateway(`{ ok: { module: ${echo}, isolation: none } }`, 'first');
-  const second = await gateway('{}', 'follower');
+  const functions = `  ok: { module: ${echoModule}, isolation: none }`;
+  const first = await startGateway(home, 'first', { ...shared, functions });
+  const second = await startGateway(home, 'follower', { ...shared, functions: '  {}' });
   const pids = [first.pid, second.pid, ...servers.map(({ pid }) => pid)];
   await send(first, count / 2);
   // What they do all the time is not the invocations' doing.

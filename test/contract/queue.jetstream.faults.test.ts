@@ -8,7 +8,7 @@ import type { Lease, Queue } from '../../core/contracts/queue.ts';
 import { createId } from '../../core/delivery/ids.ts';
 import { unaborted } from '../../core/testing/queue-trial.ts';
 import type { Nats } from '../../plugins/connections/nats/connection.ts';
-import { BrokerMissing, type OwnBroker, startBroker } from '../support/brokers.ts';
+import { BrokerMissing, type OwnBroker, startBroker, startNatsCluster } from '../support/brokers.ts';
 import { freePorts } from '../support/brokers/ports.ts';
 import { describeWithOwnBroker } from '../support/with-broker.ts';
 import { plainMessage } from '../support/plain-message.ts';
@@ -209,15 +209,7 @@ await describeWithOwnBroker('nats', 'queue jetstream, when its broker fails', ()
 
 await describeWithOwnBroker('nats', 'queue jetstream, on a cluster of three', () => {
   it('is replicated, and goes on when any one of the servers dies', async () => {
-    const ports = await freePorts(3);
-    const routes = ports.map((port) => `nats://127.0.0.1:${port}`).join(', ');
-    const servers = await Promise.all(
-      ports.map((port) =>
-        startBroker('nats', {
-          settings: [`cluster { name: "three", listen: "127.0.0.1:${port}", routes: [${routes}] }`],
-        }),
-      ),
-    );
+    const servers = await startNatsCluster();
     for (const each of servers) cleanups.push(() => each.dispose());
     const nats = await dial(servers[0]?.url ?? '', { servers: servers.map(({ url }) => url), connectTimeout: '30s' });
     cleanups.push(() => nats.stop(1000));
