@@ -145,7 +145,7 @@ export const runbook: Readonly<Record<ErrorCode, Entry>> = {
   'queue.unavailable': {
     cause: 'The broker of the queue is away, or it is starting.',
     remedy:
-      '`millrace connections` says why. Calls that need no queue go on, and so does everything once the broker is back.',
+      '`millrace connections` says why. Calls that need no queue go on, and so does everything once the broker is back. At the start the gateway tries for a minute, then it ends.',
   },
   'queue.unknown': {
     cause: 'A misspelt name.',

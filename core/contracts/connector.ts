@@ -35,7 +35,10 @@ export interface Triggered {
 
 /** A source of deliveries. */
 export interface Connector {
-  /** Opens what it needs. Routes of HTTP connectors are added here. */
+  /**
+   * Opens what it needs. Routes of HTTP connectors are added here. Where it rejects it leaves nothing open: one that works over a
+   * connection is made and started anew for a minute, unless that was an error of Millrace without `retryAfterSeconds`.
+   */
   start(): Promise<void>;
   /**
    * Subscribed once, by the host. Every emitted delivery has had its credit taken. Unsubscribing means: take nothing

@@ -256,7 +256,11 @@ export interface LeaseOptions {
 export interface Queue {
   /** Known once `start` has resolved. */
   readonly durability: Durability;
-  /** Opens it, and recovers what a dead process had leased. Rejects when what it is told to use is not safe. */
+  /**
+   * Opens it, and recovers what a dead process had leased. Rejects when what it is told to use is not safe, and leaves nothing
+   * open then: one that works over a connection is made and started anew, unless that was an error of Millrace without
+   * `retryAfterSeconds`.
+   */
   start(): Promise<void>;
   /** Resolves, in the order of `messages`, once the accepted ones are as durable as `durability` says (G1). */
   enqueue(messages: readonly NewMessage[]): Promise<EnqueueResult[]>;

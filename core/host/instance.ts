@@ -67,6 +67,11 @@ export class PluginInstance {
     return this.container.resolve(pluginHostToken);
   }
 
+  /** Its definition asks for a connection. */
+  get isOverConnection(): boolean {
+    return this.#connection !== withoutConnection;
+  }
+
   fail(error: unknown): void {
     if (this.state === 'failed') return;
     this.state = 'failed';

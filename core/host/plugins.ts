@@ -23,6 +23,7 @@ import type { Catalog } from '../functions/catalog.ts';
 import { Intake } from '../intake/intake.ts';
 import { type FunctionLine, FunctionLogs } from '../functions/logs.ts';
 import type { Meter } from '../observe/meter.ts';
+import { sleep } from '../contracts/clock.ts';
 import { CreditPool } from '../delivery/credit.ts';
 import { blamed, forgetGauges, PluginInstance, type SharedParts } from './instance.ts';
 import { type UsedQueue, usedQueue } from './used-queue.ts';
@@ -54,6 +55,10 @@ const refusals: ReadonlySet<ErrorCode> = new Set([
   'queue.locked',
   'queue.format',
 ]);
+
+/** So long is a broker waited for that takes connections and no more yet. */
+const startPatienceMs = 60_000;
+const startPauseMs = { first: 250, last: 5000 } as const;
 
 /**
  * Every configured plugin, made and started in the order in which they need each other. One that fails is marked so
@@ -127,10 +132,11 @@ export class Plugins {
     throw new MillraceError(first.error.code, messages.join('; '), { cause: first.error });
   }
 
-  /** Gives up the connections that are being dialled, so that a stop need not wait for a broker that is away. */
+  /** Gives up what waits for a broker at its start, so that a stop need not. */
   stopDialling(): void {
     for (const instance of this.instances) {
-      if (instance.type === 'connection' && instance.state === 'created') instance.abort();
+      const waits = instance.type === 'connection' || instance.isOverConnection;
+      if (waits && instance.state === 'created') instance.abort();
     }
   }
 
@@ -215,8 +221,7 @@ export class Plugins {
     const host = this.#connectorHost(instance, intake, { http, invocations: () => invocations, product });
     let connector: Connector | undefined;
     const started = await instance.step(async () => {
-      connector = (definition as ConnectorDefinition).create(config, host);
-      await connector.start();
+      connector = await this.#begun(instance, () => (definition as ConnectorDefinition).create(config, host));
     });
     if (!started || !connector) return undefined;
     instance.started();
@@ -334,7 +339,7 @@ export class Plugins {
     return instance;
   }
 
-  async #start<Plugin extends { start(): Promise<void>; stop(deadlineMs: number): Promise<void> }>(
+  async #start<Plugin extends Startable>(
     instance: PluginInstance,
     definition: PluginDefinition,
     create: (definition: PluginDefinition) => Plugin,
@@ -342,13 +347,16 @@ export class Plugins {
   ): Promise<void> {
     let refusal: MillraceError | undefined;
     await instance.step(async () => {
-      const plugin = create(definition);
+      let plugin: Plugin;
       try {
-        await plugin.start();
+        plugin = await this.#begun(instance, () => create(definition));
       } catch (error) {
         // One that a stray error has failed meanwhile was told to give up: that is no word of its broker's.
         const hasFailed = instance.state === 'failed';
-        if (error instanceof MillraceError && refusals.has(error.code) && !hasFailed) refusal = error;
+        if (error instanceof MillraceError && !hasFailed) {
+          // What works over a broker has waited for it in vain; a supervisor starts the gateway again.
+          if (refusals.has(error.code) || (instance.isOverConnection && isPassing(error))) refusal = error;
+        }
         throw error;
       }
       instance.started();
@@ -357,6 +365,41 @@ export class Plugins {
     });
     if (refusal) throw refusal;
   }
+
+  /**
+   * Makes and starts it. A broker that takes connections may not be whole yet, just after its own start: what works over
+   * one and finds it away is made anew until it is there, for a minute at most.
+   */
+  async #begun<Plugin extends Startable>(instance: PluginInstance, make: () => Plugin): Promise<Plugin> {
+    const { logger } = this.#shared;
+    const { signal } = instance.host;
+    const deadline = performance.now() + startPatienceMs;
+    for (let pauseMs: number = startPauseMs.first; ; pauseMs = Math.min(2 * pauseMs, startPauseMs.last)) {
+      const plugin = make();
+      try {
+        await plugin.start();
+        return plugin;
+      } catch (error) {
+        const isLast = performance.now() + pauseMs > deadline;
+        if (isLast || !instance.isOverConnection || !isPassing(error) || instance.state === 'failed') throw error;
+        logger.warn(
+          { err: error, plugin: instance.name, type: instance.type },
+          'a plugin cannot start yet; trying again',
+        );
+        if (!(await sleep(pauseMs, signal))) throw error;
+      }
+    }
+  }
+}
+
+interface Startable {
+  start(): Promise<void>;
+  stop(deadlineMs: number): Promise<void>;
+}
+
+/** Whether it may go well later: what no waiting mends is said in our own words, and names no time to ask again after. */
+function isPassing(error: unknown): boolean {
+  return !(error instanceof MillraceError) || error.retryAfterSeconds !== undefined;
 }
 
 /** The provider, with its code fenced: a function on the main thread may throw long after its call has ended. */

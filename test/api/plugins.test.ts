@@ -1,12 +1,14 @@
 import { join } from 'node:path';
 import { request } from 'undici';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { onStray } from '../../core/host/plugins.ts';
 import { pino } from 'pino';
-import { eventually, testGateway, type TestGateway } from '../support/gateway.ts';
+import { eventually, startingGateway, testGateway, type TestGateway } from '../support/gateway.ts';
+import { startsOf } from '../support/plugins/late.ts';
 import { isLong, saw } from '../support/promise.ts';
 
 const hostile = join(import.meta.dirname, '../support/plugins/hostile.ts');
+const late = join(import.meta.dirname, '../support/plugins/late.ts');
 const inline = join(import.meta.dirname, '../support/plugins/inline.ts');
 const logger = pino({ level: 'silent' });
 
@@ -169,5 +171,65 @@ describe('a queue that is not there', () => {
     const { statusCode, headers } = await request(`${gateway.url}/async-function/echo`, { method: 'POST' });
     expect([statusCode, headers['retry-after']]).toEqual([503, '5']);
     expect(await answers(gateway)).toEqual([200, 'alive']);
+  });
+});
+
+describe('a part whose broker takes connections and is not whole yet', () => {
+  const lateParts = (queue: string, connector: string): string =>
+    `connections: { broker: { kind: late } }
+queues: { late: { kind: late, connection: broker, ${queue} } }
+connectors: { http: { kind: http }, late-source: { kind: late, connection: broker, ${connector} } }
+functions: { echo: { behaviour: echo, invoke: { queue: late } } }
+`;
+  const starting = (queue: string, connector = 'times: 0'): ReturnType<typeof startingGateway> => {
+    startsOf.clear();
+    return startingGateway(lateParts(queue, connector), {}, [inline, late]);
+  };
+
+  it('is started again until it is, and works then', async () => {
+    const { gateway, starting: started } = await starting('times: 2', 'times: 1');
+    try {
+      await started;
+      expect(Object.fromEntries(startsOf)).toEqual({ late: 3, 'late-source': 2 });
+      const ready = await request(`${gateway.url}/readyz`);
+      expect([ready.statusCode, await ready.body.text()]).toEqual([200, expect.any(String)]);
+      const { statusCode } = await request(`${gateway.url}/async-function/echo`, { method: 'POST', body: 'later' });
+      expect(statusCode).toBe(202);
+    } finally {
+      await gateway.stop(1000);
+    }
+  });
+
+  it('keeps nobody waiting who stops the gateway meanwhile', async () => {
+    const { gateway, starting: started } = await starting('times: 1000');
+    const ended = started.catch((error: unknown) => error);
+    await eventually(() => startsOf.get('late'));
+    await gateway.stop(1000);
+    expect(await ended).toMatchObject({ message: expect.stringContaining('of late went wrong') });
+    expect(startsOf.get('late')).toBeLessThan(5);
+  });
+
+  it('is not started again for what no waiting mends', async () => {
+    const { gateway, starting: started } = await starting('times: 1000, forGood: true');
+    await started;
+    const { body } = await request(`${gateway.url}/readyz`);
+    expect(await body.json()).toMatchObject({ ready: false, failed: [{ name: 'late' }] });
+    expect(startsOf.get('late')).toBe(1);
+    await gateway.stop(1000);
+  });
+
+  it('ends the start of the gateway when it is not whole after a minute, so that a supervisor starts that again', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    try {
+      const { gateway, starting: started } = await starting('times: 1000');
+      const ended = expect(started).rejects.toMatchObject({ code: 'queue.unavailable' });
+      await vi.advanceTimersByTimeAsync(90_000);
+      await ended;
+      expect(startsOf.get('late')).toBeGreaterThan(10);
+      vi.useRealTimers();
+      await gateway.stop(1000);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

@@ -67,7 +67,9 @@ async function create(driver: KafkaDriver, wish: JournalTopicWish): Promise<Topi
   await driver.createTopic({ topic, partitions: 1, replicas, settings });
   const made = await driver.describeTopic(topic);
   if (made) return made;
-  throw new MillraceError('queue.unavailable', `the topic ${topic} was made and is not there yet`);
+  throw new MillraceError('queue.unavailable', `the topic ${topic} was made and is not there yet`, {
+    retryAfterSeconds: 1,
+  });
 }
 
 function compare({ topic, replicas, minInsync, sync }: JournalTopicWish, there: TopicFacts): void {
@@ -120,7 +122,10 @@ function refusalOf(error: unknown, topic: string): unknown {
     );
   }
   if (refused.has(type)) return invalid(`the Kafka broker refuses to make the topic ${topic}: ${text}`);
-  return new MillraceError('queue.unavailable', `the topic ${topic} cannot be looked at: ${text}`, { cause: error });
+  return new MillraceError('queue.unavailable', `the topic ${topic} cannot be looked at: ${text}`, {
+    cause: error,
+    retryAfterSeconds: 1,
+  });
 }
 
 const refused = new Set([
