@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Callers } from './callers.ts';
@@ -21,12 +22,16 @@ export interface ScalePlan {
 
 const ok: CrashFunction = { name: 'ok', inline: true, concurrency: 8, attempts: 60 };
 const callers = 32;
+/** So long is waited until each has run something. */
+const sharedMs = 60_000;
 
 /** What came of it. */
 export interface ScaleRun {
   /** Before the kill. */
   readonly undisturbed: History;
-  /** How many attempts each gateway began until then. */
+  /** Of these, those that were made until each gateway took part. */
+  readonly warmedUpBy: number;
+  /** How many attempts each gateway began since. */
   readonly shares: readonly number[];
   /** At the end, all in all. */
   readonly history: History;
@@ -44,9 +49,12 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
     : shared;
   writeFileSync(config, configuration(queue, [ok], ledger));
   const fleet = new Fleet(config, { LEDGER: ledger }, gateways);
+  let warmedUpBy = 0;
   const calling = new Callers(seeded(seed), () => fleet.urls);
   try {
     await fleet.fill();
+    if (!apart) await sharing();
+    const before = sharesOf(await readExecutions(), gateways);
     await load();
     const undisturbed = await historyOf();
     const loading = load();
@@ -57,11 +65,31 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
     const codes = await fleet.stop();
     const complaints = [...ended.complaints];
     if (codes.some((code) => code !== 0)) complaints.push(`the gateways stopped with ${codes.join(' and ')}`);
-    return { undisturbed, shares: sharesOf(undisturbed, gateways), history: { ...ended, complaints } };
+    const shares = sharesOf(undisturbed.executions, gateways).map((share, place) => share - (before[place] ?? 0));
+    return { undisturbed, warmedUpBy, shares, history: { ...ended, complaints } };
   } finally {
     await calling.close();
     await fleet.dispose();
     rmSync(home, { recursive: true, force: true });
+  }
+
+  /**
+   * Calls until each gateway has run one: one that has had nothing to do looks for the work of others now and then only, and
+   * may come when all is done.
+   */
+  async function sharing(): Promise<void> {
+    const giveUpAt = performance.now() + sharedMs;
+    while (sharesOf(await readExecutions(), gateways).includes(0)) {
+      if (performance.now() > giveUpAt) return; // Then the shares will say it.
+      await calling.send(fleet.at(0)?.url ?? '', ok.name);
+    }
+    warmedUpBy = calling.accepted.length;
+  }
+
+  async function readExecutions(): Promise<Execution[]> {
+    const lines = (await readFile(ledger, 'utf8').catch(() => '')).split('\n');
+    // The last one may be half written.
+    return lines.slice(0, -1).map((line) => JSON.parse(line) as Execution);
   }
 
   async function load(): Promise<void> {
@@ -78,12 +106,11 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
     if (!first) throw new Error('the first gateway has ended by itself');
     const accepted = [...calling.accepted];
     const told = await readLedgers(first, accepted);
-    const lines = readFileSync(ledger, 'utf8').trim().split('\n');
     return {
       ...told,
       accepted,
       unknown: calling.unknown,
-      executions: lines.map((line) => JSON.parse(line) as Execution),
+      executions: await readExecutions(),
       attemptsOf: { ok: 1 },
       dying: new Set(),
       kills: fleet.kills,
@@ -94,7 +121,7 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
   }
 }
 
-function sharesOf({ executions }: History, gateways: number): number[] {
+function sharesOf(executions: readonly Execution[], gateways: number): number[] {
   const begun = executions.filter(({ event }) => event === 'start');
   return Array.from({ length: gateways }, (_, place) => begun.filter((each) => each.place === String(place)).length);
 }
