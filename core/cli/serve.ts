@@ -11,7 +11,7 @@ import { plantedBug } from '../delivery/failpoint.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
-import { createLogger, type LogOptions } from '../observe/log.ts';
+import { createLogger, type LogOptions, logWarnings } from '../observe/log.ts';
 import { asksForTraces, type Tracing, tracingOf } from '../observe/tracing.ts';
 import { version } from '../version.ts';
 import { type CliContext, standardConfig } from './context.ts';
@@ -72,11 +72,7 @@ export async function serve(
   process.stdout.on('error', () => undefined);
   process.on('uncaughtException', stray);
   process.on('unhandledRejection', stray);
-  // Node writes them to stderr, as text between the lines of the log, unless it is told to keep them to itself.
-  if (process.listenerCount('warning') > 0) {
-    process.removeAllListeners('warning');
-    process.on('warning', (warning) => logger.warn({ err: warning }, 'a warning of Node.js'));
-  }
+  logWarnings(logger);
   process.on('SIGHUP', (signal) => {
     if (isTerminalGone()) stop(signal);
     else if (isReady) void reload(signal);

@@ -10,7 +10,7 @@ import { planted } from '../delivery/failpoint.ts';
 import { onStray } from '../host/plugins.ts';
 import type { Registry } from '../host/registry.ts';
 import { Events } from '../observe/events.ts';
-import { createLogger } from '../observe/log.ts';
+import { createLogger, logWarnings } from '../observe/log.ts';
 import { Meter } from '../observe/meter.ts';
 import { Registry as Metrics } from '../observe/prometheus.ts';
 import { type Tracing, tracingOf } from '../observe/tracing.ts';
@@ -54,6 +54,7 @@ export async function runFront(registry: Registry): Promise<number> {
   };
   process.on('uncaughtException', stray);
   process.on('unhandledRejection', stray);
+  logWarnings(logger);
   const front = new Front(registry, place, settings, secrets, logger, await tracingOf(process.env, logger, version));
   await front.start(settings);
   process.off('message', early);

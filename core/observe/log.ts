@@ -48,6 +48,13 @@ export function createLogger({ format, level, secrets, about, write = toStandard
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, ...mixin }, destination);
 }
 
+/** Node writes its warnings to stderr, as text between the lines of the log, unless it is told to keep them to itself. */
+export function logWarnings(logger: Logger): void {
+  if (process.listenerCount('warning') === 0) return;
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => logger.warn({ err: warning }, 'a warning of Node.js'));
+}
+
 function toStandardOutput(text: string): void {
   process.stdout.write(text);
 }

@@ -242,4 +242,16 @@ describe('a warning of Node.js', () => {
     await logged(gateway, '"message":"mind"');
     for (const line of gateway.log) expect(() => JSON.parse(line) as unknown).not.toThrow();
   });
+
+  it('is one also where a process in front is warned', async () => {
+    const file = join(folderOf(), 'millrace.yaml');
+    writeFileSync(file, yamlOf([], ', processes: 2'));
+    // Of each process that there is, some time after its start.
+    const late = 'setTimeout(() => process.emitWarning("mind"), 2000).unref()';
+    running = await startGateway(file, { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(late)}` });
+    const { log } = running;
+    const told = (): boolean => log.some((line) => line.includes('"message":"mind"') && line.includes('"front":'));
+    await expect.poll(told, { timeout: 20_000 }).toBe(true);
+    for (const line of log) expect(() => JSON.parse(line) as unknown).not.toThrow();
+  });
 });
