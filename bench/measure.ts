@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { Pool } from 'undici';
 import { processStatus } from '../test/support/processes.ts';
+import { BareCalls } from './bare-calls.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -147,14 +148,19 @@ export async function loadCount(
   return closedLoop(subject, path, body, expected, () => left-- > 0);
 }
 
-function closedLoop(
+async function closedLoop(
   subject: Target,
   path: string,
   body: Buffer,
   expected: number,
   goesOn: () => boolean,
 ): Promise<Load> {
-  return measured(subject, path, body, expected, async (send, latencies) => {
+  const pool = new Pool(subject.url, { connections: 64, pipelining: 1 });
+  const send = async (): Promise<void> => {
+    const answer = await pool.request({ method: 'POST', path, headers: { 'content-type': 'text/plain' }, body });
+    expectAnswer(path, body, expected, answer.statusCode, await answer.body.bytes());
+  };
+  const load = await measured(subject, async (latencies) => {
     const one = async (): Promise<void> => {
       while (goesOn()) {
         const sentAt = performance.now();
@@ -164,6 +170,8 @@ function closedLoop(
     };
     await Promise.all(Array.from({ length: 64 }, one));
   });
+  await pool.close();
+  return load;
 }
 
 /**
@@ -178,7 +186,13 @@ export async function openLoad(
   rate: number,
   ms: number,
 ): Promise<Load> {
-  return measured(subject, path, body, expected, async (send, latencies) => {
+  const calls = new BareCalls(subject.url, path, body);
+  await calls.open(64);
+  const send = async (): Promise<void> => {
+    const answer = await calls.call();
+    expectAnswer(path, body, expected, answer.status, answer.body);
+  };
+  const load = await measured(subject, async (latencies) => {
     const startedAt = performance.now();
     const sent: Promise<void>[] = [];
     for (let count = 0; count < (rate * ms) / 1000; count++) {
@@ -189,30 +203,17 @@ export async function openLoad(
     }
     await Promise.all(sent);
   });
+  calls.close();
+  return load;
 }
 
-async function measured(
-  subject: Target,
-  path: string,
-  body: Buffer,
-  expected: number,
-  run: (send: () => Promise<void>, latencies: number[]) => Promise<void>,
-): Promise<Load> {
-  const pool = new Pool(subject.url, { connections: 64, pipelining: 1 });
+async function measured(subject: Target, run: (latencies: number[]) => Promise<void>): Promise<Load> {
   const latencies: number[] = [];
-  const send = async (): Promise<void> => {
-    const answer = await pool.request({ method: 'POST', path, headers: { 'content-type': 'text/plain' }, body });
-    const bytes = await answer.body.bytes();
-    if (answer.statusCode !== expected)
-      throw new Error(`${path}: ${answer.statusCode} ${Buffer.from(bytes).toString()}`);
-    if (expected === 200 && bytes.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
-  };
   const cpuBefore = cpuMs(subject.pid);
   const startedAt = performance.now();
-  await run(send, latencies);
+  await run(latencies);
   const seconds = (performance.now() - startedAt) / 1000;
   const cpu = cpuMs(subject.pid) - cpuBefore;
-  await pool.close();
   latencies.sort((a, b) => a - b);
   return {
     requests: latencies.length,
@@ -221,6 +222,11 @@ async function measured(
     p50Ms: quantile(latencies, 0.5),
     p99Ms: quantile(latencies, 0.99),
   };
+}
+
+function expectAnswer(path: string, body: Buffer, expected: number, status: number, answer: Uint8Array): void {
+  if (status !== expected) throw new Error(`${path}: ${status} ${Buffer.from(answer).toString()}`);
+  if (expected === 200 && answer.byteLength !== body.byteLength) throw new Error(`${path}: another body came back`);
 }
 
 export function quantile(sorted: readonly number[], fraction: number): number {
