@@ -7,14 +7,20 @@ export interface BareAnswer {
   readonly body: Buffer;
 }
 
+interface Call {
+  readonly answered: (answer: BareAnswer) => void;
+  readonly failed: (error: Error) => void;
+}
+
 interface Connection {
   readonly socket: Socket;
   /** The beginning of an answer whose end has not come yet. */
   begun: Buffer | undefined;
-  answered: ((answer: BareAnswer) => void) | undefined;
-  failed: ((error: Error) => void) | undefined;
+  call: Call | undefined;
 }
 
+/** More calls wait for one of them: fewer than a gateway takes in flight, which would refuse what is the machine's fault. */
+const mostConnections = 1000;
 const headEnd = Buffer.from('\r\n\r\n');
 
 /**
@@ -26,6 +32,7 @@ export class BareCalls {
   readonly #request: Buffer;
   readonly #idle: Connection[] = [];
   readonly #all: Socket[] = [];
+  readonly #waiting: Call[] = [];
 
   constructor(url: string, path: string, body: Buffer) {
     this.#url = new URL(url);
@@ -44,12 +51,12 @@ export class BareCalls {
 
   /** Rejects when the connection ends, or the answer does not say how long it is. */
   call(): Promise<BareAnswer> {
-    // The one that was used last: those that a burst has needed stay out of the way.
-    const connection = this.#idle.pop() ?? this.#connected();
-    return new Promise((resolve, reject) => {
-      connection.answered = resolve;
-      connection.failed = reject;
-      connection.socket.write(this.#request);
+    return new Promise((answered, failed) => {
+      const call = { answered, failed };
+      // The one that was used last: those that a burst has needed stay out of the way.
+      const connection = this.#idle.pop() ?? (this.#all.length < mostConnections ? this.#connected() : undefined);
+      if (connection) this.#send(connection, call);
+      else this.#waiting.push(call);
     });
   }
 
@@ -57,13 +64,18 @@ export class BareCalls {
     for (const socket of this.#all) socket.destroy();
   }
 
+  #send(connection: Connection, call: Call): void {
+    connection.call = call;
+    connection.socket.write(this.#request);
+  }
+
   #connected(): Connection {
     const { hostname: host, port } = this.#url;
     const socket = connect({ host, port: Number(port), noDelay: true });
-    const connection: Connection = { socket, begun: undefined, answered: undefined, failed: undefined };
+    const connection: Connection = { socket, begun: undefined, call: undefined };
     socket.on('data', (bytes: Buffer) => this.#read(connection, bytes));
-    socket.on('error', (error) => connection.failed?.(error));
-    socket.on('close', () => connection.failed?.(new Error('the server closed the connection')));
+    socket.on('error', (error) => connection.call?.failed(error));
+    socket.on('close', () => connection.call?.failed(new Error('the server closed the connection')));
     this.#all.push(socket);
     return connection;
   }
@@ -75,12 +87,14 @@ export class BareCalls {
     if (bodyAt < headEnd.byteLength) return;
     const head = all.toString('latin1', 0, bodyAt);
     const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
-    if (length === undefined) return connection.failed?.(new Error(`an answer without a length: ${head}`));
+    if (length === undefined) return connection.call?.failed(new Error(`an answer without a length: ${head}`));
     const end = bodyAt + Number(length);
     if (all.byteLength < end) return;
-    const { answered } = connection;
+    const { call } = connection;
     connection.begun = undefined;
-    this.#idle.push(connection);
-    answered?.({ status: Number(head.slice(9, 12)), body: all.subarray(bodyAt, end) });
+    const next = this.#waiting.shift();
+    if (next) this.#send(connection, next);
+    else this.#idle.push(connection);
+    call?.answered({ status: Number(head.slice(9, 12)), body: all.subarray(bodyAt, end) });
   }
 }

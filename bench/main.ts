@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- [--only ROW,ROW] [--write] [--profile] [--peer URL [--peer-pid PID]] [--quick]`: measures, prints, and with `--write` keeps what it measured in
+ * `npm run bench -- [--only ROW,ROW] [--write] [--profile] [--peer URL [--peer-pid PID]] [--quick] [--pairs 6]`: measures, prints, and with `--write` keeps what it measured in
  * bench/results.json and docs/benchmarks.md, where other rows stay as they are. Rows are those of bench/rows/index.ts, and
  * `proxy`, `queues` and `connectors`, which have sections of their own; all of them unless `--only` says. `--peer` puts any gateway
- * beside ours, whose function echo is at that URL (bench/proxy.ts). `--quick` is for trying a row: a fifth of the time. `--profile`
+ * beside ours, whose function echo is at that URL (bench/proxy.ts). More `--pairs` narrow the intervals of a noisy machine. `--quick` is for trying a row: a fifth of the time. `--profile`
  * looks where the gateways of the rows spend their time (`node --cpu-prof`) instead of how much: quick, and the figures are not kept.
  * `npm run bench -- --smoke [--write]` is the gate of bench/smoke.ts, and takes its baseline; `--control` shows that it can fail.
  */
@@ -26,6 +26,7 @@ const { values } = parseArgs({
     'peer-pid': { type: 'string' },
     write: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
+    pairs: { type: 'string', default: '6' },
     profile: { type: 'boolean', default: false },
     smoke: { type: 'boolean', default: false },
     control: { type: 'boolean', default: false },
@@ -79,7 +80,7 @@ async function all(): Promise<void> {
 
 async function measureRows(chosen: readonly Row[]): Promise<void> {
   const home = mkdtempSync(join(root, '.bench-'));
-  const bench: Bench = { home, blockMs: values.quick ? 1500 : 5000, pairs: values.quick ? 3 : 6 };
+  const bench: Bench = { home, blockMs: values.quick ? 1500 : 5000, pairs: values.quick ? 3 : Number(values.pairs) };
   const floor = await floors();
   console.log(floor);
   const found: Record<string, Partial<Result>> = {};
@@ -133,7 +134,7 @@ Written by \`npm run bench -- --write\`; \`--only ROW\` measures one of them. On
 ${machines.map((on, index) => `${index + 1}. ${on}.`).join('\n')}
 
 Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of both sides in turn (ABBA) after
-a block of each to warm up, six pairs. A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
+a block of each to warm up, six pairs where no other number stands. A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
 time of the server's process and its threads) with the interval in which that lies with 95 % (bootstrap); its bar is met
 where the worse end meets it. Any unexpected answer voids the run. Queue files lie on the disk of the sources,
 \`synchronous=FULL\`. Starts are with a filled compile cache (\`NODE_COMPILE_CACHE\`, as \`npm start\` has it).

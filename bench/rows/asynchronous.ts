@@ -1,6 +1,6 @@
 import { Servers } from '../sides/servers.ts';
 import { depth, drained, echoModule, post, startGateway } from '../gateway.ts';
-import { compare, cpuMs, type Load, load, openLoad, startSubject, type Subject } from '../measure.ts';
+import { compare, cpuMs, type Load, load, medianInterval, openLoad, startSubject, type Subject } from '../measure.ts';
 import { type Bench, compared, type Figure, type Row } from './row.ts';
 
 const body = Buffer.alloc(256, 'a');
@@ -24,8 +24,15 @@ export const accept: Row = {
   measure: async (bench) => {
     const subject = await accepting(bench, 'accept');
     const full = await load(subject, path, body, 202, bench.blockMs * 2);
-    const offered = await openLoad(subject, path, body, 202, perSecond, bench.blockMs * 2);
+    const offered: Load[] = [];
+    // Several, since what the host of the machine does for a second is the last percent of a block, whoever is measured.
+    for (let block = 0; block < bench.pairs; block++) {
+      offered.push(await openLoad(subject, path, body, 202, perSecond, bench.blockMs));
+    }
     await subject.stop();
+    const least = Math.min(...offered.map(rate));
+    const middle = offered.toSorted((one, other) => one.p99Ms - other.p99Ms)[Math.floor(offered.length / 2)] ?? full;
+    const [low, high] = medianInterval(offered.map(({ p99Ms }) => p99Ms));
     return [
       {
         what: 'durable accept of 256 bytes at saturation, gateway and its threads on one core',
@@ -35,9 +42,9 @@ export const accept: Row = {
       },
       {
         what: `durable accept of 256 bytes, ${perSecond.toLocaleString('en')}/s offered in an open loop`,
-        figure: `${Math.round(rate(offered))}/s, p50 ${offered.p50Ms.toFixed(1)} ms, p99 ${offered.p99Ms.toFixed(1)} ms, ${cost(offered)}`,
+        figure: `${Math.round(least)}/s, p50 ${middle.p50Ms.toFixed(1)} ms, p99 ${middle.p99Ms.toFixed(1)} ms (${low.toFixed(1)}–${high.toFixed(1)}, ${offered.length} blocks), ${cost(middle)}`,
         bar: 'all of it at p99 ≤ 15 ms',
-        met: rate(offered) >= perSecond * 0.99 && offered.p99Ms <= 15,
+        met: least >= perSecond * 0.99 && high <= 15,
       },
     ];
   },

@@ -36,7 +36,7 @@ export function compared(
   most: number | undefined,
 ): Figure {
   const [low, high] = medianInterval(ratios);
-  const ratio = `${median(ratios).toFixed(2)} × (${low.toFixed(2)}–${high.toFixed(2)})`;
+  const ratio = `${median(ratios).toFixed(2)} × (${low.toFixed(2)}–${high.toFixed(2)}, ${ratios.length} pairs)`;
   const cpu = ({ cpuPerThousand }: Load): string => cpuPerThousand.toFixed(0);
   const p50 = ({ p50Ms }: Load): string => p50Ms.toFixed(2);
   const figure = `${ratio}: ${cpu(ours)} against ${cpu(peer)} CPU-ms per 1,000; p50 ${p50(ours)} against ${p50(peer)} ms`;
