@@ -112,7 +112,7 @@ export interface Settlement {
  * An invocation on its way through the stages, with the settlement owed to its sender. Each stage fills in its own
  * part; a stage that finds `outcome` set by an earlier one leaves the delivery as it is.
  */
-export class Delivery {
+export class Delivery implements Linked {
   /** Instance name of the connector, or `queue:NAME` for a lease. */
   readonly source: string;
   readonly request: DeliveryRequest;
@@ -143,8 +143,9 @@ export class Delivery {
   outcome: Outcome | undefined = undefined;
   /** Set by the host: what the source took for this delivery, given back once it is settled. */
   credit: Pick<Credit, 'giveBack'> | undefined = undefined;
-  /** Set by the host: its place among what connectors have in the pipeline. */
-  given: Linked | undefined = undefined;
+  /** Set by the host: its place among what its connector has in the pipeline. */
+  previous: Linked | undefined = undefined;
+  next: Linked | undefined = undefined;
   /** analyze, where there is tracing. */
   trace: DeliveryTrace | undefined = undefined;
   /** Set when the pipeline has taken it: a source that emits it twice must not have it run twice. */

@@ -1,15 +1,7 @@
-import {
-  catchError,
-  EMPTY,
-  mergeAll,
-  type Observable,
-  type OperatorFunction,
-  Subject,
-  Subscription,
-} from '../kit/rxjs.ts';
+import { mergeAll, Observable, type OperatorFunction, Subject, Subscription } from '../kit/rxjs.ts';
 import type { Logger } from 'pino';
 import type { Clock } from '../contracts/clock.ts';
-import type { Delivery, Linked, Settled } from '../contracts/delivery.ts';
+import type { Delivery, Settled } from '../contracts/delivery.ts';
 import { LaneSource } from '../delivery/lanes.ts';
 import type { Catalog } from '../functions/catalog.ts';
 import { Ring, unlink } from '../kit/ring.ts';
@@ -28,26 +20,40 @@ export interface SourcesParts {
   readonly resultBody: number;
 }
 
+/** A connector of which deliveries are taken. */
+interface Taken {
+  /** What it has in the pipeline, but for calls: those end with their callers' connections. */
+  readonly given: Ring<Delivery>;
+  taking: Subscription | undefined;
+  /** Nothing of it is run any more. */
+  isAborted: boolean;
+}
+
 /** The one subscription of the process: every connector and every lane of every queue, through the one pipeline. */
 export class Sources {
   readonly #parts: SourcesParts;
-  readonly #merged = new Subject<Observable<Delivery>>();
+  /** Lanes. */
+  readonly #opened = new Subject<Observable<Delivery>>();
   readonly #flow = new Subscription();
   readonly #lanes: { readonly manager: LaneManager; readonly source: LaneSource }[] = [];
-  readonly #taken = new Map<RunningConnector, { readonly out: Subject<Delivery>; taking: Subscription | undefined }>();
-  /** What connectors have in the pipeline, but for calls: those end with their callers' connections. */
-  readonly #given = new Ring<Given>();
-  /** Connectors of which nothing is run any more. */
-  readonly #aborted = new WeakSet<RunningConnector>();
+  readonly #taken = new Map<RunningConnector, Taken>();
+  /** Of connectors: to merge them as lanes are, with a Subject for each, costs as much as a stage. */
+  #enter = (_delivery: Delivery): void => {
+    throw new Error('the pipeline has not been started');
+  };
 
   constructor(parts: SourcesParts) {
     this.#parts = parts;
   }
 
   start(pipeline: OperatorFunction<Delivery, Settled>): void {
+    const merged = new Observable<Delivery>((subscriber) => {
+      this.#enter = (delivery) => subscriber.next(delivery);
+      this.#opened.pipe(mergeAll()).subscribe(subscriber);
+    });
     this.#flow.add(
-      this.#merged.pipe(mergeAll(), pipeline).subscribe({
-        next: ({ delivery: { given } }) => given && unlink(given),
+      merged.pipe(pipeline).subscribe({
+        next: ({ delivery }) => unlink(delivery),
         error: (error: unknown) => this.#parts.logger.fatal({ err: error }, 'the pipeline ended'),
       }),
     );
@@ -61,22 +67,20 @@ export class Sources {
     const manager = new LaneManager(queueName, queue, source, catalog, logger);
     this.#lanes.push({ manager, source });
     source.start();
-    this.#flow.add(manager.sources().subscribe((lane) => this.#merged.next(lane)));
+    this.#flow.add(manager.sources().subscribe((lane) => this.#opened.next(lane)));
   }
 
   /** Merges a connector in, so that its failure is its own. */
   addConnector(running: RunningConnector): void {
     const { instance, connector, credit, intake } = running;
-    const out = new Subject<Delivery>();
-    const taken = { out, taking: undefined as Subscription | undefined };
+    const taken: Taken = { given: new Ring<Delivery>(), taking: undefined, isAborted: false };
     this.#taken.set(running, taken);
-    this.#merged.next(out);
     const give = (delivery: Delivery): void => {
       if ((intake || delivery.settlement.kind === 'settles') && !delivery.entered) {
-        this.#given.add((delivery.given = new Given(delivery, running)));
-        if (this.#aborted.has(running)) delivery.abort('stopping');
+        taken.given.add(delivery);
+        if (taken.isAborted) delivery.abort('stopping');
       }
-      out.next(delivery);
+      this.#enter(delivery);
     };
     intake?.runs(give);
     const settled = {
@@ -87,15 +91,8 @@ export class Sources {
       },
     };
     void instance.step(() => {
-      const taking = connector
-        .deliveries(credit)
-        .pipe(
-          catchError((error: unknown) => {
-            instance.fail(error);
-            return EMPTY;
-          }),
-        )
-        .subscribe((delivery) => {
+      const taking = connector.deliveries(credit).subscribe({
+        next: (delivery) => {
           if (running.inFlight >= credit.outstanding) {
             // Without bounds it would flood the gateway. What it emitted is not run, and not acknowledged either.
             instance.fail(new Error('it emitted a delivery for which it had taken no credit'));
@@ -105,7 +102,9 @@ export class Sources {
           delivery.credit = settled;
           if (intake) intake.take(delivery);
           else give(delivery);
-        });
+        },
+        error: (error: unknown) => instance.fail(error),
+      });
       taken.taking = taking;
       instance.host.signal.addEventListener('abort', () => taking.unsubscribe(), { once: true });
     });
@@ -117,12 +116,10 @@ export class Sources {
     running.intake?.drain();
   }
 
-  /** It has been stopped: nothing of it is kept, once the last of it has ended. */
+  /** It has been stopped: nothing of it is kept. What it has in the pipeline goes on to its end. */
   remove(running: RunningConnector): void {
     this.leave(running);
-    const taken = this.#taken.get(running);
     this.#taken.delete(running);
-    void running.credit.whenIdle().then(() => taken?.out.complete());
   }
 
   /** Nothing more is taken from anywhere. */
@@ -149,25 +146,14 @@ export class Sources {
 
   /** What runs of it, and what it has waiting here, goes back to its source. */
   abortConnector(running: RunningConnector): void {
-    this.#aborted.add(running);
-    for (const { source, delivery } of this.#given.items) if (source === running) delivery.abort('stopping');
+    const taken = this.#taken.get(running);
+    if (!taken) return;
+    taken.isAborted = true;
+    for (const delivery of taken.given.items) delivery.abort('stopping');
   }
 
   stop(): void {
     this.#flow.unsubscribe();
     for (const { source } of this.#lanes) source.stop();
-  }
-}
-
-/** The place of a delivery among those that connectors have in the pipeline. */
-class Given implements Linked {
-  previous: Linked | undefined;
-  next: Linked | undefined;
-  readonly delivery: Delivery;
-  readonly source: RunningConnector;
-
-  constructor(delivery: Delivery, source: RunningConnector) {
-    this.delivery = delivery;
-    this.source = source;
   }
 }
