@@ -110,7 +110,8 @@ async function own(name: string, config: Readonly<Record<string, unknown>>): Pro
 /** As the pipeline makes it: the signal exists once somebody asks for it; none of these is ever aborted. */
 class BenchCall implements Call {
   readonly invocation: Invocation;
-  readonly deadline = performance.now() + 20_000;
+  readonly startedAt = performance.now();
+  readonly deadline = this.startedAt + 20_000;
   #controller: AbortController | undefined;
 
   constructor(invocation: Invocation) {

@@ -53,6 +53,8 @@ export interface CallWatcher {
 /** One attempt, as a provider gets it. */
 export interface Call {
   readonly invocation: Invocation;
+  /** Monotonic ms: when it began. */
+  readonly startedAt: number;
   /** Monotonic ms. The attempt is void after it. */
   readonly deadline: number;
   /**

@@ -32,6 +32,7 @@ export function execute(services: PipelineServices, ended: (delivery: Delivery) 
  */
 class Attempt implements Call, Expiring, Interruptible {
   readonly invocation: Invocation;
+  readonly startedAt: number;
   readonly deadline: number;
   previous: Expiring['previous'] = undefined;
   next: Expiring['next'] = undefined;
@@ -52,6 +53,7 @@ class Attempt implements Call, Expiring, Interruptible {
     this.#services = services;
     this.#ended = ended;
     this.invocation = invocation;
+    this.startedAt = delivery.startedAt;
     this.deadline = delivery.startedAt + invocation.timeoutMs;
   }
 
@@ -94,7 +96,7 @@ class Attempt implements Call, Expiring, Interruptible {
   }
 
   #elapsedMs(): number {
-    return this.#services.clock.monotonic() - this.#delivery.startedAt;
+    return this.#services.clock.monotonic() - this.startedAt;
   }
 
   #stop(outcome: Outcome, reason: DOMException): void {

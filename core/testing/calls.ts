@@ -32,10 +32,12 @@ export function makeInvocation(name: string, set: Partial<Invocation> = {}): Inv
 
 /** One attempt with a signal that aborts at its deadline, or with the signal given. */
 export function makeCall(invocation: Invocation, signal?: AbortSignal): Call {
-  const deadline = performance.now() + invocation.timeoutMs;
+  const startedAt = performance.now();
+  const deadline = startedAt + invocation.timeoutMs;
   const given = signal ?? AbortSignal.timeout(invocation.timeoutMs);
   return {
     invocation,
+    startedAt,
     deadline,
     signal: given,
     watch: (watcher) => {

@@ -42,8 +42,8 @@ const planted: Readonly<Record<string, { readonly finds: string; readonly plant:
 };
 
 /** The call, but for the news of its end. */
-function deaf({ invocation, deadline }: Call): Call {
-  return { invocation, deadline, signal: new AbortController().signal, watch: () => undefined };
+function deaf({ invocation, startedAt, deadline }: Call): Call {
+  return { invocation, startedAt, deadline, signal: new AbortController().signal, watch: () => undefined };
 }
 
 function rebodied(invoke: Invoke, change: (body: Readable) => Readable): Invoke {

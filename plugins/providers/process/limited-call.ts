@@ -29,12 +29,14 @@ export function withinLimits(
 
 class LimitedCall implements Call {
   readonly invocation: Call['invocation'];
+  readonly startedAt: number;
   readonly deadline: number;
   readonly #controller = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
 
   constructor(call: Call, limitMs: number | undefined, clock: Clock) {
     this.invocation = call.invocation;
+    this.startedAt = call.startedAt;
     this.deadline = Math.min(call.deadline, clock.monotonic() + (limitMs ?? Infinity));
     if (limitMs !== undefined) this.#expireIn(limitMs);
     call.watch({ aborted: (reason) => this.#controller.abort(reason) });

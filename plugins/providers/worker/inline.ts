@@ -50,8 +50,7 @@ export class InlineFunction {
     const loaded = this.#loaded;
     if (!loaded) return Promise.resolve(failed('crash', { code: 'function.crashed', message: this.#failure }, 0));
     const { clock } = this.#host;
-    const startedAt = clock.monotonic();
-    const { invocation } = call;
+    const { invocation, startedAt } = call;
     const { body } = invocation;
     try {
       const context = new InlineContext(call, this.settings, this.#host);
