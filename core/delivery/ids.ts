@@ -1,8 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 
 const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-/** Every two characters, so that an id is put together from half as many pieces. */
-const pairs = Array.from({ length: 1024 }, (_, number) => `${alphabet[number >> 5]}${alphabet[number & 31]}`);
+const codes = Buffer.from(alphabet);
 /** Large, since to ask for randomness costs more than the randomness. */
 const pool = new Uint8Array(65_536);
 let used = pool.length;
@@ -19,15 +18,39 @@ export function createId(nowMs: number): string {
     lastTime = nowMs;
     timePart = encodeTime(nowMs);
   }
-  if (used + 16 > pool.length) {
+  if (used === pool.length) {
     randomFillSync(pool);
     used = 0;
   }
-  let id = timePart;
-  // 10 of each two bytes' 16 bits: wasteful of randomness, which is cheap, and free of carries, which are not.
-  for (const end = used + 16; used < end; used += 2)
-    id += pairs[((pool[used] ?? 0) & 31) * 32 + ((pool[used + 1] ?? 0) & 31)];
-  return id;
+  const at = used;
+  used += 16;
+  // In one call: put together from pieces it takes half as long again, and leaves each of the steps behind.
+  return (
+    timePart +
+    String.fromCharCode(
+      code(at),
+      code(at + 1),
+      code(at + 2),
+      code(at + 3),
+      code(at + 4),
+      code(at + 5),
+      code(at + 6),
+      code(at + 7),
+      code(at + 8),
+      code(at + 9),
+      code(at + 10),
+      code(at + 11),
+      code(at + 12),
+      code(at + 13),
+      code(at + 14),
+      code(at + 15),
+    )
+  );
+}
+
+/** 5 bits of a byte: wasteful of randomness, which is cheap, and free of carries, which are not. */
+function code(at: number): number {
+  return codes[(pool[at] ?? 0) & 31] ?? 0;
 }
 
 /** Whether the text has the form of an id. */
