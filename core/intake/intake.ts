@@ -74,6 +74,11 @@ export class Intake {
   readonly #lanes = new Map<string, Run[]>();
   readonly #stop = new AbortController();
   readonly #isPlain: boolean;
+  /** Wall clock, ms: set while the messages of one go are taken. */
+  #takenAt: number | undefined;
+  readonly #goneOn = (): void => {
+    this.#takenAt = undefined;
+  };
   /** Expressions take their time; messages go on in the order in which they came. */
   #tail: Promise<void> = Promise.resolve();
   #out: (delivery: Delivery) => void = () => {};
@@ -106,12 +111,18 @@ export class Intake {
 
   /** The delivery that the connector emits. */
   deliveryOf(message: SourceMessage, settlement: Settlement): Delivery {
-    const now = this.#parts.clock.now();
+    const now = this.#takenAt ?? this.#takeNow();
     const headers = headersOfMessage(message, this.#origin, now);
     const { function: name = '', ack } = this.#settings;
     const mode = ack === 'enqueued' ? 'async' : 'sync';
     const request = this.#request(message, name, headers, mode, { takenAt: now });
     return new Delivery(this.#config.name, request, settlement, message);
+  }
+
+  /** What comes at one go, before any promise goes on, has one time: to look at the clock for each costs as much as a stage. */
+  #takeNow(): number {
+    queueMicrotask(this.#goneOn);
+    return (this.#takenAt = this.#parts.clock.now());
   }
 
   /** Where what is to be run goes. */
