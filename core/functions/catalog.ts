@@ -2,8 +2,14 @@ import { Subject, type Observable } from '../kit/rxjs.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { FunctionPolicy } from '../contracts/policy.ts';
 import type { LaneStats, Queue } from '../contracts/queue.ts';
-import type { FunctionEntry, FunctionSpec, FunctionStatus, Provider } from '../contracts/provider.ts';
-import { qualified } from '../kit/names.ts';
+import {
+  type FunctionEntry,
+  type FunctionSpec,
+  type FunctionStatus,
+  type Provider,
+  systemNamespace,
+} from '../contracts/provider.ts';
+import { namespaceOf, qualified } from '../kit/names.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
 
 export interface CatalogChange {
@@ -14,6 +20,8 @@ export interface CatalogChange {
 /** What the pipeline needs of one function, beside what it is. */
 export interface CatalogEntry extends FunctionEntry {
   readonly slots: FunctionSlots;
+  /** One of Millrace's own. To look at the name with each call costs as much as to find it. */
+  readonly isOwn: boolean;
 }
 
 /**
@@ -55,8 +63,10 @@ export class Catalog {
     const status = this.#early.get(spec.name) ?? before?.status ?? unknownStatus(spec.name);
     this.#early.delete(spec.name);
     const slots = before?.slots ?? new FunctionSlots(1, this.#clock);
+    const { name, provider: providerName } = spec;
+    const isOwn = namespaceOf(name) === systemNamespace;
     return this.#put(
-      { name: spec.name, provider, providerName: spec.provider, spec, policy, status, slots },
+      { name, provider, providerName, spec, policy, status, slots, isOwn },
       before ? 'changed' : 'added',
     );
   }

@@ -2,7 +2,6 @@ import type { Delivery } from '../contracts/delivery.ts';
 import type { Invocation } from '../contracts/invocation.ts';
 import type { FunctionAuth } from '../contracts/policy.ts';
 import type { CatalogEntry } from '../functions/catalog.ts';
-import { systemNamespace } from '../contracts/provider.ts';
 import type { Refusal } from '../kit/outcome.ts';
 import { admit, isCall } from './admit.ts';
 import { isFull, waitingRoomFull } from './decide.ts';
@@ -20,11 +19,12 @@ export function lookup(services: PipelineServices): Stage {
     if (!invocation) return;
     const entry = catalog.get(invocation.function);
     // Millrace's own functions run from queues only: over HTTP they would call wherever the caller says.
-    if (!entry || (!delivery.request.lease && entry.name.endsWith(`.${systemNamespace}`))) {
+    if (!entry || (entry.isOwn && !delivery.request.lease)) {
       return refuse(delivery, 'missing', notDeployed(invocation.function));
     }
+    if (!isCall(delivery)) return found(delivery, invocation, entry);
     const auth = entry.policy.auth ?? services.functionAuth;
-    if (auth === 'public' || !isCall(delivery)) return found(delivery, invocation, entry);
+    if (auth === 'public') return found(delivery, invocation, entry);
     return ifAdmitted(delivery, invocation, entry, auth);
   };
 
