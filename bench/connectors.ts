@@ -2,7 +2,7 @@
  * Broker → function → acknowledgement, next to a bare loop over the same client library: `npm run bench:connectors --
  * [--messages 80000] [--rounds 7] [--write] [KIND…]`. `--write` puts the table into docs/benchmarks.md.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
@@ -25,20 +25,54 @@ const kinds = positionals.length > 0 ? positionals : Object.keys(sources);
 /** CPU of ours ÷ CPU of the bare loop. */
 const bar = 1.5;
 
-/** CPU of the consumer, µs a message. `run` names it, and what it reads where that is gone after it. */
-async function consume(kind: string, source: Source, side: 'bare' | 'ours', url: string, run: string): Promise<number> {
-  const name = source.isKept ? `bench-${kind}` : run;
-  if (!filled.has(name)) await source.fill?.(url, name, (source.warmUp ?? warmUp) + messages);
-  filled.add(name);
-  const send = await source.sender?.(url, name);
-  const args = [join(import.meta.dirname, 'connectors/consume.ts'), kind, side, url, name, run, String(messages)];
-  const consumer = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], timeout: 600_000 });
-  for await (const line of createInterface(consumer.stdout)) {
-    if (line === 'more') await send?.(step);
-    else if (!/^[\d.]+$/.test(line)) throw new Error(`the consumer of ${run} says ${line}`);
-    else return Number(line);
+/**
+ * Messages of one side in a row: a tenth of a second at most. What else a machine does can double the CPU time of all that runs
+ * on it, for seconds at a time; of two blocks that follow one another it meets both alike.
+ */
+const block = 10_000;
+/** Where none have to be put in before, there are so many times as many: the more pairs, the closer the median. */
+const timesOfSent = 4;
+
+/** One side, in a process of its own, which waits between its blocks. */
+class Consumer {
+  readonly #run: string;
+  readonly #process: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #send: ((count: number) => Promise<void>) | undefined;
+
+  /** `run` names it, and what it reads where that is gone after it. */
+  static async start(kind: string, source: Source, side: 'bare' | 'ours', url: string, run: string): Promise<Consumer> {
+    const name = source.isKept ? `bench-${kind}` : run;
+    if (!filled.has(name)) await source.fill?.(url, name, (source.warmUp ?? warmUp) + messages);
+    filled.add(name);
+    const send = await source.sender?.(url, name);
+    return new Consumer([kind, side, url, name, run, String(block)], run, send);
   }
-  throw new Error(`the consumer of ${run} ended before it was done`);
+
+  private constructor(args: readonly string[], run: string, send: ((count: number) => Promise<void>) | undefined) {
+    const file = join(import.meta.dirname, 'connectors/consume.ts');
+    const consumer = spawn(process.execPath, [file, ...args], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 600_000 });
+    this.#run = run;
+    this.#process = consumer;
+    this.#lines = createInterface(consumer.stdout)[Symbol.asyncIterator]();
+    this.#send = send;
+  }
+
+  /** CPU over one block, µs a message. */
+  async block(): Promise<number> {
+    this.#process.stdin?.write('go\n');
+    for (;;) {
+      const { done, value: line } = await this.#lines.next();
+      if (done) throw new Error(`the consumer of ${this.#run} ended before it was done`);
+      if (line === 'more') await this.#send?.(step);
+      else if (/^\d+$/.test(line)) return Number(line) / block;
+      else throw new Error(`the consumer of ${this.#run} says ${line}`);
+    }
+  }
+
+  end(): void {
+    this.#process.stdin?.end();
+  }
 }
 
 const filled = new Set<string>();
@@ -51,14 +85,27 @@ const rows: string[] = [];
     if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
     const url = await servers.url(source.broker, source.settings);
     const found = { bare: [] as number[], ours: [] as number[] };
+    const ratios: number[] = [];
     for (let round = 0; round < rounds; round++) {
-      // In turn, and back again, so that what else the machine does meets both alike.
-      for (const side of round % 2 === 0 ? (['bare', 'ours'] as const) : (['ours', 'bare'] as const)) {
-        found[side].push(await consume(kind, source, side, url, `bench-${kind}-${side}-${round}`));
+      const bare = await Consumer.start(kind, source, 'bare', url, `bench-${kind}-bare-${round}`);
+      const ours = await Consumer.start(kind, source, 'ours', url, `bench-${kind}-ours-${round}`);
+      const pairs: number[] = [];
+      const count = source.sender ? messages * timesOfSent : messages;
+      for (let pair = -(source.warmUp ?? warmUp) / block; pair < count / block; pair++) {
+        // In turn, and back again.
+        const [first, second] = pair % 2 === 0 ? [bare, ours] : [ours, bare];
+        const [a, b] = [await first.block(), await second.block()];
+        if (pair < 0) continue;
+        const [own, other] = first === ours ? [a, b] : [b, a];
+        found.ours.push(own);
+        found.bare.push(other);
+        pairs.push(own / other);
       }
-      console.log(`${round} ${kind}: bare ${found.bare.at(-1)} µs, ours ${found.ours.at(-1)} µs a message`);
+      bare.end();
+      ours.end();
+      ratios.push(median(pairs));
+      console.log(`${round} ${kind}: ${median(pairs).toFixed(2)} ×, of ${pairs.length} pairs`);
     }
-    const ratios = found.ours.map((ours, round) => ours / (found.bare[round] ?? Number.NaN));
     const [least, most] = medianInterval(ratios);
     const ratio = `${median(ratios).toFixed(2)} × (${least.toFixed(2)}–${most.toFixed(2)})`;
     const cells = [kind, median(found.bare).toFixed(1), median(found.ours).toFixed(1), ratio];
@@ -69,12 +116,13 @@ const rows: string[] = [];
 const text = `Written by \`npm run bench:connectors -- --write\` on ${circumstances()}.
 Floors of the machine: ${floor}.
 
-Method: a broker with messages of 256 bytes, and a consumer in a process of its own, with at most 64 unacknowledged and a
-function on the main thread that does nothing (kafkajs gives them one by one). CPU of the consumer's process, all of its threads, over ${messages.toLocaleString('en')} messages;
+Method: a broker with messages of 256 bytes, and two consumers in processes of their own, with at most 64 unacknowledged and a
+function on the main thread that does nothing (kafkajs gives them one by one). CPU of the consumer's process, all of its threads, over ${messages.toLocaleString('en')} messages (where they need not be put
+in before, ${(messages * timesOfSent).toLocaleString('en')}), in blocks of ${block.toLocaleString('en')} of either side in turn (there and back), since what else the machine does may double the CPU time of all for seconds;
 ${warmUp.toLocaleString('en')} go before, until V8 has compiled both sides (of MQTT ${(sources['mqtt']?.warmUp ?? warmUp).toLocaleString('en')}, until the memory queue has as
-much to remember as it ever will). ${rounds} times of each in turn (there and back), medians. The ratio is the
-median of the ratios within a round, with the interval in which it lies with 95 % (bootstrap); the bar is met where the
-worse end of that meets it. Bare: the loop that one would write over the same client library, each message
+much to remember as it ever will). ${rounds} rounds, each with two new processes, medians. The ratio of a round is the median of those of
+its pairs of blocks; the ratio is the median of those of the rounds, with the interval in which it lies with 95 % (bootstrap); the bar is met
+where the worse end of that meets it. Bare: the loop that one would write over the same client library, each message
 acknowledged when its handler has resolved. The bar: at most ${bar} × the CPU of that.
 
 Brokers of \`mqtt\` and \`nats\` keep nothing for whoever is not there yet: they are sent ${step} messages at a time, four times as

@@ -1,34 +1,51 @@
 /**
  * One side of a comparison, in a process of its own: `node bench/connectors/consume.ts KIND bare|ours URL NAME GROUP COUNT`.
- * Prints the CPU time of the process over so many messages, µs for each; `warmUp` others go before. For sources with a
- * sender it prints `more` each time that `step` messages are to be sent.
+ * For each line that it reads it handles COUNT messages and prints the CPU time that the process has used since it printed one
+ * before, µs; in between its messages wait for their handler. For sources with a sender it prints `more` each time that
+ * `step` messages are to be sent.
  */
 import '../../core/v8-flags.ts'; // As `millrace serve` has them, and either side alike.
 import { mkdtempSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { loadConfig } from '../../core/config/load.ts';
 import { compose } from '../../core/host/compose.ts';
 import { Gateway } from '../../core/host/gateway.ts';
 import { builtIns, testDefaults } from '../../test/support/gateway.ts';
-import { sources, step, warmUp as standardWarmUp } from './sources.ts';
+import { sources, step } from './sources.ts';
 
 const [kind = '', side, url = '', name = '', group = '', count = '0'] = process.argv.slice(2);
 const source = sources[kind];
 if (!source) throw new Error(`there is no ${kind}; there are ${Object.keys(sources).join(', ')}`);
-const { warmUp = standardWarmUp } = source;
-const all = warmUp + Number(count);
 let seen = 0;
-let begun = process.cpuUsage();
-const done = Promise.withResolvers<void>();
+let left = 0;
+let used = process.cpuUsage();
+/** While it is the turn of the other side. */
+let turn: PromiseWithResolvers<void> | undefined = Promise.withResolvers();
 const handle = async (): Promise<void> => {
-  if (++seen === warmUp) begun = process.cpuUsage();
-  if (seen === all) done.resolve();
+  if (turn) await turn.promise;
   // Without the stream of stdout, which costs more than its share of the messages.
-  if (source.sender && seen % step === 0) writeSync(1, 'more\n');
+  if (++seen % step === 0 && source.sender) writeSync(1, 'more\n');
+  if (--left === 0) ended();
 };
+
+function ended(): void {
+  turn = Promise.withResolvers();
+  const { user, system } = process.cpuUsage(used);
+  used = process.cpuUsage();
+  writeSync(1, `${user + system}\n`);
+}
+
+createInterface(process.stdin)
+  .on('line', () => {
+    left = Number(count);
+    turn?.resolve();
+    turn = undefined;
+  })
+  .on('close', () => process.exit(0));
 
 /** From now on nothing is lost that is sent. */
 function listens(): void {
@@ -36,7 +53,8 @@ function listens(): void {
 }
 
 if (side === 'bare') {
-  void source.bare(url, name, group, handle).then(listens, done.reject);
+  await source.bare(url, name, group, handle);
+  listens();
 } else {
   (globalThis as { benchHandle?: typeof handle }).benchHandle = handle;
   const folder = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
@@ -63,7 +81,3 @@ connectors: { bench: { ${source.connector(name, group)}, function: handle, credi
   }
   listens();
 }
-await done.promise;
-const { user, system } = process.cpuUsage(begun);
-writeSync(1, `${((user + system) / Number(count)).toFixed(2)}\n`);
-process.exit(0);
