@@ -30,6 +30,8 @@ const bar = 1.5;
  * on it, for seconds at a time; of two blocks that follow one another it meets both alike.
  */
 const block = 10_000;
+if (!(messages > 0) || messages % block > 0)
+  throw new Error(`--messages ${values.messages}: expected a multiple of ${block}`);
 /** Where none have to be put in before, there are so many times as many: the more pairs, the closer the median. */
 const timesOfSent = 4;
 
