@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [--only ROW,ROW] [--write] [--profile] [--peer URL [--peer-pid PID]] [--quick] [--pairs 6]`: measures, prints, and with `--write` keeps what it measured in
+ * `npm run bench -- [--only ROW,ROW] [--write] [--profile] [--peer URL [--peer-pid PID]] [--quick] [--pairs 30]`: measures, prints, and with `--write` keeps what it measured in
  * bench/results.json and docs/benchmarks.md, where other rows stay as they are. Rows are those of bench/rows/index.ts, and
  * `proxy`, `queues` and `connectors`, which have sections of their own; all of them unless `--only` says. `--peer` puts any gateway
  * beside ours, whose function echo is at that URL (bench/proxy.ts). More `--pairs` narrow the intervals of a noisy machine. `--quick` is for trying a row: a fifth of the time. `--profile`
@@ -26,7 +26,7 @@ const { values } = parseArgs({
     'peer-pid': { type: 'string' },
     write: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
-    pairs: { type: 'string', default: '6' },
+    pairs: { type: 'string', default: '30' },
     profile: { type: 'boolean', default: false },
     smoke: { type: 'boolean', default: false },
     control: { type: 'boolean', default: false },
@@ -37,7 +37,7 @@ const root = join(import.meta.dirname, '..');
 const sections: Readonly<Record<string, readonly string[]>> = {
   proxy: ['--quick'],
   queues: ['--jobs', '2000', '--rounds', '2'],
-  connectors: ['--messages', '5000', '--rounds', '2'],
+  connectors: ['--messages', '10000', '--rounds', '2'],
 };
 
 // The load comes from core 1; what is measured is on core 0.
@@ -80,7 +80,9 @@ async function all(): Promise<void> {
 
 async function measureRows(chosen: readonly Row[]): Promise<void> {
   const home = mkdtempSync(join(root, '.bench-'));
-  const bench: Bench = { home, blockMs: values.quick ? 1500 : 5000, pairs: values.quick ? 3 : Number(values.pairs) };
+  const bench: Bench = values.quick
+    ? { home, blockMs: 1500, blocks: 3, turnMs: 750, pairs: 6 }
+    : { home, blockMs: 5000, blocks: 6, turnMs: 1000, pairs: Number(values.pairs) };
   const floor = await floors();
   console.log(floor);
   const found: Record<string, Partial<Result>> = {};
@@ -133,8 +135,8 @@ Written by \`npm run bench -- --write\`; \`--only ROW\` measures one of them. On
 
 ${machines.map((on, index) => `${index + 1}. ${on}.`).join('\n')}
 
-Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of both sides in turn (ABBA) after
-a block of each to warm up, six pairs where no other number stands. A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
+Method: the server on core 0, a closed loop of 64 keep-alive connections on core 1; blocks of a second of both sides in turn
+(ABBA) after five of each to warm up (rows without a number of pairs: six pairs of 5 s). A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
 time of the server's process and its threads) with the interval in which that lies with 95 % (bootstrap); its bar is met
 where the worse end meets it. Any unexpected answer voids the run. Queue files lie on the disk of the sources,
 \`synchronous=FULL\`. Starts are with a filled compile cache (\`NODE_COMPILE_CACHE\`, as \`npm start\` has it).

@@ -263,16 +263,18 @@ export interface Compared {
   readonly peer: Load;
 }
 
+/** Of the pairs that count, so many more go before. */
+const warmUpPart = 1 / 6;
+
 /** Alternates blocks of both (ABBA), so that what else the machine does meets both alike. */
 export async function compare(ours: () => Promise<Load>, peer: () => Promise<Load>, pairs: number): Promise<Compared> {
   const ratios: number[] = [];
   const all: { ours: Load[]; peer: Load[] } = { ours: [], peer: [] };
-  await ours();
-  await peer();
-  for (let pair = 0; pair < pairs; pair++) {
+  for (let pair = -Math.ceil(pairs * warmUpPart); pair < pairs; pair++) {
     const first = pair % 2 === 0 ? 'ours' : 'peer';
     const a = await (first === 'ours' ? ours() : peer());
     const b = await (first === 'ours' ? peer() : ours());
+    if (pair < 0) continue;
     const [own, other] = first === 'ours' ? [a, b] : [b, a];
     all.ours.push(own);
     all.peer.push(other);

@@ -33,8 +33,9 @@ const { values } = parseArgs({
     write: { type: 'boolean', default: false },
   },
 });
-const blockMs = values.quick ? 1500 : 5000;
-const pairs = values.quick ? 2 : 6;
+/** Of a comparison (`Bench` in rows/row.ts says why they are short), and of the open loop. */
+const turns = values.quick ? { ms: 750, pairs: 4 } : { ms: 1000, pairs: 30 };
+const blocks = values.quick ? { ms: 1500, pairs: 2 } : { ms: 5000, pairs: 6 };
 const path = '/function/echo';
 const body = Buffer.alloc(1024, 'e');
 const home = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
@@ -61,7 +62,7 @@ if (values.peer !== undefined) await besides(values.peer);
 const text = `Written by \`npm run bench:proxy -- --write\` on ${circumstances()}. Floors of the machine: ${floor}.
 
 1 KiB there and back, one upstream in Node behind each of them; the proxy on core 0, upstream and load on core 1, 64 keep-alive
-connections in a closed loop. Blocks of ${blockMs / 1000} s of both sides in turn (ABBA), ${pairs} pairs, median of the paired ratios of
+connections in a closed loop. Blocks of ${turns.ms / 1000} s of both sides in turn (ABBA), ${turns.pairs} pairs (of the open loop ${blocks.pairs} of ${blocks.ms / 1000} s), median of the paired ratios of
 CPU-milliseconds of the proxy per 1,000 requests with its interval (95 %, bootstrap); a bar is met where the worse end meets it. Any unexpected answer voids the run.
 
 | next to | figure | bar | |
@@ -125,11 +126,11 @@ async function against(name: string, most: number | undefined, start: () => Prom
     rows.push(`| ${name} | not measured: ${error.message} | | |`);
     return undefined;
   });
-  if (!peer) return load(ours, path, body, 200, blockMs);
+  if (!peer) return load(ours, path, body, 200, turns.ms);
   const result = await compare(
-    () => load(ours, path, body, 200, blockMs),
-    () => load(peer, path, body, 200, blockMs),
-    pairs,
+    () => load(ours, path, body, 200, turns.ms),
+    () => load(peer, path, body, 200, turns.ms),
+    turns.pairs,
   );
   peer.child.kill('SIGKILL'); // Not all of them end by themselves.
   const { figure, bar, met } = compared(name, result, most === undefined ? 'none' : `≤ ${most} ×`, most);
@@ -143,9 +144,9 @@ async function besides(peer: string): Promise<void> {
   const pid = Number(values['peer-pid'] ?? process.pid);
   const theirs: Target = { url: origin, pid };
   const result = await compare(
-    () => load(ours, path, body, 200, blockMs),
-    () => load(theirs, pathname, body, 200, blockMs),
-    pairs,
+    () => load(ours, path, body, 200, turns.ms),
+    () => load(theirs, pathname, body, 200, turns.ms),
+    turns.pairs,
   );
   const told = ({ requests, seconds, p50Ms, p99Ms }: Load): string =>
     `${Math.round(requests / seconds)}/s, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms`;
@@ -157,9 +158,9 @@ async function besides(peer: string): Promise<void> {
 async function halfLoad(rate: number): Promise<void> {
   const p50s: number[] = [];
   const p99s: number[] = [];
-  for (let pair = 0; pair < pairs; pair++) {
-    const through = await openLoad(ours, path, body, 200, rate, blockMs);
-    const direct = await openLoad(upstream, path, body, 200, rate, blockMs);
+  for (let pair = 0; pair < blocks.pairs; pair++) {
+    const through = await openLoad(ours, path, body, 200, rate, blocks.ms);
+    const direct = await openLoad(upstream, path, body, 200, rate, blocks.ms);
     p50s.push(through.p50Ms - direct.p50Ms);
     p99s.push(through.p99Ms - direct.p99Ms);
   }

@@ -26,7 +26,7 @@ export const accept: Row = {
     const full = await load(subject, path, body, 202, bench.blockMs * 2);
     const offered: Load[] = [];
     // Several, since what the host of the machine does for a second is the last percent of a block, whoever is measured.
-    for (let block = 0; block < bench.pairs; block++) {
+    for (let block = 0; block < bench.blocks; block++) {
       offered.push(await openLoad(subject, path, body, 202, perSecond, bench.blockMs));
     }
     await subject.stop();
@@ -58,10 +58,10 @@ export const acceptPeer: Row = {
     const peer = await startSubject(['bench/servers/fastify-bullmq.ts', redis.url]);
     const ours = await accepting(bench, 'accept-peer');
     const result = await compare(
-      () => load(ours, path, body, 202, bench.blockMs),
+      () => load(ours, path, body, 202, bench.turnMs),
       async () => {
         const before = cpuMs(redis.pid);
-        const done = await load(peer, path, body, 202, bench.blockMs);
+        const done = await load(peer, path, body, 202, bench.turnMs);
         const cpuPerThousand = done.cpuPerThousand + ((cpuMs(redis.pid) - before) * 1000) / done.requests;
         return { ...done, cpuPerThousand };
       },

@@ -16,14 +16,14 @@ function moreMemory(what: string, [ours, peer]: readonly [Subject, Subject], mos
 
 /** CPU of calls through a gateway next to another server that is called alike. */
 async function calls(
-  { blockMs, pairs }: Bench,
+  { turnMs, pairs }: Bench,
   what: string,
   [ours, peer]: readonly [Subject, Subject],
   most: number,
 ): Promise<Figure> {
   const result = await compare(
-    () => load(ours, '/function/echo', body, 200, blockMs),
-    () => load(peer, '/function/echo', body, 200, blockMs),
+    () => load(ours, '/function/echo', body, 200, turnMs),
+    () => load(peer, '/function/echo', body, 200, turnMs),
     pairs,
   );
   for (const subject of [ours, peer]) await subject.stop();

@@ -5,8 +5,12 @@ import { median, medianInterval } from '../measure.ts';
 export interface Bench {
   /** For files of servers, on the disk of the sources: a queue in memory would prove nothing. */
   readonly home: string;
-  /** How long one block of a comparison is, ms, and how many pairs of blocks there are. */
+  /** How long one block of a server by itself is, ms, and how many there are. */
   readonly blockMs: number;
+  readonly blocks: number;
+  /** How long one block of a comparison is, ms: short, since what else the machine does may double the CPU time of all for seconds. */
+  readonly turnMs: number;
+  /** How many pairs of those blocks there are. */
   readonly pairs: number;
 }
 

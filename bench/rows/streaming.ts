@@ -41,7 +41,7 @@ function peakRssMib({ pid }: Subject): number {
 
 export const streaming: Row = {
   name: 'streaming',
-  measure: async ({ home, pairs }) => {
+  measure: async ({ home, blocks }) => {
     const upstream = await startProgram([process.execPath, 'bench/servers/mirror.ts'], 1);
     const ours = await startGateway(home, 'streaming', {
       functions: `  mirror: { url: "${upstream.url}", invoke: { concurrency: 16 } }`,
@@ -53,7 +53,7 @@ export const streaming: Row = {
     const result = await compare(
       () => stream(ours, '/function/mirror'),
       () => stream(peer, '/'),
-      pairs,
+      blocks,
     );
     const grownMib = peakRssMib(ours) - idleMib;
     for (const subject of [ours, peer, upstream]) await subject.stop();
