@@ -18,27 +18,42 @@ export class HeldBodies {
 
   /** Those of one call, until `release`. */
   hold(): Hold {
-    let held = 0;
-    return {
-      add: (bytes) => {
-        // One alone always has room, or what its own limit allows could never come.
-        if (this.#bytes + bytes > this.#maxBytes && this.#bytes > held) return refusal();
-        this.#bytes += bytes;
-        held += bytes;
-        return undefined;
-      },
-      release: () => {
-        this.#bytes -= held;
-        held = 0;
-      },
-    };
+    return new Hold(this);
+  }
+
+  /** So many more for a call that has `held` already; the refusal, if there is no room for them. */
+  take(bytes: number, held: number): MillraceError | undefined {
+    // One alone always has room, or what its own limit allows could never come.
+    if (this.#bytes + bytes > this.#maxBytes && this.#bytes > held) return refusal();
+    this.#bytes += bytes;
+    return undefined;
+  }
+
+  giveBack(bytes: number): void {
+    this.#bytes -= bytes;
   }
 }
 
-export interface Hold {
+/** What one call holds. */
+export class Hold {
+  readonly #bodies: HeldBodies;
+  #bytes = 0;
+
+  constructor(bodies: HeldBodies) {
+    this.#bodies = bodies;
+  }
+
   /** The refusal, if there is no room for so many more. */
-  add(bytes: number): MillraceError | undefined;
-  release(): void;
+  add(bytes: number): MillraceError | undefined {
+    const refused = this.#bodies.take(bytes, this.#bytes);
+    if (!refused) this.#bytes += bytes;
+    return refused;
+  }
+
+  release(): void {
+    this.#bodies.giveBack(this.#bytes);
+    this.#bytes = 0;
+  }
 }
 
 function refusal(): MillraceError {

@@ -161,22 +161,11 @@ export class LaneSource {
 
   /** What was leased, as a delivery that has not begun. */
   #hold(lease: Lease, lane: Lane, expiresAt: number): ActiveLease {
-    const { clock, queueName, recent } = this.#options;
+    const { queueName, recent } = this.#options;
     const { message } = lease;
     const settlement: Settlement = {
       kind: 'settles',
-      settle: async (verdict) => {
-        pace(lane.credit, verdict, delivery, clock);
-        const ended = lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
-        try {
-          const end = ends[verdict.kind];
-          if ((await this.#settle(active, verdict)) === 'stale') this.#options.stale();
-          else if (end) recent.ended(message.id, end);
-        } finally {
-          lane.settled(ended);
-          this.#forget(active);
-        }
-      },
+      settle: (verdict) => this.#settle(active, verdict),
     };
     const { method, path, query, headers } = message.envelope;
     const request = { function: message.lane, method, path, query, headers, body: message.body, lease };
@@ -202,24 +191,47 @@ export class LaneSource {
     if (!this.#active.first) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** A settlement that the queue cannot take now is said again for as long as the lease is ours. */
-  async #settle(active: ActiveLease, verdict: Verdict): Promise<SettleResult> {
-    const { queue, clock, logger, queueName, resultBody } = this.#options;
-    const disposition = dispositionOf(verdict, resultBody);
-    failpoint('settle.before');
-    for (let pauseMs: number = retryPauseMs.first; ; pauseMs = Math.min(pauseMs * 2, retryPauseMs.last)) {
+  /** Tells the queue what became of it, and lets go of it. */
+  async #settle(active: ActiveLease, verdict: Verdict): Promise<void> {
+    const { queue, clock, recent, resultBody } = this.#options;
+    const { lane, delivery, lease } = active;
+    pace(lane.credit, verdict, delivery, clock);
+    const ended = lane.settling(delivery, clock.monotonic() - (active.begunAt ?? 0));
+    try {
+      const disposition = dispositionOf(verdict, resultBody);
+      failpoint('settle.before');
+      let result: SettleResult;
       try {
-        const result = await queue.settle(active.lease.receipt, disposition);
-        failpoint('settle.after');
-        return result;
+        result = await queue.settle(lease.receipt, disposition);
       } catch (error) {
-        const mayPass = error instanceof MillraceError && error.code === 'queue.unavailable';
-        if (!mayPass || clock.monotonic() + pauseMs >= active.expiresAt) throw error;
-        logger.warn(
-          { err: error, queue: queueName, id: active.lease.message.id },
-          'a settlement was not taken; saying it again',
-        );
-        await sleep(pauseMs);
+        result = await this.#settleAgain(active, disposition, error);
+      }
+      failpoint('settle.after');
+      const end = ends[verdict.kind];
+      if (result === 'stale') this.#options.stale();
+      else if (end) recent.ended(lease.message.id, end);
+    } finally {
+      lane.settled(ended);
+      this.#forget(active);
+    }
+  }
+
+  /** A settlement that the queue cannot take now is said again for as long as the lease is ours. */
+  async #settleAgain(active: ActiveLease, disposition: Disposition, refusal: unknown): Promise<SettleResult> {
+    const { queue, clock, logger, queueName } = this.#options;
+    let error = refusal;
+    for (let pauseMs: number = retryPauseMs.first; ; pauseMs = Math.min(pauseMs * 2, retryPauseMs.last)) {
+      const mayPass = error instanceof MillraceError && error.code === 'queue.unavailable';
+      if (!mayPass || clock.monotonic() + pauseMs >= active.expiresAt) throw error;
+      logger.warn(
+        { err: error, queue: queueName, id: active.lease.message.id },
+        'a settlement was not taken; saying it again',
+      );
+      await sleep(pauseMs);
+      try {
+        return await queue.settle(active.lease.receipt, disposition);
+      } catch (again) {
+        error = again;
       }
     }
   }

@@ -75,8 +75,10 @@ export function jsonOf(bytes: Uint8Array): unknown {
   }
 }
 
+const noBytes = new Uint8Array(0);
+
 /** The bytes of a body that has been collected. */
 export function bytesOf(body: Outcome['body']): Uint8Array {
   if (typeof body === 'string') return Buffer.from(body);
-  return body instanceof Uint8Array ? body : new Uint8Array(0);
+  return body instanceof Uint8Array ? body : noBytes;
 }

@@ -113,6 +113,7 @@ export class MemoryLane {
   }
 
   wake(): void {
+    if (this.#waiters.size === 0) return;
     for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
   }
