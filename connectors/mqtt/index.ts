@@ -7,11 +7,13 @@ import { matches } from './topic.ts';
 export default defineConnector({
   kind: 'mqtt',
   summary:
-    'Topics of MQTT by a session that the broker keeps; acknowledged when they are in the queue of their function.',
+    'Topics of MQTT by a session that the broker keeps; acknowledged when they are in the queue of their function, or when it ' +
+    'has answered.',
   config: mqttConnectorConfig,
   connection: 'mqtt',
-  // A function may take longer than a session lasts, and MQTT has no word to hand a message back.
-  messages: { acks: ['enqueued'], matches },
+  // MQTT is told in the order of arrival, and has no word to hand a message back: with `processed` a slow function holds up
+  // the acknowledgements behind it.
+  messages: { acks: ['enqueued', 'processed'], matches },
   topics: ({ subscribe }) => subscribe.map(({ topic }) => topic),
   lint: {
     rules: {

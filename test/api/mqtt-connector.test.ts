@@ -157,18 +157,34 @@ await describeWithOwnBroker('mqtt', 'connector mqtt', () => {
     });
   });
 
-  it('leaves what failed, and what is too large for the queue, among the dead letters', async () => {
+  it.each(['enqueued', 'processed'])(
+    '%s: leaves what failed, and what is too large, among the dead letters',
+    async (ack) => {
+      const { broker, sender } = await setUp();
+      const running = await listening(broker, { connector: `function: fail, ack: ${ack}` });
+      const large = 'x'.repeat(20_000);
+      await publish(sender, ['precious', large]);
+      const letters = async (): Promise<{ id: string; reason: string }[]> =>
+        ((await (await fetch(`${running.url}/system/dead-letters`)).json()) as { items: never[] }).items;
+      await expect.poll(async () => (await letters()).length, { timeout: 10_000 }).toBe(2);
+      const bodies = (await letters()).map(({ id }) => fetch(`${running.url}/system/dead-letters/${id}/body`));
+      const texts = await Promise.all(bodies.map(async (body) => (await body).text()));
+      expect(texts.toSorted()).toEqual(['precious', large].toSorted());
+      await expect.poll(() => counted(running, 'acknowledged_total')).toBe(2);
+    },
+  );
+
+  it('processed: tells the broker of nothing that has not ended', async () => {
     const { broker, sender } = await setUp();
-    const running = await listening(broker, { connector: 'function: fail' });
-    const large = 'x'.repeat(20_000);
-    await publish(sender, ['precious', large]);
-    const letters = async (): Promise<{ id: string; reason: string }[]> =>
-      ((await (await fetch(`${running.url}/system/dead-letters`)).json()) as { items: never[] }).items;
-    await expect.poll(async () => (await letters()).length, { timeout: 10_000 }).toBe(2);
-    const bodies = (await letters()).map(({ id }) => fetch(`${running.url}/system/dead-letters/${id}/body`));
-    const texts = await Promise.all(bodies.map(async (body) => (await body).text()));
-    expect(texts.toSorted()).toEqual(['precious', large].toSorted());
-    await expect.poll(() => counted(running, 'acknowledged_total')).toBe(2);
+    // What it had enqueued would be lost with its queue, in memory.
+    const first = await listening(broker, { connector: 'function: never, ack: processed' });
+    await publish(sender, ['precious']);
+    await expect.poll(async () => (await connectorOf(first))['inFlight']).toBe(1);
+    expect(await counted(first, 'acknowledged_total')).toBe(0);
+    await first.gateway.stop(0);
+    const second = await listening(broker, { connector: 'function: record, ack: processed' });
+    await all(['precious']);
+    await expect.poll(() => counted(second, 'acknowledged_total')).toBe(1);
   });
 
   it('takes retained messages once for a session that is new', async () => {
@@ -193,9 +209,6 @@ await describeWithOwnBroker('mqtt', 'connector mqtt', () => {
         },
         (error: Error) => error.message,
       );
-    expect(await refusal({ connector: 'function: record, ack: processed' })).toContain(
-      'connectors.jobs.ack: expected enqueued: this connector can keep its promise in no other mode',
-    );
     expect(await refusal({ subscribe: '{ topic: a, qos: 0 }' })).toContain('or write delivery: at-most-once');
     expect(await refusal({ subscribe: '{ topic: a/# }, { topic: a/+/b }' })).toContain('overlaps with a/#');
     expect(await refusal({ subscribe: '{ topic: a, share: g, retain: new }' })).toContain(

@@ -14,12 +14,12 @@ const confirmMs = 2000;
 export const mqtt: CrashConnector = {
   kind: 'mqtt',
   broker: 'mqtt',
-  acks: ['enqueued'],
+  acks: ['processed', 'enqueued'],
   connection: (url) => `url: "${url}", clientId: "crash-\${PLACE}", keepalive: 3s`,
-  connector: () => 'subscribe: [{ topic: "crash/${PLACE}" }]',
+  connector: (topic) => `subscribe: [{ topic: "crash/${topic}/\${PLACE}" }]`,
   // Those of its own are in test/api/mqtt-connector.crash.test.ts.
   failpoints: [],
-  // All of its messages go into the queue: so many at a time that some of them are in whatever it commits.
+  // Half of its messages go into the queue: so many at a time that some of them are in whatever it commits.
   early: { failpoints: ['queue.before-commit:20', 'queue.before-commit:30'], paceMs: 5 },
   stallMs: 6000,
   // All that it has in its sessions: after one was resumed, Mosquitto 2.0.11 gives more at once than it is told to (`receiveMaximum`).
@@ -28,7 +28,7 @@ export const mqtt: CrashConnector = {
     const producer = new MqttProducer(broker);
     let count = 0;
     return {
-      publish: async (_topic, body) => producer.publish(`crash/${count++ % gateways}`, body),
+      publish: async (topic, body) => producer.publish(`crash/${topic}/${count++ % gateways}`, body),
       // It tells nobody.
       left: async () => undefined,
       close: async () => producer.close(),
