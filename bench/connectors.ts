@@ -124,17 +124,17 @@ Floors of the machine: ${floor}.
 Method: a broker with messages of 256 bytes, and two consumers in processes of their own, with at most 64 unacknowledged and a
 function on the main thread that does nothing (kafkajs gives them one by one). CPU of the consumer's process, all of its threads, over ${messages.toLocaleString('en')} messages (where they need not be put
 in before, ${(messages * timesOfSent).toLocaleString('en')}), in blocks of ${block.toLocaleString('en')} of either side in turn (there and back), since what else the machine does may double the CPU time of all for seconds;
-${warmUp.toLocaleString('en')} go before, until V8 has compiled both sides (of MQTT ${(sources['mqtt']?.warmUp ?? warmUp).toLocaleString('en')}, until the memory queue has as
+${warmUp.toLocaleString('en')} go before, until V8 has compiled both sides (of \`mqtt-enqueued\` ${(sources['mqtt-enqueued']?.warmUp ?? warmUp).toLocaleString('en')}, until the memory queue has as
 much to remember as it ever will). ${rounds} rounds, each with two new processes, medians. The ratio of a round is that of the CPU time of
 all blocks of either side; the ratio is the median of those of the rounds, with the interval in which it lies with 95 % (bootstrap); the bar is met
 where the worse end of that meets it. Bare: the loop that one would write over the same client library, each message
 acknowledged when its handler has resolved. The bar: at most ${bar} × the CPU of that.
 
 Brokers of \`mqtt\` and \`nats\` keep nothing for whoever is not there yet: they are sent ${step} messages at a time, four times as
-many under way. MQTT messages are acknowledged when they are in our queue (\`ack: enqueued\`, the only mode there is: MQTT has
-no word to hand a message back) and run from there: each goes through the pipeline twice and through the memory queue, which
-keeps of each that it has ended. The bare loop acknowledges after its handler (QoS 1) and keeps nothing, so that its row tells
-what that promise costs and not what the connector does. Core NATS has no acknowledgement: the bare loop awaits its
+many under way. All rows but one acknowledge after the function (\`ack: processed\`), as the bare loops do after their handlers (MQTT with QoS 1).
+\`mqtt-enqueued\` is the default of that connector: acknowledged when the message is in our queue, and run from there. Each goes through
+the pipeline twice and through the memory queue, which keeps of each that it has ended: that row tells what the promise costs, for the bare
+loop keeps nothing. Core NATS has no acknowledgement: the bare loop awaits its
 handler. No results are kept, on either side.
 
 | connector | bare, µs CPU a message | Millrace | ratio | |

@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import { Kafka, logLevel } from 'kafkajs';
 import { connectAsync } from 'mqtt';
 import { AckPolicy, connect } from 'nats';
+import type { AckMode } from '../../core/contracts/message.ts';
 import type { BrokerKind } from '../../test/support/brokers.ts';
 
 /**
@@ -160,10 +161,39 @@ export const sources: Readonly<Record<string, Source>> = {
     connection: (url) => `kind: redis, url: "${url}"`,
     connector: (name, group) => `kind: redis, stream: { key: ${name}, group: ${group} }`,
   },
-  mqtt: {
-    broker: 'mqtt',
+  // As the loops of all brokers: acknowledged when the function has answered.
+  mqtt: mqtt('processed'),
+  // Its default, which keeps a promise that the bare loop does not.
+  'mqtt-enqueued': {
+    ...mqtt('enqueued'),
     // The memory queue has as many ended invocations to remember by then as it ever will.
     warmUp: 100_000,
+  },
+  nats: {
+    broker: 'nats',
+    sender: async (url, name) => {
+      const nats = await connect({ servers: url });
+      return async (count) => {
+        for (let sent = 0; sent < count; sent++) nats.publish(name, body);
+        await nats.flush();
+      };
+    },
+    bare: async (url, name, group, handle) => {
+      const nats = await connect({ servers: url });
+      const messages = nats.subscribe(name, { queue: group });
+      await nats.flush();
+      void (async () => {
+        for await (const { data } of messages) await handle(data);
+      })();
+    },
+    connection: (url) => `kind: nats, servers: "${url}"`,
+    connector: (name) => `kind: nats, delivery: at-most-once, subjects: [${name}]`,
+  },
+};
+
+function mqtt(ack: AckMode): Source {
+  return {
+    broker: 'mqtt',
     // Or the broker waits 40 ms with each packet for the acknowledgement of the one before, and writes all it has to the
     // disk each time that something changes.
     settings: ['set_tcp_nodelay true', 'max_inflight_messages 64', 'autosave_on_changes false', 'autosave_interval 0'],
@@ -188,26 +218,6 @@ export const sources: Readonly<Record<string, Source>> = {
     },
     // A client of its own for each run: a session that is taken up brings what the run before had left.
     connection: (url, name) => `kind: mqtt, url: "${url}", clientId: ${name}`,
-    connector: (name) => `kind: mqtt, subscribe: [{ topic: ${name}, qos: 1 }]`,
-  },
-  nats: {
-    broker: 'nats',
-    sender: async (url, name) => {
-      const nats = await connect({ servers: url });
-      return async (count) => {
-        for (let sent = 0; sent < count; sent++) nats.publish(name, body);
-        await nats.flush();
-      };
-    },
-    bare: async (url, name, group, handle) => {
-      const nats = await connect({ servers: url });
-      const messages = nats.subscribe(name, { queue: group });
-      await nats.flush();
-      void (async () => {
-        for await (const { data } of messages) await handle(data);
-      })();
-    },
-    connection: (url) => `kind: nats, servers: "${url}"`,
-    connector: (name) => `kind: nats, delivery: at-most-once, subjects: [${name}]`,
-  },
-};
+    connector: (name) => `kind: mqtt, ack: ${ack}, subscribe: [{ topic: ${name}, qos: 1 }]`,
+  };
+}
