@@ -137,12 +137,21 @@ await describeWithOwnBroker('mqtt', 'connector mqtt, when things go wrong', () =
 
   it('outlasts its keep-alive ten times without a disconnect, whatever its function does', async () => {
     const { broker, sender } = await setUp();
-    const running = await listening(broker, { connector: 'function: never', connection: ', keepalive: 1s' });
+    const connection = ', keepalive: 1s';
+    const enqueued = await listening(broker, { connector: 'function: never', connection });
+    const slow = { connector: 'function: never, ack: processed', connection, clientId: 'slow' };
+    const processed = await listening(broker, slow);
     await publish(sender, bodiesOf(5));
-    await expect.poll(() => counted(running, 'acknowledged_total')).toBe(5);
+    await expect.poll(() => counted(enqueued, 'acknowledged_total')).toBe(5);
+    await expect.poll(async () => (await connectorOf(processed))['inFlight']).toBe(5);
     await sleep(10_500);
-    expect(await connectorOf(running)).toMatchObject({ state: 'running', reconnects: 0, settled: 5 });
-    expect(await counted(running, 'redelivered_total')).toBe(0);
+    for (const [running, settled] of [
+      [enqueued, 5],
+      [processed, 0],
+    ] as const) {
+      expect(await connectorOf(running)).toMatchObject({ state: 'running', reconnects: 0, settled });
+      expect(await counted(running, 'redelivered_total')).toBe(0);
+    }
   }, 30_000);
 
   it('leaves a broker that gives more than may be unsettled, and comes back when there is room', async () => {
