@@ -1,9 +1,21 @@
-import 'reflect-metadata';
-import { container as root, instanceCachingFactory, type DependencyContainer, type InjectionToken } from 'tsyringe';
+import { createRequire } from 'node:module';
+import type * as tsyringe from 'tsyringe';
 
-// tsyringe is imported here and nowhere else: containers are built in the composition root and, one child for each
+const load = createRequire(import.meta.url);
+
+// tsyringe is loaded here and nowhere else: containers are built in the composition root and, one child for each
 // plugin instance, in the host. Everything else takes its needs as arguments. No decorators: Node runs these files as
-// they are, and strips types only.
+// they are, and strips types only. So its index is not loaded either: that asks for a polyfill of metadata, and is 20 modules
+// more.
+const { instance: root } = load('tsyringe/dist/cjs/dependency-container.js') as {
+  readonly instance: typeof tsyringe.container;
+};
+const { default: instanceCachingFactory } = load('tsyringe/dist/cjs/factories/instance-caching-factory.js') as {
+  readonly default: typeof tsyringe.instanceCachingFactory;
+};
+
+export type DependencyContainer = tsyringe.DependencyContainer;
+type InjectionToken<T> = tsyringe.InjectionToken<T>;
 
 /** A name for something that a container holds, which remembers its type. */
 export function token<T>(name: string): InjectionToken<T> {
@@ -27,5 +39,3 @@ export function provide<T>(
 export function provideValue<T>(container: DependencyContainer, name: InjectionToken<T>, value: T): void {
   container.register(name, { useValue: value });
 }
-
-export type { DependencyContainer };

@@ -19,7 +19,7 @@ import {
 } from '../delivery/callback.ts';
 import type { CreditPool } from '../delivery/credit.ts';
 import { planted } from '../delivery/failpoint.ts';
-import { Fronts } from '../fronts/fronts.ts';
+import type { Fronts } from '../fronts/fronts.ts';
 import { Scaler } from '../functions/scaler.ts';
 import { connectionMetrics } from '../observe/connection-metrics.ts';
 import { callerMetrics } from '../observe/caller-metrics.ts';
@@ -183,7 +183,7 @@ export class Gateway {
       ended: connectionEnded,
     });
     this.#server = server;
-    if (processes > 1) this.#fronts = this.#frontsOf(processes, connectionEnded);
+    if (processes > 1) this.#fronts = await this.#frontsOf(processes, connectionEnded);
     const refreshQueues = queueMetrics(this.#parts.metrics, plugins.queues, this.#parts.catalog);
     const refresh = async (): Promise<void> => {
       await Promise.all([refreshQueues(), this.#fronts?.refresh()]);
@@ -403,7 +403,8 @@ export class Gateway {
     this.#state = 'stopped';
   }
 
-  #frontsOf(processes: number, connectionEnded: (reason: ConnectionEnd) => void): Fronts {
+  async #frontsOf(processes: number, connectionEnded: (reason: ConnectionEnd) => void): Promise<Fronts> {
+    const { Fronts } = await import('../fronts/fronts.ts');
     const credits = (): CreditPool | undefined =>
       this.#plugins.connectors.find(({ instance }) => instance.name === this.#fronts?.connector)?.credit;
     return new Fronts(processes - 1, this.#config, {

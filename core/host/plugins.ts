@@ -20,7 +20,7 @@ import type { Queue } from '../contracts/queue.ts';
 import type { Routes } from '../contracts/route.ts';
 import type { Store } from '../contracts/store.ts';
 import type { Catalog } from '../functions/catalog.ts';
-import { Intake } from '../intake/intake.ts';
+import type { Intake } from '../intake/intake.ts';
 import { type FunctionLine, FunctionLogs } from '../functions/logs.ts';
 import type { Meter } from '../observe/meter.ts';
 import { sleep } from '../contracts/clock.ts';
@@ -215,7 +215,7 @@ export class Plugins {
   ): Promise<RunningConnector | undefined> {
     const { definition, config, name, credit } = connectorConfig;
     const instance = this.#add('connector', connectorConfig);
-    const intake = this.#intakeOf(connectorConfig, instance);
+    const intake = await this.#intakeOf(connectorConfig, instance);
     let routes: OwnRoutes | undefined;
     const http = (): OwnRoutes => (routes ??= new OwnRoutes(`connector "${name}"`));
     const host = this.#connectorHost(instance, intake, { http, invocations: () => invocations, product });
@@ -309,10 +309,11 @@ export class Plugins {
     };
   }
 
-  #intakeOf(config: ConnectorConfig, { host }: PluginInstance): Intake | undefined {
+  async #intakeOf(config: ConnectorConfig, { host }: PluginInstance): Promise<Intake | undefined> {
     const { definition, messages, name } = config;
     const traits = definition.type === 'connector' ? definition.messages : undefined;
     if (!messages || !traits) return undefined;
+    const { Intake } = await import('../intake/intake.ts');
     const { clock } = this.#shared;
     const { logger, metrics } = host;
     const settleFailed = (): void => this.#meter.settleFailed(name);

@@ -41,24 +41,11 @@ const packages = ['api', 'core', 'resources', 'otlp-exporter-base', 'otlp-transf
 const stopMs = 3000;
 
 /**
- * Whether the environment asks for traces: `OTEL_TRACES_EXPORTER=otlp`, or an `OTEL_EXPORTER_OTLP_ENDPOINT`.
- * Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
- */
-export function asksForTraces(env: Environment): boolean {
-  if (env['OTEL_SDK_DISABLED']?.toLowerCase() === 'true') return false;
-  const exporter = env['OTEL_TRACES_EXPORTER'];
-  if (exporter !== undefined && exporter !== '') return exporter.split(',').includes('otlp');
-  return Boolean(env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] || env['OTEL_EXPORTER_OTLP_ENDPOINT']);
-}
-
-/**
- * The tracing that the environment asks for; undefined where it asks for none, which then costs nothing. The libraries of
- * OpenTelemetry are loaded only for this: they know who we are and how a collector is reached, by the OTEL_ variables for that.
- * Spans are made and written here, since those of its SDK cost about twice as much.
+ * The tracing that the environment asks for. The libraries of OpenTelemetry know who we are and how a collector is reached, by
+ * the OTEL_ variables for that. Spans are made and written here, since those of its SDK cost about twice as much.
  * @throws MillraceError `config.invalid` when they are not installed, or the protocol is one that is not spoken.
  */
-export async function tracingOf(env: Environment, logger: Logger, version: string): Promise<Tracing | undefined> {
-  if (!asksForTraces(env)) return undefined;
+export async function createTracing(env: Environment, logger: Logger, version: string): Promise<Tracing> {
   const protocol = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] || env['OTEL_EXPORTER_OTLP_PROTOCOL'] || 'http/protobuf';
   if (!(protocol in protocols)) {
     const spoken = Object.keys(protocols).join('" or "');
