@@ -21,6 +21,12 @@ export class Ring<Item extends Linked = Linked> implements Linked {
     return this.next === this ? undefined : (this.next as Item);
   }
 
+  /** Of those for which it holds, the one that came first. */
+  find(holds: (item: Item) => boolean): Item | undefined {
+    for (let item = this.next; item !== this; item = item.next ?? this) if (holds(item as Item)) return item as Item;
+    return undefined;
+  }
+
   /** Of those for which it holds, the one that came last. */
   last(holds: (item: Item) => boolean): Item | undefined {
     for (let item = this.previous; item !== this; item = item.previous ?? this)

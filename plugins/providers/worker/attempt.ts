@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import type { Clock } from '../../../core/contracts/clock.ts';
+import type { Linked } from '../../../core/contracts/delivery.ts';
 import type { ErrorCode } from '../../../core/contracts/errors.ts';
 import type { Body, FailureClass, Outcome } from '../../../core/contracts/invocation.ts';
 import type { Call, CallWatcher } from '../../../core/contracts/provider.ts';
@@ -21,7 +22,9 @@ export interface WaitingRoom {
 }
 
 /** One attempt, on the host's side: it is answered once, and its streams end with it. */
-export class Attempt implements CallWatcher {
+export class Attempt implements CallWatcher, Linked {
+  previous: Linked['previous'] = undefined;
+  next: Linked['next'] = undefined;
   /** Its number in the thread that it was given to. */
   number = 0;
   readonly call: Call;

@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream';
 import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from 'node:worker_threads';
 import type { Clock } from '../../../core/contracts/clock.ts';
+import { isLinked } from '../../../core/kit/ring.ts';
 import type { Attempt, AttemptThread } from './attempt.ts';
 import { Claims } from './claims.ts';
 import { fromThread, type FromThread, headerList, type ThreadStart, toThread, type ToThread } from './protocol.ts';
+import { Running } from './running.ts';
 import type { PoolSettings } from './settings.ts';
 
 /** What a thread tells the pool that made it. */
@@ -35,7 +37,7 @@ const slowMs = 10;
 /** One worker thread with one function's module in it, and the attempts that run there. */
 export class Thread implements AttemptThread {
   readonly settings: PoolSettings;
-  readonly attempts = new Map<number, Attempt>();
+  readonly attempts = new Running();
   state: 'starting' | 'ready' | 'retired' | 'gone' = 'starting';
   /** Takes a Request; else a body must be whole. */
   fetches = false;
@@ -126,7 +128,7 @@ export class Thread implements AttemptThread {
     if (this.attempts.size === 0) this.#progressAt = this.#owner.clock.monotonic();
     this.#sequence = (this.#sequence % 0x3fff_ffff) + 1;
     const number = this.#sequence;
-    this.attempts.set(number, attempt);
+    this.attempts.add(attempt);
     this.#claims.offer(number);
     attempt.begin(this, number, wallDeadline, headerList(attempt.call.invocation.headers));
   }
@@ -135,11 +137,11 @@ export class Thread implements AttemptThread {
   giveUpAhead(): void {
     this.#pace(slowMs);
     // A body that streams has begun to go into this thread, and cannot go into another.
-    const attempts = [...this.attempts.values()].filter(
+    const attempts = this.attempts.all.filter(
       ({ body, number }) => !(body instanceof Readable) && this.#claims.takeBack(number),
     );
     for (const attempt of attempts) {
-      this.attempts.delete(attempt.number);
+      this.attempts.delete(attempt);
       attempt.takenBack();
     }
     if (attempts.length > 0) this.#owner.takenBack(attempts);
@@ -165,14 +167,14 @@ export class Thread implements AttemptThread {
    */
   abandon(attempt: Attempt, message: string, timeout: boolean): void {
     if (this.#claims.takeBack(attempt.number)) {
-      this.attempts.delete(attempt.number);
+      this.attempts.delete(attempt);
       attempt.close();
       return;
     }
     this.post([toThread.abort, attempt.number, message, timeout]);
     attempt.graceTimer = setTimeout(() => {
-      if (!this.attempts.has(attempt.number)) return;
-      const others = [...this.attempts.values()].some((other) => !other.abandoned);
+      if (!isLinked(attempt)) return;
+      const others = this.attempts.all.some((other) => !other.abandoned);
       if (others && attempt.acknowledged) {
         this.#done(attempt);
         this.retire();
@@ -254,7 +256,7 @@ export class Thread implements AttemptThread {
   }
 
   #done(attempt: Attempt): void {
-    this.attempts.delete(attempt.number);
+    this.attempts.delete(attempt);
     attempt.close();
     const now = this.#owner.clock.monotonic();
     this.#pace(this.#paceMs + (now - this.#progressAt - this.#paceMs) / 10);
@@ -278,11 +280,11 @@ export class Thread implements AttemptThread {
     this.#port.close();
     this.giveUpAhead();
     const how = this.#error ?? `ended itself with code ${code}`;
-    for (const attempt of this.attempts.values()) {
+    for (const attempt of this.attempts.all) {
       attempt.close();
       attempt.fail('crash', 'function.crashed', `the function's thread ${how}`);
+      this.attempts.delete(attempt);
     }
-    this.attempts.clear();
     this.#owner.gone(this, wasStarting ? how : undefined);
     this.#tellEnded();
   }
