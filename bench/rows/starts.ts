@@ -69,7 +69,7 @@ ${[1, 2, 3, 4].map((day) => `  c${day}: { kind: cron, schedule: "0 0 ${day} 1 *"
   http: { kind: http }
 `;
 
-/** Until V8 has cleared away what the start has left: its last collections come after half a minute. */
+/** Until V8 has cleared away what the start has left, which it does half a minute after it. */
 const settleMs = 45_000;
 
 export const idle: Row = {

@@ -11,12 +11,16 @@ import { plantedBug } from '../delivery/failpoint.ts';
 import { compose } from '../host/compose.ts';
 import { Gateway } from '../host/gateway.ts';
 import { onStray } from '../host/plugins.ts';
+import { clearUpOnceQuiet } from '../kit/garbage.ts';
 import { createLogger, type LogOptions, logWarnings } from '../observe/log.ts';
 import { asksForTraces, tracingOf } from '../observe/traces/asked.ts';
 import type { Tracing } from '../observe/tracing.ts';
 import { version } from '../version.ts';
 import { type CliContext, standardConfig } from './context.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+
+/** How long nothing has to be done after the start until what it took is given back, ms. */
+const quietMs = 2000;
 
 export function registerServe(program: Command, context: CliContext): void {
   program
@@ -95,6 +99,7 @@ export async function serve(
   configureWatch(config);
   logger.info({ version, url: gateway.url, management: gateway.managementUrl }, 'ready');
   onReady(gateway, config);
+  clearUpOnceQuiet(quietMs);
   isReady = true;
   if (isReloadAsked) void reload('SIGHUP');
   return ended;
