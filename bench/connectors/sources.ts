@@ -27,6 +27,8 @@ export interface Source {
   fill?(url: string, name: string, count: number): Promise<void>;
   /** What has been acknowledged stays for other groups: all runs read the same. */
   readonly isKept?: boolean;
+  /** It keeps one that the bare loop does not, so that the bar is not for it. */
+  readonly isAnotherPromise?: boolean;
   /** Of a broker that keeps nothing for whoever is not there yet: sends so many, each time that it is called. */
   sender?(url: string, name: string): Promise<(count: number) => Promise<void>>;
   /**
@@ -166,6 +168,7 @@ export const sources: Readonly<Record<string, Source>> = {
   // Its default, which keeps a promise that the bare loop does not.
   'mqtt-enqueued': {
     ...mqtt('enqueued'),
+    isAnotherPromise: true,
     // The memory queue has as many ended invocations to remember by then as it ever will.
     warmUp: 100_000,
   },
