@@ -21,7 +21,8 @@ FROM ${NODE}
 LABEL org.opencontainers.image.title="millrace" \
       org.opencontainers.image.description="An event-driven function host that speaks the OpenFaaS API." \
       org.opencontainers.image.licenses="Apache-2.0"
-ENV NODE_ENV=production
+# So that glibc gives back what a start took: docs/operate.md, Memory.
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072
 WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /build/package.json ./

@@ -139,7 +139,7 @@ Method: the server on core 0, a closed loop of 64 keep-alive connections on core
 (ABBA) after five of each to warm up (rows without a number of pairs: six pairs of 5 s). A ratio is the median of the ratios of CPU-milliseconds per 1,000 requests (user and system
 time of the server's process and its threads) with the interval in which that lies with 95 % (bootstrap); its bar is met
 where the worse end meets it. Any unexpected answer voids the run. Queue files lie on the disk of the sources,
-\`synchronous=FULL\`. Starts are with a filled compile cache (\`NODE_COMPILE_CACHE\`, as \`npm start\` has it).
+\`synchronous=FULL\`. Starts, first calls and idling are with the environment of \`npm start\`, its compile cache filled.
 
 | row | what | figure | bar | | on |
 |---|---|---|---|---|---|

@@ -104,7 +104,7 @@ describe('the image', () => {
     ['COPY core core', 'ADD https://example.org/core.tar core', 'adds what nobody has looked at'],
     ['npm ci --ignore-scripts', 'npm ci', 'runs scripts of packages'],
     ['CMD ["serve", "--config", "/etc/millrace/millrace.yaml"]', 'CMD serve', 'has a shell between it and its signals'],
-    ['ENV NODE_ENV=production', 'ENV NATS_TOKEN=x', 'keeps a secret'],
+    ['ENV NODE_ENV=production', 'ENV NATS_TOKEN=x NODE_ENV=production', 'keeps a secret'],
   ])('would be found out with %s as %s', (right, wrong, fault) => {
     expect(text).toContain(right);
     expect(faultsOf(stagesOf(text.replace(right, wrong)))).toEqual([fault]);
