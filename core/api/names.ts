@@ -1,6 +1,6 @@
 import { MillraceError } from '../contracts/errors.ts';
 import type { FunctionEntry } from '../contracts/provider.ts';
-import { systemNamespace } from '../contracts/provider.ts';
+import { isOwnFunction } from '../contracts/provider.ts';
 import { qualified as withNamespace } from '../kit/names.ts';
 import type { ManagementServices } from './services.ts';
 import { didYouMean } from '../config/suggest.ts';
@@ -23,14 +23,14 @@ export function deployedFunction(
 ): FunctionEntry {
   const full = namespace ? `${name}.${namespace}` : qualified(name, services);
   const entry = services.catalog.get(full);
-  if (entry && !entry.name.endsWith(`.${systemNamespace}`)) return entry;
+  if (entry && !isOwnFunction(entry.name)) return entry;
   const known = deployedFunctions(services).map((candidate) => candidate.name);
   throw new MillraceError('function.missing', `no function ${shown(full)} is deployed${didYouMean(full, known)}`);
 }
 
 /** The functions that people deployed; Millrace's own are not to be called by anybody. */
 export function deployedFunctions(services: ManagementServices): ReturnType<ManagementServices['catalog']['list']> {
-  return services.catalog.list().filter(({ name }) => !name.endsWith(`.${systemNamespace}`));
+  return services.catalog.list().filter(({ name }) => !isOwnFunction(name));
 }
 
 /** The lane of a function that exists, for work that is to be sent there. */

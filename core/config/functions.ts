@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { ProviderDefinition } from '../contracts/definition.ts';
 import type { FunctionPolicy, RetryPolicy } from '../contracts/policy.ts';
-import { systemNamespace } from '../contracts/provider.ts';
+import { isOwnFunction, systemNamespace } from '../contracts/provider.ts';
 import { annotatedOf, retryAsAnnotated } from './annotations.ts';
 import { qualified } from '../kit/names.ts';
 import { frozen, isMap, mapEntries, without } from './entries.ts';
@@ -70,7 +70,7 @@ export function functionOf(
   findings: Findings,
 ): FunctionConfig | undefined {
   const { source, problems } = findings;
-  if (qualified(name, context.namespace).endsWith(`.${systemNamespace}`)) {
+  if (isOwnFunction(qualified(name, context.namespace))) {
     problems.push(problem(at, `the namespace "${systemNamespace}" is Millrace's own`, source));
     return undefined;
   }

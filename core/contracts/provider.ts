@@ -5,6 +5,11 @@ import type { FunctionPolicy } from './policy.ts';
 /** The namespace of Millrace's own functions. Nobody outside can name them. */
 export const systemNamespace = 'millrace';
 
+/** Whether the full name is of one of Millrace's own functions. */
+export function isOwnFunction(name: string): boolean {
+  return name.endsWith(`.${systemNamespace}`);
+}
+
 /** `cold`: deployed, no replica runs. `failed`: it cannot run until it is deployed again (the reason is in `message`). */
 export type FunctionState = 'ready' | 'cold' | 'scaling' | 'paused' | 'failed';
 

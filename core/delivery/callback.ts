@@ -4,7 +4,7 @@ import type { Agent, Dispatcher } from 'undici';
 import type { Clock } from '../contracts/clock.ts';
 import { type ErrorCode, messageOf, MillraceError } from '../contracts/errors.ts';
 import type { Headers, Invocation, Outcome } from '../contracts/invocation.ts';
-import { systemNamespace } from '../contracts/provider.ts';
+import { isOwnFunction } from '../contracts/provider.ts';
 import { traceContextOf } from '../kit/headers.ts';
 import { qualified } from '../kit/names.ts';
 import { failed } from '../kit/outcome.ts';
@@ -100,7 +100,7 @@ export function callbackFunctionOf(
   if (!parts) return undefined;
   const [, name = '', path = ''] = parts;
   const lane = qualified(name, namespace);
-  return lane.endsWith(`.${systemNamespace}`) ? undefined : { lane, path, query: url.search };
+  return isOwnFunction(lane) ? undefined : { lane, path, query: url.search };
 }
 
 /**

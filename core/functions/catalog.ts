@@ -6,10 +6,10 @@ import {
   type FunctionEntry,
   type FunctionSpec,
   type FunctionStatus,
+  isOwnFunction,
   type Provider,
-  systemNamespace,
 } from '../contracts/provider.ts';
-import { namespaceOf, qualified } from '../kit/names.ts';
+import { qualified } from '../kit/names.ts';
 import { FunctionSlots } from '../delivery/slots.ts';
 
 export interface CatalogChange {
@@ -64,9 +64,8 @@ export class Catalog {
     this.#early.delete(spec.name);
     const slots = before?.slots ?? new FunctionSlots(1, this.#clock);
     const { name, provider: providerName } = spec;
-    const isOwn = namespaceOf(name) === systemNamespace;
     return this.#put(
-      { name, provider, providerName, spec, policy, status, slots, isOwn },
+      { name, provider, providerName, spec, policy, status, slots, isOwn: isOwnFunction(name) },
       before ? 'changed' : 'added',
     );
   }
