@@ -356,7 +356,7 @@ export class Plugins {
         const hasFailed = instance.state === 'failed';
         if (error instanceof MillraceError && !hasFailed) {
           // What works over a broker has waited for it in vain; a supervisor starts the gateway again.
-          if (refusals.has(error.code) || (instance.isOverConnection && isPassing(error))) refusal = error;
+          if (refusals.has(error.code) || mayPass(instance, error)) refusal = error;
         }
         throw error;
       }
@@ -382,7 +382,7 @@ export class Plugins {
         return plugin;
       } catch (error) {
         const isLast = performance.now() + pauseMs > deadline;
-        if (isLast || !instance.isOverConnection || !isPassing(error) || instance.state === 'failed') throw error;
+        if (isLast || instance.state === 'failed' || !mayPass(instance, error)) throw error;
         logger.warn(
           { err: error, plugin: instance.name, type: instance.type },
           'a plugin cannot start yet; trying again',
@@ -398,9 +398,12 @@ interface Startable {
   stop(deadlineMs: number): Promise<void>;
 }
 
-/** Whether it may go well later: what no waiting mends is said in our own words, and names no time to ask again after. */
-function isPassing(error: unknown): boolean {
-  return !(error instanceof MillraceError) || error.retryAfterSeconds !== undefined;
+/**
+ * Whether a start that went wrong may go well later: one over a broker, unless no waiting mends it, which is said in our own
+ * words and names no time to ask again after.
+ */
+function mayPass({ isOverConnection }: PluginInstance, error: unknown): boolean {
+  return isOverConnection && (!(error instanceof MillraceError) || error.retryAfterSeconds !== undefined);
 }
 
 /** The provider, with its code fenced: a function on the main thread may throw long after its call has ended. */
