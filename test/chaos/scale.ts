@@ -47,13 +47,14 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
   const queue = apart
     ? shared.replace('connection: broker }', 'connection: broker, streams: "own-${PLACE}" }')
     : shared;
+  writeFileSync(ledger, '');
   writeFileSync(config, configuration(queue, [ok], ledger));
   const fleet = new Fleet(config, { LEDGER: ledger }, gateways);
-  let warmedUpBy = 0;
   const calling = new Callers(seeded(seed), () => fleet.urls);
   try {
     await fleet.fill();
     if (!apart) await sharing();
+    const warmedUpBy = calling.accepted.length;
     const before = sharesOf(await readExecutions(), gateways);
     await load();
     const undisturbed = await historyOf();
@@ -83,11 +84,10 @@ export async function scaleRun({ seed, gateways, calls, apart = false }: ScalePl
       if (performance.now() > giveUpAt) return; // Then the shares will say it.
       await calling.send(fleet.at(0)?.url ?? '', ok.name);
     }
-    warmedUpBy = calling.accepted.length;
   }
 
   async function readExecutions(): Promise<Execution[]> {
-    const lines = (await readFile(ledger, 'utf8').catch(() => '')).split('\n');
+    const lines = (await readFile(ledger, 'utf8')).split('\n');
     // The last one may be half written.
     return lines.slice(0, -1).map((line) => JSON.parse(line) as Execution);
   }
