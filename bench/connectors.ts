@@ -32,7 +32,7 @@ const bar = 1.5;
 const block = 10_000;
 if (!(messages > 0) || messages % block > 0)
   throw new Error(`--messages ${values.messages}: expected a multiple of ${block}`);
-/** Where none have to be put in before, there are so many times as many: the more pairs, the closer the median. */
+/** Where none have to be put in before, there are so many times as many: the more blocks, the less one of them matters. */
 const timesOfSent = 4;
 
 /** One side, in a process of its own, which waits between its blocks. */

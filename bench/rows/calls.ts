@@ -3,7 +3,7 @@ import { echoModule, startGateway } from '../gateway.ts';
 import { compare, load, rssMb, startProgram, startSubject, type Subject } from '../measure.ts';
 import { type Bench, compared, type Figure, type Row } from './row.ts';
 
-/** Until V8 has cleared away what the start has left, as in the row of the idle gateway. */
+/** Until V8 has given back what the start has left; what else it does about that takes CPU, which the idle row waits for. */
 const settleMs = 45_000;
 const body = Buffer.alloc(1024, 'e');
 const inlineEcho = `  echo: { module: ${echoModule}, isolation: none, invoke: { concurrency: 200 } }`;
